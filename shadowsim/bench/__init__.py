@@ -1,0 +1,1 @@
+"""Benchmarks that measure each room beside its best known peer."""

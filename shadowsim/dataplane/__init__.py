@@ -1,0 +1,1 @@
+"""Pure functions from configs to rules, loads and verdicts."""

@@ -1,0 +1,1 @@
+"""What a network is: frozen values, with no I/O and no clock."""

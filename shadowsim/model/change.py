@@ -1,0 +1,282 @@
+"""The change algebra: scripts to commands, commands to configs, and two configs to commands.
+
+    parse(render(change)) == change
+    apply(a, difference(a, b)) == b
+    apply(apply(a, c), c) == apply(a, c)
+
+Rollback is `difference` with its arguments swapped, of the whole change or, with the target
+`apply(before, the change without the blamed)`, of a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shadowsim.errors import BadInput, Mistake, choices
+from shadowsim.model.config import DeviceConfig, Settings
+from shadowsim.model.grammar import (
+    CONTEXTS,
+    NotThisLine,
+    Slot,
+    Value,
+    context_of,
+    locate,
+    read_header,
+    read_removal,
+    read_set,
+    slot_order,
+    write_line,
+)
+
+Configs = Mapping[str, DeviceConfig]
+
+
+class Command(NamedTuple):
+    """One config line of one device, under the line that opens its context ("" at the top)."""
+
+    device: str
+    context: str
+    line: str
+
+    def __str__(self) -> str:
+        return f"{self.device}: {self.context} / {self.line}" if self.context else f"{self.device}: {self.line}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """An ordered script of commands over one or more devices."""
+
+    summary: str
+    commands: tuple[Command, ...]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices touched, in order of first touch."""
+        return tuple(dict.fromkeys(command.device for command in self.commands))
+
+    def without(self, blamed: Iterable[Command]) -> Change:
+        """The change less those commands."""
+        gone = set(blamed)
+        return Change(self.summary, tuple(c for c in self.commands if c not in gone))
+
+
+class _Edit(NamedTuple):
+    """What one command does: first remove every slot beginning so, then set these."""
+
+    removes: Slot | None
+    sets: tuple[tuple[Slot, Value], ...]
+
+
+def parse_script(text: str, *, file: str = "", first_line: int = 1) -> tuple[Command, ...]:
+    """A script to its commands; `device NAME` says for whom the lines below it are.
+
+    Lines that open a context hold for the lines under them, up to a line of the top level,
+    `!`, `exit` or another device; one with nothing under it is a command itself. `#` starts a
+    comment. Raises BadInput with every mistake and its line.
+    """
+    commands: list[Command] = []
+    mistakes: list[Mistake] = []
+    device = context = ""
+    pending: Command | None = None
+    for number, raw in enumerate(text.splitlines(), first_line):
+        line = " ".join(raw.split("#")[0].split())
+        if not line:
+            continue
+        if line.split()[0] == "device" or line in ("!", "exit"):
+            commands += [pending] if pending else []
+            pending, context = None, ""
+            device = line[len("device") :].strip() if line.startswith("device") else device
+            if not device:
+                mistakes.append(Mistake("'device' needs a name after it", file, number))
+            continue
+        try:
+            if not device:
+                raise ValueError("the script must begin with 'device NAME'")
+            if context and _belongs(context, line):
+                commands.append(Command(device, context, line))
+                pending = None
+                continue
+            commands += [pending] if pending else []
+            pending, context = None, ""
+            if _header(line):
+                pending, context = Command(device, "", line), line
+            else:
+                _edit(Command(device, "", line))
+                commands.append(Command(device, "", line))
+        except ValueError as error:
+            mistakes.append(Mistake(str(error), file, number))
+    commands += [pending] if pending else []
+    if mistakes:
+        raise BadInput(mistakes)
+    return tuple(commands)
+
+
+def render_script(commands: Iterable[Command]) -> str:
+    """The script of these commands: `parse_script(render_script(c)) == c`."""
+    out: list[str] = []
+    device = context = ""
+    bare = False
+    for command in commands:
+        if command.device != device:
+            out.append(f"device {command.device}")
+            device, context, bare = command.device, "", False
+        if bare or (context and not command.context):
+            out.append("!")
+            context = ""
+        if command.context and command.context != context:
+            out.append(command.context)
+        out.append((" " if command.context else "") + command.line)
+        context = command.context
+        bare = not command.context and _header(command.line) is not None
+    return "\n".join(out) + "\n" if out else ""
+
+
+def parse_config(text: str, *, file: str = "", first_line: int = 1) -> DeviceConfig:
+    """A config text to its value. Raises BadInput with every mistake and its line."""
+    hostname = ""
+    body: list[str] = []
+    for raw in text.splitlines():
+        words = raw.split()
+        if len(words) == 2 and words[0] == "hostname" and not hostname:
+            hostname = words[1]
+            body.append("")
+        else:
+            body.append(raw)
+    if not hostname:
+        raise BadInput([Mistake("a config must begin with 'hostname NAME'", file, first_line)])
+    script = f"device {hostname}\n" + "\n".join(body)
+    commands = parse_script(script, file=file, first_line=first_line - 1)
+    return apply_one(DeviceConfig(hostname, {}), commands)
+
+
+def apply(configs: Configs, commands: Iterable[Command]) -> dict[str, DeviceConfig]:
+    """The configs after these commands, in order; configs not touched are the same objects.
+
+    Raises BadInput for a device that has no config.
+    """
+    after = dict(configs)
+    by_device: dict[str, list[Command]] = {}
+    for command in commands:
+        by_device.setdefault(command.device, []).append(command)
+    for device, mine in by_device.items():
+        if device not in after:
+            raise BadInput(f"there is no device '{device}'; {choices(device, after)}")
+        after[device] = apply_one(after[device], mine)
+    return after
+
+
+def apply_one(config: DeviceConfig, commands: Iterable[Command]) -> DeviceConfig:
+    """The config after these commands; the same object if they change nothing."""
+    settings = dict(config.settings)
+    for command in commands:
+        edit = _edit(command)
+        if edit.removes is not None:
+            gone = edit.removes
+            for slot in [s for s in settings if s[: len(gone)] == gone]:
+                del settings[slot]
+        for slot, value in edit.sets:
+            settings[_numbered(slot, value, settings)] = value
+    return config if settings == config.settings else DeviceConfig(config.hostname, settings)
+
+
+def difference(before: Configs, after: Configs) -> tuple[Command, ...]:
+    """The commands that turn `before` into `after`, exactly; devices in order of name.
+
+    Within a device: lists are defined before they are used, ports opened before anything is
+    moved, references dropped before what they refer to.
+    """
+    return tuple(
+        command
+        for device in sorted(after)
+        if before.get(device) is not after[device]
+        for command in _difference_one(before[device], after[device])
+    )
+
+
+def revert(before: Configs, now: Configs, change: Change, blamed: Iterable[Command]) -> tuple[Command, ...]:
+    """The commands that take the blamed part of a change back and leave the rest of it."""
+    return difference(now, apply(before, change.without(blamed).commands) | _untouched(now, before))
+
+
+def _untouched(now: Configs, before: Configs) -> dict[str, DeviceConfig]:
+    return {name: config for name, config in now.items() if name not in before}
+
+
+def _difference_one(before: DeviceConfig, after: DeviceConfig) -> list[Command]:
+    old, new = before.settings, after.settings
+    gone = [slot for slot in old if slot not in new]
+    gone = [slot for slot in gone if not (context_of(slot) and context_of(slot) in gone)]
+    kept = [slot for slot in new if slot not in old or old[slot] != new[slot]]
+    filled = {context_of(slot) for slot in kept}
+    kept = [slot for slot in kept if slot not in filled]
+    steps = [(_rank(slot, removal=False), slot_order(slot), slot, False) for slot in kept]
+    steps += [(_rank(slot, removal=True), slot_order(slot), slot, True) for slot in gone]
+    return [
+        Command(after.hostname, _header_of(slot, new, old), write_line(
+            slot, old[slot] if removal else new[slot], removal=removal
+        ))
+        for _, _, slot, removal in sorted(steps, key=lambda step: step[:2])
+    ]  # fmt: skip
+
+
+def _rank(slot: Slot, *, removal: bool) -> int:
+    """Set in the order of the table; remove afterwards, in reverse. Opening a port comes first."""
+    rank = locate(slot)[1].rank
+    if not removal:
+        return 20 if slot[-1] == "shutdown" else rank
+    return -1 if slot[-1] == "shutdown" else 19 - rank
+
+
+def _header_of(slot: Slot, new: Settings, old: Settings) -> str:
+    context = context_of(slot)
+    return write_line(context, new.get(context, old.get(context, ()))) if context else ""
+
+
+def _header(line: str) -> tuple[Slot, Value] | None:
+    try:
+        return read_header(line)
+    except NotThisLine:
+        return None
+
+
+def _belongs(context: str, line: str) -> bool:
+    """Whether a line stands under this context rather than at the top. ValueError if at neither."""
+    try:
+        _edit(Command("", context, line))
+        return True
+    except ValueError as error:
+        reason = error
+    try:
+        if _header(line) is None:
+            _edit(Command("", "", line))
+        return False
+    except ValueError as error:
+        hinted = "did you mean" in str(error) and "did you mean" not in str(reason)
+        raise (error if hinted else reason) from None
+
+
+def _edit(command: Command) -> _Edit:
+    """What a command does. Raises ValueError with the reason when it is none."""
+    header: tuple[tuple[Slot, Value], ...] = ()
+    base: Slot = ()
+    head = ""
+    if command.context:
+        opened = _header(command.context)
+        if opened is None:
+            raise ValueError(f"'{command.context}' opens no context; valid: {', '.join(CONTEXTS)}")
+        header, base, head = (opened,), opened[0], opened[0][0]
+    if command.line.startswith("no "):
+        return _Edit(base + read_removal(head, command.line[3:]), header)
+    slot, value = read_set(head, command.line)
+    return _Edit(None, (*header, (base + slot, value)))
+
+
+def _numbered(slot: Slot, value: Value, settings: Settings) -> Slot:
+    """Give an access list line without a number the next one; the same line twice keeps its own."""
+    if slot[-1] is not None:
+        return slot
+    mine = {s[-1]: v for s, v in settings.items() if len(s) == len(slot) and s[:-1] == slot[:-1]}
+    same = [number for number, other in mine.items() if other == value]
+    return (*slot[:-1], min(same) if same else max(mine, default=0) // 10 * 10 + 10)
