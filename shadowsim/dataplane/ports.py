@@ -1,0 +1,103 @@
+"""Interface sections of configs to arrays over directed links: who may pass, how fast, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from shadowsim.dataplane.plane import Graph
+from shadowsim.model.change import Configs
+from shadowsim.model.config import AclEntry, DeviceConfig
+from shadowsim.model.topology import Topology
+
+HOST_SIDE_MTU = 9216
+
+
+def graph_of(topology: Topology) -> Graph:
+    """The switch links of a topology as arrays."""
+    index = topology.device_index
+    ends = [(index[link.a], index[link.b]) for link in topology.links]
+    tail = np.array([end for a, b in ends for end in (a, b)], dtype=np.int32)
+    head = np.array([end for a, b in ends for end in (b, a)], dtype=np.int32)
+    out_start, out = _grouped(tail, len(topology.devices))
+    in_start, into = _grouped(head, len(topology.devices))
+    hosts = np.array([index[host.device] for host in topology.hosts], dtype=np.int32)
+    return Graph(tail, head, out_start, out, in_start, into, hosts)
+
+
+def _grouped(key: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    start = np.zeros(groups + 1, dtype=np.int32)
+    np.cumsum(np.bincount(key, minlength=groups), out=start[1:])
+    return start, np.argsort(key, kind="stable").astype(np.int32)
+
+
+class Ports:
+    """The port side of a data plane, kept up to date device by device.
+
+    Arrays over directed links n, each about the port that n leaves through: `open`, `cost`,
+    `mtu_bytes`, `limit_bps` (inf: none). A host's side of its cable is always open. `acl_in`
+    and `acl_out` hold the access lists of the ports that have one.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        links = topology.directed_links
+        self.open = np.zeros(links, dtype=np.bool_)
+        self.open[2 * len(topology.links) :: 2] = True
+        self.cost = np.ones(links, dtype=np.int32)
+        self.mtu_bytes = np.full(links, HOST_SIDE_MTU, dtype=np.int32)
+        self.limit_bps = np.full(links, np.inf)
+        self.acl_in: dict[int, tuple[AclEntry, ...]] = {}
+        self.acl_out: dict[int, tuple[AclEntry, ...]] = {}
+
+    def update(self, configs: Configs, devices: Iterable[str]) -> None:
+        """Read the configs of these devices anew."""
+        for device in devices:
+            config = configs[device]
+            for port, number in self._topology.ports[device].items():
+                self._update_port(config, port, number)
+
+    def _update_port(self, config: DeviceConfig, port: str, number: int) -> None:
+        interface = config.interfaces.get(port)
+        self.open[number] = interface is not None and not interface.shutdown
+        _set(self.acl_in, number, config.permitted(interface.acl_in) if interface else None)
+        _set(self.acl_out, number, config.permitted(interface.acl_out) if interface else None)
+        if interface is not None:
+            self.cost[number] = interface.cost
+            self.mtu_bytes[number] = interface.mtu_bytes
+            limit = interface.rate_limit_bps
+            self.limit_bps[number] = np.inf if limit is None else float(limit)
+
+    def carries(self) -> np.ndarray:
+        """Per directed link: both its ports are open and, between switches, agree on the MTU.
+
+        OSPF forms no adjacency over a link whose ends differ in MTU (RFC 2328, 10.6).
+        """
+        other = np.arange(len(self.open)) ^ 1
+        agree = self.mtu_bytes == self.mtu_bytes[other]
+        agree[2 * len(self._topology.links) :] = True
+        return self.open & self.open[other] & agree
+
+    def filters(self) -> tuple[tuple[tuple[AclEntry, ...], ...], np.ndarray, np.ndarray]:
+        """Distinct access lists in use, and their number per directed link: (lists, out, in)."""
+        lists: dict[tuple[AclEntry, ...], int] = {}
+        outward = _numbers(self.acl_out, lists, len(self.open))
+        inward = _numbers(self.acl_in, lists, len(self.open))
+        return tuple(lists), outward, inward[np.arange(len(self.open)) ^ 1]
+
+
+def _set(found: dict[int, tuple[AclEntry, ...]], key: int, value: tuple[AclEntry, ...] | None) -> None:
+    if value:
+        found[key] = value
+    else:
+        found.pop(key, None)
+
+
+def _numbers(
+    acls: Mapping[int, tuple[AclEntry, ...]], lists: dict[tuple[AclEntry, ...], int], links: int
+) -> np.ndarray:
+    numbers = np.full(links, -1, dtype=np.int32)
+    for port in sorted(acls):
+        numbers[port] = lists.setdefault(acls[port], len(lists))
+    return numbers

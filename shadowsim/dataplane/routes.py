@@ -1,0 +1,219 @@
+"""Originated, filtered and static prefixes to what every device decides for every destination.
+
+The routing model is iBGP in a full mesh over the IGP: every device hears every announcement
+that the origin's outgoing and its own incoming prefix-list permit, prefers the highest local
+preference, then the nearest origin (RFC 4271, 9.1), and shares over equals. A static route
+beats what is learned, a connected LAN beats both; the longest prefix wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from shadowsim.dataplane.plane import DISCARD, FORWARD, LOCAL, NO_ROUTE
+from shadowsim.model.address import Prefix
+from shadowsim.model.change import Configs
+from shadowsim.model.config import DeviceConfig, PrefixListEntry
+from shadowsim.model.topology import Topology
+
+
+@dataclass(frozen=True)
+class Announcement:
+    origin: int
+    preference: int
+
+
+@dataclass(frozen=True)
+class Routes:
+    """What the routing configs say, before the IGP is asked.
+
+    `origins`: device numbers that originate anything, ascending; a *column* is a place in it.
+    `heard[prefix]`: announcements that left their origin. `accepts[device]`: the filter of a
+    device that has one. `limit[device]`: its maximum-prefix. `static[prefix]`: (device, port or
+    None for Null0) pairs. `connected[prefix]`: the device whose LAN it is.
+    """
+
+    origins: np.ndarray
+    heard: Mapping[Prefix, tuple[Announcement, ...]]
+    accepts: Mapping[int, tuple[PrefixListEntry, ...]]
+    limit: Mapping[int, int]
+    static: Mapping[Prefix, tuple[tuple[int, int | None], ...]]
+    connected: Mapping[Prefix, int]
+
+    @property
+    def prefixes(self) -> list[Prefix]:
+        """Every prefix any device may have a route to, in order."""
+        return sorted({*self.heard, *self.static, *self.connected})
+
+
+@dataclass(frozen=True)
+class Rib:
+    """Per prefix and device: the decision and, where it is FORWARD, the target.
+
+    `decision[P, D]`; `target[P, D]`: a column for one origin; `columns + i` for the set
+    `sets[i]` of several; `-1 - n` for the directed link n of a static route.
+    """
+
+    prefixes: tuple[Prefix, ...]
+    decision: np.ndarray
+    target: np.ndarray
+    sets: tuple[tuple[int, ...], ...]
+
+
+def permits(entries: Iterable[PrefixListEntry], prefix: Prefix) -> bool:
+    """First match decides; a prefix that matches nothing is denied."""
+    return next((entry.permit for entry in entries if entry.matches(prefix)), False)
+
+
+def routing_inputs(config: DeviceConfig) -> tuple[object, ...]:
+    """All of a config that `read_routes` looks at; equal inputs give equal routes."""
+    return (config.bgp, config.prefix_lists, config.static_routes)
+
+
+def read_routes(topology: Topology, configs: Configs) -> Routes:
+    """Collect what every config originates, filters and routes statically."""
+    heard: dict[Prefix, list[Announcement]] = {}
+    static: dict[Prefix, list[tuple[int, int | None]]] = {}
+    accepts: dict[int, tuple[PrefixListEntry, ...]] = {}
+    limit: dict[int, int] = {}
+    for number, device in enumerate(topology.devices):
+        config = configs[device.name]
+        for route in config.static_routes:
+            port = topology.ports[device.name].get(route.via)
+            if port is not None or route.via == "Null0":
+                static.setdefault(route.prefix, []).append((number, port))
+        bgp = config.bgp
+        if bgp is None:
+            accepts[number] = ()
+            continue
+        outgoing = config.prefix_lists.get(bgp.filter_out) if bgp.filter_out else None
+        for prefix, preference in bgp.networks:
+            if outgoing is None or permits(outgoing, prefix):
+                heard.setdefault(prefix, []).append(Announcement(number, preference))
+        incoming = config.prefix_lists.get(bgp.filter_in) if bgp.filter_in else None
+        if incoming is not None:
+            accepts[number] = incoming
+        if bgp.maximum_prefix is not None:
+            limit[number] = bgp.maximum_prefix
+    lans = {
+        topology.lan[d.name]: i
+        for i, d in enumerate(topology.devices)
+        if topology.hosts_of[d.name]
+    }
+    origins = sorted({a.origin for group in heard.values() for a in group})
+    return Routes(
+        origins=np.array(origins, dtype=np.int32),
+        heard={prefix: tuple(group) for prefix, group in heard.items()},
+        accepts=accepts,
+        limit=limit,
+        static={prefix: tuple(group) for prefix, group in static.items()},
+        connected=lans,
+    )
+
+
+def select(
+    topology: Topology,
+    routes: Routes,
+    reached: np.ndarray,
+    port_up: np.ndarray,
+    distance: Callable[[np.ndarray], np.ndarray],
+) -> Rib:
+    """The best route of every device to every prefix.
+
+    `reached[D, columns]`: who has a path to which origin. `port_up[N]`: static routes over a
+    port that is down do not stand. `distance(devices)` gives `[D, len(devices)]` path costs; it
+    is asked only where a prefix has several origins.
+    """
+    prefixes = routes.prefixes
+    devices = len(topology.devices)
+    decision = np.full((len(prefixes), devices), NO_ROUTE, dtype=np.int8)
+    target = np.zeros((len(prefixes), devices), dtype=np.int32)
+    column = {int(origin): k for k, origin in enumerate(routes.origins)}
+    sets: dict[tuple[int, ...], int] = {}
+    accepted = _accepted(routes, prefixes, devices)
+    for p, prefix in enumerate(prefixes):
+        group = routes.heard.get(prefix, ())
+        if len(group) == 1:
+            k = column[group[0].origin]
+            decision[p] = np.where(reached[:, k] & accepted[p], FORWARD, NO_ROUTE)
+            target[p] = k
+        elif group:
+            _nearest(group, column, reached, accepted[p], distance, sets, decision[p], target[p])
+        for origin in {a.origin for a in group}:
+            if not _is_elsewhere(prefix, origin, routes.connected):
+                decision[p, origin] = LOCAL
+            elif len(group) == 1:
+                decision[p, origin] = NO_ROUTE
+        for device, port in routes.static.get(prefix, ()):
+            if port is None:
+                decision[p, device] = DISCARD
+            elif port_up[port]:
+                switch_port = port < 2 * len(topology.links)
+                decision[p, device] = FORWARD if switch_port else LOCAL
+                target[p, device] = -1 - port
+        if prefix in routes.connected:
+            decision[p, routes.connected[prefix]] = LOCAL
+    return Rib(tuple(prefixes), decision, target, tuple(sets))
+
+
+def _accepted(routes: Routes, prefixes: list[Prefix], devices: int) -> np.ndarray:
+    """`[P, D]`: the device takes what it hears of the prefix. Over its limit it takes nothing.
+
+    A session that exceeds maximum-prefix is torn down (RFC 4486, subcode 1).
+    """
+    accepted = np.ones((len(prefixes), devices), dtype=np.bool_)
+    for device, entries in routes.accepts.items():
+        accepted[:, device] = [permits(entries, prefix) for prefix in prefixes]
+    announced = np.array([prefix in routes.heard for prefix in prefixes], dtype=np.bool_)
+    for device, limit in routes.limit.items():
+        if len(routes.heard) <= limit:
+            continue
+        own = sum(all(a.origin == device for a in group) for group in routes.heard.values())
+        if (accepted[:, device] & announced).sum() - own > limit:
+            accepted[:, device] = False
+    return accepted
+
+
+def _nearest(
+    group: tuple[Announcement, ...],
+    column: Mapping[int, int],
+    reached: np.ndarray,
+    accepted: np.ndarray,
+    distance: Callable[[np.ndarray], np.ndarray],
+    sets: dict[tuple[int, ...], int],
+    decision: np.ndarray,
+    target: np.ndarray,
+) -> None:
+    """Choose among several origins, device by device: preference, then distance, then all equals."""
+    origins = np.array([a.origin for a in group], dtype=np.int32)
+    preference = np.array([a.preference for a in group], dtype=np.int64)
+    columns = np.array([column[int(o)] for o in origins])
+    far = distance(origins)
+    for device in np.flatnonzero(accepted):
+        usable = reached[device, columns] & (origins != device)
+        if not usable.any():
+            continue
+        usable &= preference == preference[usable].max()
+        usable &= far[device] == far[device][usable].min()
+        best = tuple(sorted(int(c) for c in columns[usable]))
+        decision[device] = FORWARD
+        if len(best) == 1:
+            target[device] = best[0]
+        else:
+            target[device] = len(column) + sets.setdefault(best, len(sets))
+
+
+def _is_elsewhere(prefix: Prefix, origin: int, connected: Mapping[Prefix, int]) -> bool:
+    """Whether an announced prefix is really another device's LAN: a leak.
+
+    Its origin then does not deliver it, but sends it on by the next best announcement.
+    """
+    if prefix in connected:
+        return connected[prefix] != origin
+    return any(
+        (lan.covers(prefix) or prefix.covers(lan)) and device != origin
+        for lan, device in connected.items()
+    )
