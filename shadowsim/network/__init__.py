@@ -1,0 +1,33 @@
+"""Where a scenario runs: one contract, and the networks that keep it, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from shadowsim.model.change import Configs
+from shadowsim.network.protocol import Network, Witnessed
+from shadowsim.network.simulated import SimulatedNetwork
+from shadowsim.scenario import Scenario
+
+Factory = Callable[[Scenario, Configs, str], Witnessed]
+
+
+def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
+    """A simulated network of a scenario, with these configs and the faults that hit `name`."""
+    network = SimulatedNetwork(
+        scenario.topology,
+        configs,
+        scenario.traffic,
+        seed=scenario.seed,
+        name=name,
+        intents=scenario.intents,
+    )
+    for fault in scenario.faults:
+        if fault.network in (name, "both"):
+            network.inject(fault)
+    return network
+
+
+NETWORKS: Mapping[str, Factory] = {"simulated": simulated}
+
+__all__ = ["NETWORKS", "Factory", "Network", "Witnessed", "simulated"]

@@ -1,0 +1,90 @@
+"""How long devices take, and what it costs them: install, flooding, CPU, memory, tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shadowsim.dataplane.plane import Plane
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class ControlModel:
+    """The times of a router's control plane. Defaults are of the order measured on real ones.
+
+    A command takes `install_s` (log-normal around it by `install_spread`), longer on a busy
+    CPU. News of a change spreads by `flood_s` a hop; each device then waits `spf_s`, computes,
+    and writes its table in `fib_s` at most (Francois et al., "Achieving Sub-Second IGP
+    Convergence in Large IP Networks", CCR 2005). `quantum_s` groups table writes that fall
+    together.
+    """
+
+    install_s: float = 0.08
+    install_spread: float = 0.3
+    carrier_s: float = 0.02
+    flood_s: float = 0.012
+    spf_s: float = 0.05
+    fib_s: float = 0.12
+    quantum_s: float = 0.02
+    restart_s: float = 20.0
+
+    def install_delay_s(self, random: np.random.Generator, cpu: float) -> float:
+        """Time one command takes on a device whose CPU is this busy."""
+        jitter = float(np.exp(random.normal(0.0, self.install_spread)))
+        return self.install_s * jitter / max(1.0 - cpu, 0.05)
+
+    def convergence_delays_s(self, hops: Array, random: np.random.Generator) -> Array:
+        """Per device: time until its table follows a change `hops` away; whole quanta, at least one."""
+        spread = random.uniform(0.2, 1.0, len(hops)) * self.fib_s
+        delay = self.flood_s * hops + self.spf_s + spread
+        return np.maximum(np.ceil(delay / self.quantum_s), 1.0) * self.quantum_s
+
+
+def hops_from(plane: Plane, device: int) -> Array:
+    """Links between a device and each other one, over links that are up; D where there is no way."""
+    graph = plane.graph
+    hops = np.full(graph.devices, graph.devices, dtype=np.float64)
+    hops[device] = 0
+    frontier = [device]
+    while frontier:
+        reached = []
+        for d in frontier:
+            for e in graph.out[graph.out_start[d] : graph.out_start[d + 1]]:
+                if plane.up[e] and hops[graph.head[e]] > hops[d] + 1:
+                    hops[graph.head[e]] = hops[d] + 1
+                    reached.append(int(graph.head[e]))
+        frontier = reached
+    return hops
+
+
+class Health:
+    """CPU, memory and table of every device, as fractions. Mutable state of one network.
+
+    CPU is a base load, what faults take, and a peak after every computation that decays with
+    `decay_s`; memory is a base, the routes held, and what has leaked.
+    """
+
+    def __init__(self, devices: int, random: np.random.Generator) -> None:
+        self.base_cpu = random.uniform(0.08, 0.16, devices)
+        self.base_memory = random.uniform(0.25, 0.35, devices)
+        self.hogged = np.zeros(devices)
+        self.leaked = np.zeros(devices)
+        self._peak = np.zeros(devices)
+        self._peak_at_s = np.zeros(devices)
+        self.decay_s = 2.0
+
+    def cpu(self, now_s: float) -> Array:
+        faded = self._peak * np.exp(-(now_s - self._peak_at_s) / self.decay_s)
+        return np.minimum(self.base_cpu + self.hogged + faded, 1.0)
+
+    def work(self, devices: Array, amount: float, now_s: float) -> None:
+        """Add a peak of `amount` to the CPU of these devices."""
+        faded = self._peak * np.exp(-(now_s - self._peak_at_s) / self.decay_s)
+        self._peak[devices] = np.minimum(faded[devices] + amount, 1.0)
+        self._peak_at_s[devices] = now_s
+
+    def memory(self, routes: Array) -> Array:
+        return np.minimum(self.base_memory + 2e-5 * routes + self.leaked, 1.0)

@@ -1,0 +1,48 @@
+"""Compiled planes of different ages to the one that is installed, device by device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from shadowsim.dataplane.plane import NO_ROUTE, Plane
+
+
+def mix(installed: Plane, target: Plane, devices: np.ndarray) -> Plane:
+    """The installed plane after these devices have written their tables from `target`.
+
+    Ports, access lists and rates are local to a device and are always those of `target`; what
+    a device decides for a destination, and over which links, is of the plane it last wrote.
+    A link that is down is left out of the tables at once, as hardware does.
+    """
+    if installed.atoms != target.atoms:
+        installed = _refine(installed, target.atom_first)
+    written = np.zeros(target.graph.devices, dtype=np.bool_)
+    written[devices] = True
+    mine = written[target.graph.tail]
+    next_hops = np.where(mine[:, None], target.next_hops, installed.next_hops)
+    next_hops[~target.up[: target.graph.edges]] = 0
+    decision = np.where(written[:, None], target.decision, installed.decision)
+    return replace(target, next_hops=next_hops, decision=decision)
+
+
+def _refine(plane: Plane, atom_first: np.ndarray) -> Plane:
+    """The same plane over smaller atoms; `atom_first` must hold every old boundary."""
+    old = np.searchsorted(plane.atom_first, atom_first, side="right") - 1
+    flat = np.unpackbits(plane.next_hops.view(np.uint8), axis=1, bitorder="little")[:, old]
+    padded = np.zeros((len(flat), -(-len(old) // 64) * 64), dtype=np.uint8)
+    padded[:, : len(old)] = flat
+    words = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
+    return replace(
+        plane, atom_first=atom_first, next_hops=words, decision=plane.decision[:, old]
+    )
+
+
+def silent(plane: Plane) -> Plane:
+    """A plane in which no device has a route yet."""
+    return replace(
+        plane,
+        next_hops=np.zeros_like(plane.next_hops),
+        decision=np.full_like(plane.decision, NO_ROUTE),
+    )

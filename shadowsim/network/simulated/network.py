@@ -1,0 +1,381 @@
+"""Topology, configs and traffic to a network that lives in SimPy.
+
+Between two events its state is constant: the installed plane, the rates offered and the faults
+active decide every load, and the meter integrates them exactly. Events are commands that become
+effective, devices that write their tables, faults that come and go, and the tick at which
+traffic varies and telemetry is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import simpy
+
+from shadowsim.dataplane.exposure import newly_open
+from shadowsim.dataplane.fluid import Flows, Links, Loads, solve
+from shadowsim.dataplane.forwarding import Compiler
+from shadowsim.dataplane.limits import Limits
+from shadowsim.dataplane.plane import Plane
+from shadowsim.dataplane.trace import flow_table, trace_flows
+from shadowsim.dataplane.verify import Verifier
+from shadowsim.errors import Unreachable
+from shadowsim.model.change import Command, Configs, apply_one, parse_script
+from shadowsim.model.config import DeviceConfig
+from shadowsim.model.faults import Fault
+from shadowsim.model.intents import Intents
+from shadowsim.model.streams import stream
+from shadowsim.model.telemetry import Layout, Sample
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Profile, Traffic
+from shadowsim.model.truth import Spell
+from shadowsim.network.simulated.control import ControlModel, Health, hops_from
+from shadowsim.network.simulated.damage import Crowd, Damage, damage
+from shadowsim.network.simulated.installed import mix
+from shadowsim.network.simulated.meter import Meter
+
+Array = np.ndarray
+Process = Generator[simpy.Event, None, None]
+
+TICK_S = 1.0
+NOISE = 0.01  # relative, of every reading
+BREATH = 0.02  # relative, of what users want from one second to the next
+
+
+class SimulatedNetwork:
+    """Keeps the `Network` contract. The same arguments always give the same history.
+
+    `name` separates its randomness from that of other networks of the same seed. `intents` are
+    used to record the truth (`spells`), never to act.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        configs: Configs,
+        traffic: Traffic,
+        *,
+        seed: int = 0,
+        name: str = "production",
+        intents: Intents = Intents(),
+        control: ControlModel = ControlModel(),
+    ) -> None:
+        self.topology = topology
+        self.layout = _layout(topology, traffic)
+        self._env = simpy.Environment()
+        self._configs: dict[str, DeviceConfig] = dict(configs)
+        self._initial = dict(configs)
+        self._control = control
+        self._random = {
+            use: stream(seed, name, use) for use in ("control", "health", "noise", "traffic")
+        }
+        self._demands = traffic.demands
+        self._profile: Profile | None = traffic.profile
+        self._base_bps = np.array([d.rate_bps for d in traffic.demands])
+        self._breath = np.ones(len(traffic.demands))
+        self._flows = flow_table(topology, traffic.demands)
+        self._share = 1.0 / np.array([d.flows for d in traffic.demands], dtype=np.float64)
+        self._elastic = np.array([d.elastic for d in traffic.demands], np.uint8)[self._flows.demand]
+        self._crowd = Crowd(topology, traffic.demands)
+        self._health = Health(len(topology.devices), self._random["health"])
+        self._active: list[Fault] = []
+        self._damage: Damage = damage(topology, ())
+        self._installing = 0
+        self._samples: list[Sample] = []
+        self._closed = False
+
+        cables = [*topology.links, *topology.hosts]
+        self._delay_s = np.repeat([cable.delay_s for cable in cables], 2)
+        self._queue = np.repeat(
+            [link.queue_packets for link in topology.links] + [1000] * len(topology.hosts), 2
+        ).astype(np.float64)
+        self._compiler = Compiler(topology)
+        self._target = self._installed = self._compiler.compile(configs)
+        self._meter = Meter(topology.directed_links, self._flows.demand, len(self._demands))
+        self._limits = Limits(topology, traffic.demands, intents.limits)
+        self._verifier = Verifier(topology, intents.paths)
+        self._paths, self._level = trace_flows(self._installed, self._flows)
+        self._offered_bps = self._rates()
+        self._loads = self._solve()
+        self._spells: list[Spell] = []
+        self._broken = self._broken_intents()
+        self._state_since_s = 0.0
+        self._env.process(self._tick())
+
+    # -- the contract ----------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        return float(self._env.now)
+
+    @property
+    def busy(self) -> bool:
+        return self._installing > 0
+
+    def configs(self) -> Configs:
+        return {n: c for n, c in self._configs.items() if n not in self._damage.deaf}
+
+    def apply(self, commands: Sequence[Command]) -> None:
+        by_device: dict[str, list[Command]] = {}
+        for command in commands:
+            by_device.setdefault(command.device, []).append(command)
+        deaf = sorted(self._damage.deaf & set(by_device))
+        if deaf:
+            raise Unreachable(f"no answer from {', '.join(deaf)}")
+        for device, mine in by_device.items():
+            self._installing += 1
+            self._env.process(self._install(device, mine))
+
+    def inject(self, fault: Fault) -> None:
+        self._env.process(self._strike(fault))
+
+    def offer(self, rates_bps: Array) -> None:
+        self._profile = None
+        self._base_bps = np.array(rates_bps, dtype=np.float64)
+        self._change_rates()
+
+    def advance(self, until_s: float) -> list[Sample]:
+        while not self._closed and self._env.peek() <= until_s:
+            self._env.step()
+        if not self._closed and until_s > self.now:
+            self._env.run(until=until_s)
+            self._record()
+        samples, self._samples = self._samples, []
+        return samples
+
+    def close(self) -> None:
+        self._closed = True
+
+    # -- the truth, for labels only --------------------------------------------------------
+
+    def spells(self) -> tuple[Spell, ...]:
+        """What was really broken from the start until now. No decision may look at this."""
+        self._record()
+        return tuple(self._spells)
+
+    # -- processes -------------------------------------------------------------------------
+
+    def _tick(self) -> Process:
+        while True:
+            # Late in its instant, so that what happens at the same time is already in.
+            yield self._env.timeout(TICK_S)
+            self._record()
+            self._samples.append(self._read())
+            self._leak()
+            self._crowd.react(self._active, self._delivered_share())
+            self._breath = np.exp(self._random["traffic"].normal(0.0, BREATH, len(self._demands)))
+            self._change_rates()
+
+    def _install(self, device: str, commands: list[Command]) -> Process:
+        number = self.topology.device_index[device]
+        for command in commands:
+            cpu = float(self._health.cpu(self.now)[number])
+            yield self._env.timeout(self._control.install_delay_s(self._random["control"], cpu))
+            if device in self._damage.deaf:
+                break
+            after = apply_one(self._configs[device], [command])
+            self._health.work(np.array([number]), 0.08, self.now)
+            if after is not self._configs[device]:
+                self._configs[device] = after
+                self._reprogram([device])
+        self._installing -= 1
+
+    def _strike(self, fault: Fault) -> Process:
+        yield self._env.timeout(max(fault.at_s - self.now, 0.0))
+        end_s = np.inf if fault.for_s is None else self.now + fault.for_s
+        if fault.kind == "config_drift":
+            self._drift(fault)
+            return
+        while self.now < end_s:
+            self._active.append(fault)
+            self._reconsider([fault])
+            half_s = fault.amount if fault.kind == "link_flap" else np.inf
+            left_s = min(end_s - self.now, half_s)
+            if left_s == np.inf:
+                return
+            yield self._env.timeout(left_s)
+            self._active.remove(fault)
+            self._reconsider([fault])
+            if half_s < np.inf and self.now < end_s:
+                yield self._env.timeout(min(half_s, end_s - self.now))
+
+    def _write_tables(self, delay_s: float, devices: Array) -> Process:
+        yield self._env.timeout(delay_s)
+        deaf = {self.topology.device_index[name] for name in self._damage.deaf}
+        self._install_plane(np.array([d for d in devices if d not in deaf], dtype=np.int64))
+        self._health.work(devices, 0.05, self.now)
+
+    # -- changes of state ------------------------------------------------------------------
+
+    def _drift(self, fault: Fault) -> None:
+        for command in parse_script(fault.script):
+            self._configs[command.device] = apply_one(self._configs[command.device], [command])
+            self._reprogram([command.device])
+
+    def _leak(self) -> None:
+        """One tick of every memory leak; a device that runs out of memory restarts."""
+        for fault in [f for f in self._active if f.kind == "memory_leak"]:
+            for name in [fault.device] if fault.device else self.topology.device_index:
+                self._health.leaked[self.topology.device_index[name]] += fault.amount * TICK_S
+        full = self._health.memory(self._installed.routes) >= 1.0
+        for number in np.flatnonzero(full):
+            name = self.topology.devices[number].name
+            self._health.leaked[number] = 0.0
+            crash = Fault("device_crash", self.now, self._control.restart_s, device=name)
+            self._env.process(self._strike(crash))
+
+    def _reconsider(self, faults: Iterable[Fault]) -> None:
+        """The set of active faults has changed."""
+        self._record()
+        returned = self._damage.deaf
+        self._damage = damage(self.topology, self._active)
+        self._health.hogged = self._damage.cpu
+        devices = sorted(
+            {name for f in faults for name in (*(f.link or ()), f.device) if name}
+            | (returned - self._damage.deaf)
+        )
+        self._reprogram(devices)
+
+    def _reprogram(self, devices: Sequence[str]) -> None:
+        """Configs or links at these devices have changed: they follow at once, the others in time."""
+        self._target = self._compiler.compile(self._configs, self._damage.physical)
+        numbers = np.array([self.topology.device_index[name] for name in devices], dtype=np.int64)
+        awake = [n for n in numbers if self.topology.devices[n].name not in self._damage.deaf]
+        self._install_plane(np.array(awake, dtype=np.int64))
+        behind = _behind(self._installed, self._target)
+        if not behind.size:
+            return
+        near = [hops_from(self._target, int(n)) for n in numbers]
+        hops = np.min(near, axis=0) if near else np.zeros(len(self.topology.devices))
+        delays = self._control.convergence_delays_s(hops, self._random["control"])[behind]
+        for delay_s in np.unique(delays):
+            self._env.process(self._write_tables(float(delay_s), behind[delays == delay_s]))
+
+    def _install_plane(self, devices: Array) -> None:
+        self._record()
+        self._installed = mix(self._installed, self._target, devices)
+        self._paths, self._level = trace_flows(self._installed, self._flows)
+        self._loads = self._solve()
+        self._broken = self._broken_intents()
+
+    def _change_rates(self) -> None:
+        self._record()
+        self._offered_bps = self._rates()
+        self._loads = self._solve()
+
+    def _rates(self) -> Array:
+        """What every flow wants to send now."""
+        factor = 1.0 if self._profile is None else self._profile.factor(self.now)
+        wanted = self._base_bps * factor * self._breath * self._crowd.factor(self._active)
+        found: Array = (wanted * self._share)[self._flows.demand]
+        return found
+
+    def _solve(self) -> Loads:
+        plane, hurt = self._installed, self._damage
+        rate = np.where(plane.up, plane.rate_bps * hurt.rate_left, 0.0)
+        links = Links(rate, self._delay_s + hurt.delay_s, self._queue, hurt.loss)
+        flows = Flows(self._offered_bps, self._elastic, self._flows.packet_bytes, self._level)
+        return solve(links, flows, self._paths)
+
+    # -- readings --------------------------------------------------------------------------
+
+    def _record(self) -> None:
+        """Close the state that held until now: count it, and write down whether it was well."""
+        span_s = self.now - self._state_since_s
+        if span_s <= 0.0:
+            return
+        self._count(self._meter, span_s)
+        unreachable, exposed = self._broken
+        demand, utilisation = self._instant()
+        severity = self._limits.severity(demand, utilisation)
+        slow = {
+            limit.name
+            for limit, value in zip(self._limits.limits, severity, strict=True)
+            if value > 1.0
+        }
+        starved = self._limits.starved(demand, self.layout)
+        spell = Spell(
+            self._state_since_s, self.now, unreachable | set(starved), exposed, frozenset(slow)
+        )
+        self._spells.append(_joined(self._spells, spell))
+        self._state_since_s = self.now
+
+    def _count(self, meter: Meter, span_s: float) -> None:
+        up, loss = self._installed.up, self._damage.loss
+        meter.add(self._loads, self._offered_bps, up, loss, span_s)
+
+    def _broken_intents(self) -> tuple[frozenset[str], frozenset[str]]:
+        broken = [v.intent for v in self._verifier.check(self._installed) if not v.holds]
+        exposed = {i.name for i in broken if i.kind in ("isolated", "waypoint")}
+        opened = newly_open(self._initial, self._configs)
+        exposed |= {f"management {service} of {device}" for device, service in opened}
+        return frozenset(i.name for i in broken if i.kind == "reachable"), frozenset(exposed)
+
+    def _instant(self) -> tuple[Array, Array]:
+        """Demand readings `[F, 4]` and link utilisation `[L]` of this very state."""
+        meter = Meter(self.topology.directed_links, self._flows.demand, len(self._demands))
+        self._count(meter, 1.0)
+        link, demand = meter.read(self._installed.rate_bps * self._damage.rate_left)
+        return demand, link[:, 2]
+
+    def _delivered_share(self) -> Array:
+        offered = self._meter.per_demand(self._offered_bps)
+        delivered = self._meter.per_demand(self._loads.throughput_bps[0])
+        return np.divide(delivered, offered, out=np.ones(len(offered)), where=offered > 0)
+
+    def _read(self) -> Sample:
+        """One noisy reading of everything that reports."""
+        link, demand = self._meter.read(self._installed.rate_bps)
+        plane = self._installed
+        device = np.column_stack((
+            self._health.cpu(self.now),
+            self._health.memory(plane.routes),
+            plane.routes / np.maximum([c.table_size for c in self._configs.values()], 1),
+        ))  # fmt: skip
+        noise = self._random["noise"]
+        device *= np.exp(noise.normal(0.0, NOISE, device.shape))
+        link[:, :3] *= np.exp(noise.normal(0.0, NOISE, (len(link), 3)))
+        demand[:, :3] *= np.exp(noise.normal(0.0, NOISE, (len(demand), 3)))
+        demand[:, 3] = np.clip(demand[:, 3], 0.0, 1.0)
+        self._hide(device, link, demand)
+        return Sample(self.now, np.minimum(device, 1.0), link, demand)
+
+    def _hide(self, device: Array, link: Array, demand: Array) -> None:
+        """Nothing is reported by a device that is dark, nor of the ports and hosts on it."""
+        dark = self._damage.dark
+        if not dark:
+            return
+        device[[self.topology.device_index[name] for name in dark]] = np.nan
+        for name in dark:
+            link[list(self.topology.ports[name].values())] = np.nan
+            link[[self.topology.up_link(self.topology.host_index[h.name]) for h in self.topology.hosts_of[name]]] = np.nan
+        homes = {host.name: host.device for host in self.topology.hosts}
+        demand[[homes[d.source] in dark for d in self._demands]] = np.nan
+
+
+def _layout(topology: Topology, traffic: Traffic) -> Layout:
+    return Layout(
+        tuple(device.name for device in topology.devices),
+        tuple(topology.link_name(n) for n in range(topology.directed_links)),
+        tuple(demand.name for demand in traffic.demands),
+    )
+
+
+def _behind(installed: Plane, target: Plane) -> Array:
+    """The devices whose tables differ from what they should hold."""
+    differ = (installed.decision != target.decision).any(axis=1)
+    links = (installed.next_hops != target.next_hops).any(axis=1)
+    differ[target.graph.tail[links]] = True
+    return np.flatnonzero(differ)
+
+
+def _joined(spells: list[Spell], spell: Spell) -> Spell:
+    """Grow the last spell where nothing has changed; it is taken off the list then."""
+    if not spells:
+        return spell
+    last = spells[-1]
+    if (last.unreachable, last.exposed, last.slow) != (spell.unreachable, spell.exposed, spell.slow):
+        return spell
+    return replace(spells.pop(), to_s=spell.to_s)

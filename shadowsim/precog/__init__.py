@@ -1,0 +1,33 @@
+"""PreCog: evidence to the probability of each failure mode, with reasons.
+
+The variants are named here and swapped by that name everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from shadowsim.errors import BadInput, choices
+from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
+from shadowsim.precog.hybrid import Hybrid
+from shadowsim.precog.judge import Judge
+from shadowsim.precog.script import Script
+from shadowsim.precog.threshold import Threshold
+from shadowsim.precog.whatif import WhatIf
+
+VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
+    "threshold": lambda whatif: Threshold(),
+    "judge": lambda whatif: Judge(),
+    "script": Script,
+    "hybrid": lambda whatif: Hybrid((Threshold(), Judge(), Script(whatif))),
+}
+
+
+def variant(name: str, whatif: WhatIf) -> Variant:
+    """The variant of that name. Raises BadInput with the valid ones."""
+    if name not in VARIANTS:
+        raise BadInput(f"there is no PreCog variant '{name}'; {choices(name, VARIANTS)}")
+    return VARIANTS[name](whatif)
+
+
+__all__ = ["VARIANTS", "Evidence", "Forecast", "Reason", "Variant", "WhatIf", "variant"]

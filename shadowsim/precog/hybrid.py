@@ -1,0 +1,20 @@
+"""Several variants to one forecast: each failure mode is as probable as the surest of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shadowsim.precog.forecast import Evidence, Forecast, Variant, forecast_of
+
+
+class Hybrid:
+    """The composite. A variant that sees nothing does not outvote one that does."""
+
+    name = "hybrid"
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        self._variants = tuple(variants)
+
+    def forecast(self, evidence: Evidence) -> Forecast:
+        forecasts = [variant.forecast(evidence) for variant in self._variants]
+        return forecast_of([reason for forecast in forecasts for reason in forecast.reasons])

@@ -1,0 +1,154 @@
+"""The change script, read against this very network, to a forecast.
+
+Every state the script passes through is compiled, verified and loaded with the traffic of now.
+A command is blamed for what is broken after it and was not before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from shadowsim.model.change import Command, Configs, apply
+from shadowsim.model.truth import DEGRADATION, OUTAGE, OUTAGE_S, VULNERABILITY
+from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
+from shadowsim.precog.whatif import Condition, Observed, WhatIf
+
+PASSING = 0.25  # an outage in a state that lasts for the installing of one command only
+LASTING = 0.95
+EXPOSING = 0.97
+NEAR = 0.85  # of a limit: nearer than this is worth a warning
+
+
+@dataclass(frozen=True)
+class State:
+    """One state on the way: after `command`, lasting for at least `held_s` seconds."""
+
+    command: Command
+    condition: Condition
+    held_s: float
+
+
+class Script:
+    """Dangerous commands and sequences, dangerous *here*."""
+
+    name = "script"
+
+    def __init__(self, whatif: WhatIf) -> None:
+        self._whatif = whatif
+
+    def forecast(self, evidence: Evidence) -> Forecast:
+        if evidence.phase == "production":
+            return self._as_it_stands(evidence)
+        traffic = evidence.control or evidence.observed
+        seen = self._whatif.observe(traffic, evidence.before)
+        start = self._whatif.look(evidence.before, seen, evidence.before)
+        states = self._walk(evidence, seen)
+        return forecast_of(_findings(start, states, self._whatif))
+
+    def _walk(self, evidence: Evidence, seen: Observed) -> list[State]:
+        """The states after each command, in the order in which the change is deployed."""
+        configs: Configs = evidence.before
+        states: list[State] = []
+        commands = evidence.change.commands
+        for place, command in enumerate(commands):
+            configs = apply(configs, [command])
+            last = place + 1 == len(commands)
+            handover = last or commands[place + 1].device != command.device
+            held_s = np.inf if last else evidence.soak_s if handover else 0.0
+            condition = self._whatif.look(configs, seen, evidence.before)
+            states.append(State(command, condition, held_s))
+        return states
+
+    def _as_it_stands(self, evidence: Evidence) -> Forecast:
+        """In production: the configs of now under the traffic that its trend leads to."""
+        seen = self._whatif.observe(evidence.observed, evidence.now)
+        factor = growth(evidence)
+        ahead = Observed(seen.down, seen.loss, seen.rates_bps * factor)
+        condition = self._whatif.look(evidence.now, ahead, evidence.before)
+        reasons = [
+            Reason("script", VULNERABILITY, EXPOSING, f"exposed: {name}") for name in condition.exposed
+        ]
+        reasons += [Reason("script", OUTAGE, LASTING, f"broken: {name}") for name in condition.broken]
+        reasons += [
+            Reason("script", OUTAGE, 0.8, f"{name} gets less than half, at {factor:.2f} times the traffic")
+            for name in condition.starved
+        ]
+        for limit, severity in zip(self._whatif.limits.limits, condition.severity, strict=True):
+            if severity > NEAR:
+                text = f"{limit.name}: {severity:.0%} of it at {factor:.2f} times the traffic"
+                reasons.append(Reason("script", DEGRADATION, _crossing(severity), text))
+        return forecast_of(reasons)
+
+
+def growth(evidence: Evidence) -> float:
+    """By how much all traffic together will have grown at the horizon, from its recent trend."""
+    offered = evidence.observed.series("demand", "offered_bps")[-20:]
+    if len(offered) < 8:
+        return 1.0
+    known = np.isfinite(offered).all(axis=0)
+    total = offered[:, known].sum(axis=1)
+    if total.size == 0 or total[-3:].mean() <= 0:
+        return 1.0
+    slope = np.polyfit(np.arange(len(total)), total, 1)[0]
+    return float(max(1.0 + slope * evidence.horizon_s / total[-3:].mean(), 1.0))
+
+
+def _crossing(severity: float) -> float:
+    """Probability that a level predicted at this share of its limit is really beyond it.
+
+    The prediction is uncertain by some 5 %; a logistic of that width around the limit.
+    """
+    return float(1.0 / (1.0 + np.exp(-(severity - 1.0) / 0.03)))
+
+
+def _findings(start: Condition, states: Sequence[State], whatif: WhatIf) -> list[Reason]:
+    """What the states break that was not broken at the start, and by which command."""
+    found: list[Reason] = []
+    if not states:
+        return found
+    for name in sorted({n for s in states for n in s.condition.exposed} - set(start.exposed)):
+        first = next(s for s in states if name in s.condition.exposed)
+        stays = name in states[-1].condition.exposed
+        how = "opens" if stays else "opens for a moment, until a later command closes it again,"
+        found.append(_reason(VULNERABILITY, EXPOSING, f"{how} {name}", first))
+    for name in sorted({n for s in states for n in _outages(s.condition)} - set(_outages(start))):
+        broken = [name in _outages(s.condition) for s in states]
+        first = states[broken.index(True)]
+        if broken[-1]:
+            found.append(_reason(OUTAGE, LASTING, f"breaks {name}", first))
+            continue
+        held_s = _longest(states, broken)
+        probability = LASTING if held_s >= OUTAGE_S - 0.5 else PASSING
+        text = f"breaks {name} on the way, for {held_s:g} s or more"
+        found.append(_reason(OUTAGE, probability, text, first))
+    return found + _limit_findings(start, states, whatif)
+
+
+def _limit_findings(start: Condition, states: Sequence[State], whatif: WhatIf) -> list[Reason]:
+    found = []
+    end = states[-1].condition.severity
+    for number, limit in enumerate(whatif.limits.limits):
+        was, will = start.severity[number], end[number]
+        if not np.isfinite(will) or will <= max(NEAR, was * 1.02):
+            continue
+        first = next(s for s in states if s.condition.severity[number] > was * 1.02)
+        text = f"{limit.name}: from {was:.0%} to {will:.0%} of it under the traffic of now"
+        found.append(_reason(DEGRADATION, _crossing(will), text, first))
+    return found
+
+
+def _outages(condition: Condition) -> tuple[str, ...]:
+    return (*condition.broken, *(f"{name} (below half)" for name in condition.starved))
+
+
+def _longest(states: Sequence[State], broken: Sequence[bool]) -> float:
+    runs = groupby(zip(states, broken, strict=True), key=lambda pair: pair[1])
+    return max(sum(s.held_s for s, _ in run) for is_broken, run in runs if is_broken)
+
+
+def _reason(mode: str, probability: float, text: str, state: State) -> Reason:
+    return Reason("script", mode, probability, f"'{state.command}' {text}", (state.command,))

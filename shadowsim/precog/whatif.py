@@ -1,0 +1,144 @@
+"""Configs, and what is known of links and traffic, to the condition a network would be in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shadowsim.dataplane.exposure import newly_open
+from shadowsim.dataplane.fluid import Flows, Links, solve
+from shadowsim.dataplane.forwarding import Compiler, Physical
+from shadowsim.dataplane.limits import Limits
+from shadowsim.dataplane.plane import Plane
+from shadowsim.dataplane.trace import flow_table, trace_flows
+from shadowsim.dataplane.verify import Verifier
+from shadowsim.model.change import Configs
+from shadowsim.model.intents import Intents
+from shadowsim.model.telemetry import Layout, Telemetry
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
+from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
+
+Array = np.ndarray
+RECENT = 3  # samples that make a reading steady
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What telemetry says of the ground the configs stand on.
+
+    `down`: directed links without signal although both ends are configured; `loss[L]`;
+    `rates_bps[F]`: what every demand wants to send.
+    """
+
+    down: frozenset[int]
+    loss: Array
+    rates_bps: Array
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a network would be. `broken`: names of intents; `exposed`: of those, or of management
+    services, that expose; `severity` per limit, above 1 is broken; `starved`: critical demands
+    that get less than half.
+    """
+
+    broken: tuple[str, ...]
+    exposed: tuple[str, ...]
+    severity: Array
+    starved: tuple[str, ...]
+    witnesses: tuple[str, ...] = ()
+
+    def modes(self, margin: float = 1.0) -> frozenset[str]:
+        """The failure modes this condition amounts to if it lasts; limits count above `margin`."""
+        outage = bool(self.broken or self.starved)
+        slow = bool((self.severity > margin).any())
+        found = {OUTAGE: outage, DEGRADATION: slow and not outage, VULNERABILITY: bool(self.exposed)}
+        return frozenset(mode for mode, holds in found.items() if holds)
+
+
+class WhatIf:
+    """Answers for one network. Remembers compilations, nothing else."""
+
+    def __init__(self, topology: Topology, demands: Sequence[Demand], intents: Intents) -> None:
+        self.topology = topology
+        self.limits = Limits(topology, demands, intents.limits)
+        self._compiler = Compiler(topology)
+        self._verifier = Verifier(topology, intents.paths)
+        self._flows = flow_table(topology, demands)
+        self._share = 1.0 / np.array([d.flows for d in demands], dtype=np.float64)
+        self._elastic = np.array([d.elastic for d in demands], np.uint8)[self._flows.demand]
+        self._layout = Layout((), (), tuple(d.name for d in demands))
+        cables = [*topology.links, *topology.hosts]
+        self._delay_s = np.repeat([cable.delay_s for cable in cables], 2)
+        queues = [link.queue_packets for link in topology.links] + [1000] * len(topology.hosts)
+        self._queue = np.repeat(queues, 2).astype(np.float64)
+
+    def observe(self, telemetry: Telemetry, configs: Configs) -> Observed:
+        """Read links and traffic off the last samples; what is not reported counts as well and idle."""
+        plane = self._compiler.compile(configs)
+        recent = telemetry.samples[-RECENT:]
+        links = len(plane.up)
+        if not recent:
+            return Observed(frozenset(), np.zeros(links), np.zeros(len(self._share)))
+        last = recent[-1]
+        dark = plane.up & (last.column("link", "up") == 0.0)
+        load = _mean([s.column("link", "load_bps") for s in recent])
+        drop = _mean([s.column("link", "drop_bps") for s in recent])
+        calm = _mean([s.column("link", "utilisation") for s in recent]) < 0.9
+        loss = np.where(calm & (load > 0), drop / np.maximum(load, 1.0), 0.0)
+        rates = _mean([s.column("demand", "offered_bps") for s in recent])
+        return Observed(frozenset(np.flatnonzero(dark).tolist()), np.minimum(loss, 1.0), rates)
+
+    def look(self, configs: Configs, seen: Observed, before: Configs) -> Condition:
+        """The condition under these configs once they have settled. `before` says what was closed."""
+        plane = self._compiler.compile(configs, Physical(down=seen.down))
+        verdicts = [v for v in self._verifier.check(plane) if not v.holds]
+        exposing = ("isolated", "waypoint")
+        opened = [f"management {service} of {name}" for name, service in newly_open(before, configs)]
+        demand, utilisation = self._load(plane, seen)
+        return Condition(
+            broken=tuple(v.intent.name for v in verdicts if v.intent.kind not in exposing),
+            exposed=tuple([v.intent.name for v in verdicts if v.intent.kind in exposing] + opened),
+            severity=self.limits.severity(demand, utilisation),
+            starved=self.limits.starved(demand, self._layout),
+            witnesses=tuple(_tell(v.witness) for v in verdicts if v.witness is not None),
+        )
+
+    def _load(self, plane: Plane, seen: Observed) -> tuple[Array, Array]:
+        """Demand readings `[F, 4]` and link utilisation `[L]`."""
+        paths, level = trace_flows(plane, self._flows)
+        offered = (seen.rates_bps * self._share)[self._flows.demand]
+        rate = np.where(plane.up, plane.rate_bps, 0.0)
+        loads = solve(
+            Links(rate, self._delay_s, self._queue, seen.loss),
+            Flows(offered, self._elastic, self._flows.packet_bytes, level),
+            paths,
+        )
+        sums = [self._sum(offered), self._sum(loads.throughput_bps[0])]
+        weighted = np.where(loads.throughput_bps[0] > 0, loads.latency_s[0], 0.0)
+        delivered_s = self._sum(weighted * loads.throughput_bps[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            latency = np.where(sums[1] > 0, delivered_s / sums[1], np.nan)
+            loss = np.where(sums[0] > 0, 1.0 - sums[1] / sums[0], 0.0)
+            utilisation = np.where(rate > 0, loads.link_load_bps[0] / rate, 0.0)
+        return np.column_stack((*sums, latency, loss)), utilisation
+
+    def _sum(self, values: Array) -> Array:
+        return np.bincount(self._flows.demand, weights=values, minlength=len(self._share))
+
+
+def _mean(columns: list[Array]) -> Array:
+    stacked = np.stack(columns)
+    known = np.isfinite(stacked)
+    total = np.where(known, stacked, 0.0).sum(axis=0)
+    found: Array = total / np.maximum(known.sum(axis=0), 1)
+    return found
+
+
+def _tell(witness: object) -> str:
+    packet = getattr(witness, "packet", "")
+    path = " > ".join(getattr(witness, "path", ()))
+    return f"{packet} by {path}: {getattr(witness, 'reason', '')}"

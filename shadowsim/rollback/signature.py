@@ -1,0 +1,147 @@
+"""A rollback plan as JSON: what it holds, its schema, and a seal that shows whether it was altered."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shadowsim.errors import BadInput, Mistake
+from shadowsim.model.change import Change, Command, Configs, render_script
+
+Digest = str
+LARGEST_BYTES = 4 << 20
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CommandLine(_Frozen):
+    """One config line of one device."""
+
+    device: str
+    context: str = Field(description="The line that opens the context; empty at the top level.")
+    line: str
+
+    def value(self) -> Command:
+        return Command(self.device, self.context, self.line)
+
+
+class Step(_Frozen):
+    """Commands that go to one device together."""
+
+    id: str
+    device: str
+    commands: tuple[CommandLine, ...]
+    reverts: tuple[CommandLine, ...] = Field(description="The commands of the change it takes back.")
+    depends_on: tuple[str, ...] = Field(description="Steps that must be done before this one.")
+    timeout_s: float = Field(gt=0)
+
+
+class Digests(_Frozen):
+    """SHA-256 of the configs of the devices touched, device by device."""
+
+    before: Mapping[str, Digest] = Field(description="Before the change.")
+    now: Mapping[str, Digest] = Field(description="With the change, when the plan was made.")
+    after: Mapping[str, Digest] = Field(description="What the rollback must lead to.")
+
+
+class Verification(_Frozen):
+    """What must hold before anyone says "rolled back"."""
+
+    kind: Literal["config_digest", "intents", "limits"]
+    subject: str
+    expected: str
+
+
+class Rehearsal(_Frozen):
+    """What came of executing the plan in the shadow."""
+
+    done: bool
+    verified: bool = False
+    took_s: float = 0.0
+    detail: str = ""
+
+
+class RollbackSignature(_Frozen):
+    """The plan that takes a change, or the blamed part of it, back."""
+
+    format: Literal["shadowsim.rollback/1"] = "shadowsim.rollback/1"
+    id: str
+    change_id: str
+    failure_mode: Literal[
+        "performance_degradation", "service_outage", "security_vulnerability", "any"
+    ]
+    probability: float = Field(ge=0, le=1)
+    scope: Literal["whole", "blamed"]
+    digests: Digests
+    reverts: tuple[CommandLine, ...]
+    steps: tuple[Step, ...]
+    order: tuple[str, ...] = Field(description="Step ids in the order of execution.")
+    transiently_safe: bool = Field(
+        description="No step on the way breaks an intent that holds at both ends."
+    )
+    order_note: str
+    verification: tuple[Verification, ...]
+    rehearsal: Rehearsal = Rehearsal(done=False)
+    seal: str = Field(default="", description="HMAC-SHA256 of all the rest, by the installation's key.")
+
+    def ordered(self) -> tuple[Step, ...]:
+        by_id = {step.id: step for step in self.steps}
+        return tuple(by_id[name] for name in self.order)
+
+    def sealed(self, key: bytes) -> RollbackSignature:
+        """The same plan with its seal."""
+        return self.model_copy(update={"seal": _seal(self, key)})
+
+    def is_sealed_by(self, key: bytes) -> bool:
+        return hmac.compare_digest(self.seal, _seal(self, key))
+
+
+def _seal(signature: RollbackSignature, key: bytes) -> str:
+    body = signature.model_dump(mode="json", exclude={"seal"})
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def change_id(change: Change) -> str:
+    """A short name that depends on the script alone."""
+    return hashlib.sha256(render_script(change.commands).encode()).hexdigest()[:12]
+
+
+def lines(commands: tuple[Command, ...]) -> tuple[CommandLine, ...]:
+    return tuple(CommandLine(device=c.device, context=c.context, line=c.line) for c in commands)
+
+
+def digests(configs: Configs, devices: tuple[str, ...]) -> dict[str, Digest]:
+    return {device: configs[device].digest for device in devices}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a signature (draft 2020-12)."""
+    schema = RollbackSignature.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def read_signature(path: Path, key: bytes) -> RollbackSignature:
+    """A signature from a file. Raises BadInput if it is none, or was not sealed by this key."""
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise BadInput([Mistake("too large for a rollback signature", str(path))])
+        signature = RollbackSignature.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadInput([Mistake(f"cannot be read: {error.strerror}", str(path))]) from None
+    except ValidationError as error:
+        raise BadInput([
+            Mistake(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}", str(path))
+            for e in error.errors()
+        ]) from None  # fmt: skip
+    if not signature.is_sealed_by(key):
+        raise BadInput([Mistake("the seal does not fit: altered, or made elsewhere", str(path))])
+    return signature
