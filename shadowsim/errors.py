@@ -60,5 +60,7 @@ def choices(wrong: str, valid: Iterable[str], *, limit: int = 12) -> str:
     names = sorted({str(name) for name in valid})
     close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     meant = f"did you mean '{close[0]}'? " if close else ""
-    shown = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+    shown = ", ".join(names[:limit]) + (
+        f", ... ({len(names)} in all)" if len(names) > limit else ""
+    )
     return f"{meant}valid: {shown}" if names else f"{meant}none exist"

@@ -19,7 +19,12 @@ class Event:
 
     def line(self) -> str:
         return json.dumps(
-            {"at_s": round(self.at_s, 6), "phase": self.phase, "event": self.kind, **_plain(self.data)},
+            {
+                "at_s": round(self.at_s, 6),
+                "phase": self.phase,
+                "event": self.kind,
+                **_plain(self.data),
+            },
             ensure_ascii=False,
         )
 

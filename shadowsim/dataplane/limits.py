@@ -17,7 +17,9 @@ Array = np.ndarray
 class Limits:
     """The limits of a scenario, resolved to the demands each speaks of."""
 
-    def __init__(self, topology: Topology, demands: Sequence[Demand], limits: Sequence[Limit]) -> None:
+    def __init__(
+        self, topology: Topology, demands: Sequence[Demand], limits: Sequence[Limit]
+    ) -> None:
         self.limits = tuple(limits)
         self.critical = np.array([d.traffic_class == "critical" for d in demands], dtype=np.bool_)
         self.masks = []

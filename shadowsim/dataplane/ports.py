@@ -87,7 +87,9 @@ class Ports:
         return tuple(lists), outward, inward[np.arange(len(self.open)) ^ 1]
 
 
-def _set(found: dict[int, tuple[AclEntry, ...]], key: int, value: tuple[AclEntry, ...] | None) -> None:
+def _set(
+    found: dict[int, tuple[AclEntry, ...]], key: int, value: tuple[AclEntry, ...] | None
+) -> None:
     if value:
         found[key] = value
     else:

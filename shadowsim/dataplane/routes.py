@@ -99,9 +99,7 @@ def read_routes(topology: Topology, configs: Configs) -> Routes:
         if bgp.maximum_prefix is not None:
             limit[number] = bgp.maximum_prefix
     lans = {
-        topology.lan[d.name]: i
-        for i, d in enumerate(topology.devices)
-        if topology.hosts_of[d.name]
+        topology.lan[d.name]: i for i, d in enumerate(topology.devices) if topology.hosts_of[d.name]
     }
     origins = sorted({a.origin for group in heard.values() for a in group})
     return Routes(

@@ -20,8 +20,8 @@ from shadowsim.scenario import Mirror
 class Mirrored:
     """What has been mirrored so far. `share` is of production's bytes, `packets` are copies sent.
 
-    `captured_bytes` counts what is left of them after truncation; `lag_s` is how old a reading
-    of production was when the shadow got it; `example` are flow records as the shadow sees them.
+    `captured_bytes` counts what is left of them after truncation; `lag_s` is how far the
+    shadow's traffic is behind production's at most; `example` are flow records as the shadow sees them.
     """
 
     packets: int
@@ -56,13 +56,15 @@ class MirrorEngine:
         self._packets = np.zeros(len(demands), dtype=np.int64)
         self._seen_bits = 0.0
         self._lag_s = 0.0
+        self._read_at_s = production.now
 
     def drift(self, trial: Sequence[Command] = ()) -> tuple[Command, ...]:
         """The commands that would bring the shadow to production's configs and, on top, the trial.
 
         Devices of production that do not answer are left as they are in the shadow.
         """
-        wanted = apply(self._production.configs(), trial)
+        running = self._production.configs()
+        wanted = apply(running, [command for command in trial if command.device in running])
         have = self._shadow.configs()
         both = sorted(set(wanted) & set(have))
         differ = [n for n in both if have[n].digest != wanted[n].digest]
@@ -91,7 +93,8 @@ class MirrorEngine:
         self._packets += copied
         total = sample.column("demand", "offered_bps")
         self._seen_bits += float(np.nansum(total))
-        self._lag_s = max(self._lag_s, self._shadow.now - sample.at_s + 1.0)
+        self._lag_s = max(self._lag_s, sample.at_s - self._read_at_s)
+        self._read_at_s = sample.at_s
         self._shadow.offer(self._rates_bps)
 
     def report(self) -> Mirrored:

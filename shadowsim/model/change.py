@@ -41,7 +41,11 @@ class Command(NamedTuple):
     line: str
 
     def __str__(self) -> str:
-        return f"{self.device}: {self.context} / {self.line}" if self.context else f"{self.device}: {self.line}"
+        return (
+            f"{self.device}: {self.context} / {self.line}"
+            if self.context
+            else f"{self.device}: {self.line}"
+        )
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,9 @@ def difference(before: Configs, after: Configs) -> tuple[Command, ...]:
     )
 
 
-def revert(before: Configs, now: Configs, change: Change, blamed: Iterable[Command]) -> tuple[Command, ...]:
+def revert(
+    before: Configs, now: Configs, change: Change, blamed: Iterable[Command]
+) -> tuple[Command, ...]:
     """The commands that take the blamed part of a change back and leave the rest of it."""
     return difference(now, apply(before, change.without(blamed).commands) | _untouched(now, before))
 

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from shadowsim.model.address import ANY, Prefix, format_address, network, parse_address, parse_prefix
+from shadowsim.model.address import (
+    ANY,
+    Prefix,
+    format_address,
+    network,
+    parse_address,
+    parse_prefix,
+)
 
 Slot = tuple[Any, ...]
 Value = tuple[Any, ...]
@@ -124,7 +131,9 @@ def _write_endpoint(end: Endpoint) -> str:
         text = f"{format_address(prefix.address)} {wildcard}"
     if ports is None:
         return text
-    return f"{text} eq {ports[0]}" if ports[0] == ports[1] else f"{text} range {ports[0]} {ports[1]}"
+    return (
+        f"{text} eq {ports[0]}" if ports[0] == ports[1] else f"{text} range {ports[0]} {ports[1]}"
+    )
 
 
 PORT = _number(0, 65535)
@@ -216,7 +225,9 @@ class Form:
             (keys if part.key else values).append(value)
             at += used
         if at < len(words):
-            raise ValueError(f"'{' '.join(words[at:])}' is too much; the line is '{self.pattern.replace('!', '')}'")
+            raise ValueError(
+                f"'{' '.join(words[at:])}' is too much; the line is '{self.pattern.replace('!', '')}'"
+            )
         return (self.head, *keys), tuple(values)
 
     def write(self, keys: Slot, values: Value, *, removal: bool = False) -> str:
@@ -321,9 +332,15 @@ def _trial(forms: list[Form], words: list[str]) -> tuple[Slot, Value]:
         except ValueError as error:
             if reason is None or (form.parts[0].kind is None and words[0] == form.parts[0].word):
                 reason = error
-    if reason is not None and any(f.parts[0].kind is None and f.parts[0].word == words[0] for f in forms):
+    if reason is not None and any(
+        f.parts[0].kind is None and f.parts[0].word == words[0] for f in forms
+    ):
         raise reason
-    if reason is not None and any(f.parts[0].kind is not None for f in forms) and words[0].isdigit():
+    if (
+        reason is not None
+        and any(f.parts[0].kind is not None for f in forms)
+        and words[0].isdigit()
+    ):
         raise reason
     patterns = [form.pattern.replace("!", "") for form in forms]
     close = difflib.get_close_matches(" ".join(words), patterns, n=1, cutoff=0.4)

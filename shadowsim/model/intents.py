@@ -56,7 +56,9 @@ class Limit:
     def name(self) -> str:
         of = self.traffic_class or ("all links" if self.metric == "utilisation" else "all")
         side = ">" if self.metric == "throughput" else "<"
-        ends = "" if self.source == self.destination == "any" else f" {self.source}>{self.destination}"
+        ends = (
+            "" if self.source == self.destination == "any" else f" {self.source}>{self.destination}"
+        )
         bound = f"{self.bound * 1e3:g} ms" if self.metric == "latency" else f"{self.bound:.3g}"
         return f"{self.metric} {of}{ends} {side} {bound}"
 

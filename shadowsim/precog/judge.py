@@ -20,6 +20,7 @@ from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 
 Array = np.ndarray
 LEAST_SAMPLES = 5
+WINDOW = 30  # the last samples with the change that are looked at
 DISCOVERY_RATE = 0.01
 LIMITED = 0.3  # what a clear worsening is worth that stays well within its limit
 
@@ -46,17 +47,13 @@ class Judge:
     name = "judge"
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        reasons = [
-            reason
-            for metric in METRICS
-            for reason in _judge_metric(metric, evidence)
-        ]
+        reasons = [reason for metric in METRICS for reason in _judge_metric(metric, evidence)]
         return forecast_of(reasons)
 
 
 def _judge_metric(metric: Metric, evidence: Evidence) -> list[Reason]:
     before = evidence.baseline.series("demand", metric.name)
-    after = evidence.observed.series("demand", metric.name)
+    after = evidence.observed.series("demand", metric.name)[-WINDOW:]
     if min(len(before), len(after)) < LEAST_SAMPLES:
         return []
     after = after - _drift(metric, evidence)
@@ -64,17 +61,15 @@ def _judge_metric(metric: Metric, evidence: Evidence) -> list[Reason]:
     if not tested.any():
         return []
     low, high = np.median(before[:, tested], axis=0), np.median(after[:, tested], axis=0)
-    chance = np.ones(len(low))
-    varied = (before[:, tested] != before[0, tested]).any(axis=0) | (high != low)
-    if varied.any():
-        sides = before[:, tested][:, varied], after[:, tested][:, varied]
-        chance[varied] = mannwhitneyu(*sides, axis=0, method="asymptotic").pvalue
     effect = high - low
-    worse = (
-        (false_discovery_control(chance) < DISCOVERY_RATE)
-        & (effect > metric.material)
-        & (effect > metric.relative * low)
-    )
+    worse = (effect > metric.material) & (effect > metric.relative * low)
+    if not worse.any():
+        return []
+    # A demand that is not tested counts with a chance of 1, which makes the others' harder to pass.
+    chance = np.ones(len(low))
+    sides = before[:, tested][:, worse], after[:, tested][:, worse]
+    chance[worse] = mannwhitneyu(*sides, axis=0, method="asymptotic").pvalue
+    worse &= false_discovery_control(chance) < DISCOVERY_RATE
     return _reasons(metric, evidence, np.flatnonzero(tested)[worse], low[worse], high[worse])
 
 

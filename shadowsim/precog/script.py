@@ -70,11 +70,19 @@ class Script:
         ahead = Observed(seen.down, seen.loss, seen.rates_bps * factor)
         condition = self._whatif.look(evidence.now, ahead, evidence.before)
         reasons = [
-            Reason("script", VULNERABILITY, EXPOSING, f"exposed: {name}") for name in condition.exposed
+            Reason("script", VULNERABILITY, EXPOSING, f"exposed: {name}")
+            for name in condition.exposed
         ]
-        reasons += [Reason("script", OUTAGE, LASTING, f"broken: {name}") for name in condition.broken]
         reasons += [
-            Reason("script", OUTAGE, 0.8, f"{name} gets less than half, at {factor:.2f} times the traffic")
+            Reason("script", OUTAGE, LASTING, f"broken: {name}") for name in condition.broken
+        ]
+        reasons += [
+            Reason(
+                "script",
+                OUTAGE,
+                0.8,
+                f"{name} gets less than half, at {factor:.2f} times the traffic",
+            )
             for name in condition.starved
         ]
         for limit, severity in zip(self._whatif.limits.limits, condition.severity, strict=True):

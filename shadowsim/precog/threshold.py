@@ -34,7 +34,9 @@ class Threshold:
         levels.append((OUTAGE, "a critical demand below half", _starvation(limits, observed)))
         for metric, bound in (("cpu", 0.98), ("memory", 0.97)):
             worst = _worst(observed.series("device", metric) / bound)
-            levels.append((OUTAGE if metric == "memory" else DEGRADATION, f"device {metric}", worst))
+            levels.append(
+                (OUTAGE if metric == "memory" else DEGRADATION, f"device {metric}", worst)
+            )
         reasons = [
             reason
             for mode, what, series in levels
@@ -58,7 +60,9 @@ def _starvation(limits: Limits, telemetry: Telemetry) -> Array:
 def _worst(rows: Array) -> Array:
     """The largest of every row; nan where a row has nothing."""
     known = np.isfinite(rows).any(axis=1)
-    found: Array = np.where(known, np.nanmax(np.where(np.isfinite(rows), rows, -np.inf), axis=1), np.nan)
+    found: Array = np.where(
+        known, np.nanmax(np.where(np.isfinite(rows), rows, -np.inf), axis=1), np.nan
+    )
     return found
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.dataplane.exposure import newly_open
-from shadowsim.dataplane.fluid import Flows, Links, solve
+from shadowsim.dataplane.fluid import Flows, Links, Paths, solve
 from shadowsim.dataplane.forwarding import Compiler, Physical
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.trace import flow_table, trace_flows
-from shadowsim.dataplane.verify import Verifier
+from shadowsim.dataplane.verify import Verdict, Verifier
 from shadowsim.model.change import Configs
 from shadowsim.model.intents import Intents
 from shadowsim.model.telemetry import Layout, Telemetry
@@ -23,6 +23,7 @@ from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 
 Array = np.ndarray
 RECENT = 3  # samples that make a reading steady
+KEPT = 6  # compilations remembered
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,22 @@ class Condition:
         """The failure modes this condition amounts to if it lasts; limits count above `margin`."""
         outage = bool(self.broken or self.starved)
         slow = bool((self.severity > margin).any())
-        found = {OUTAGE: outage, DEGRADATION: slow and not outage, VULNERABILITY: bool(self.exposed)}
+        found = {
+            OUTAGE: outage,
+            DEGRADATION: slow and not outage,
+            VULNERABILITY: bool(self.exposed),
+        }
         return frozenset(mode for mode, holds in found.items() if holds)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    configs: Configs
+    down: frozenset[int]
+    plane: Plane
+    broken: tuple[Verdict, ...]
+    paths: Paths
+    level: Array
 
 
 class WhatIf:
@@ -72,13 +87,14 @@ class WhatIf:
         self._elastic = np.array([d.elastic for d in demands], np.uint8)[self._flows.demand]
         self._layout = Layout((), (), tuple(d.name for d in demands))
         cables = [*topology.links, *topology.hosts]
+        self._kept: list[_Compiled] = []
         self._delay_s = np.repeat([cable.delay_s for cable in cables], 2)
         queues = [link.queue_packets for link in topology.links] + [1000] * len(topology.hosts)
         self._queue = np.repeat(queues, 2).astype(np.float64)
 
     def observe(self, telemetry: Telemetry, configs: Configs) -> Observed:
         """Read links and traffic off the last samples; what is not reported counts as well and idle."""
-        plane = self._compiler.compile(configs)
+        plane = self._compiled(configs, frozenset()).plane
         recent = telemetry.samples[-RECENT:]
         links = len(plane.up)
         if not recent:
@@ -94,11 +110,13 @@ class WhatIf:
 
     def look(self, configs: Configs, seen: Observed, before: Configs) -> Condition:
         """The condition under these configs once they have settled. `before` says what was closed."""
-        plane = self._compiler.compile(configs, Physical(down=seen.down))
-        verdicts = [v for v in self._verifier.check(plane) if not v.holds]
+        compiled = self._compiled(configs, seen.down)
+        verdicts = compiled.broken
         exposing = ("isolated", "waypoint")
-        opened = [f"management {service} of {name}" for name, service in newly_open(before, configs)]
-        demand, utilisation = self._load(plane, seen)
+        opened = [
+            f"management {service} of {name}" for name, service in newly_open(before, configs)
+        ]
+        demand, utilisation = self._load(compiled, seen)
         return Condition(
             broken=tuple(v.intent.name for v in verdicts if v.intent.kind not in exposing),
             exposed=tuple([v.intent.name for v in verdicts if v.intent.kind in exposing] + opened),
@@ -107,15 +125,26 @@ class WhatIf:
             witnesses=tuple(_tell(v.witness) for v in verdicts if v.witness is not None),
         )
 
-    def _load(self, plane: Plane, seen: Observed) -> tuple[Array, Array]:
+    def _compiled(self, configs: Configs, down: frozenset[int]) -> _Compiled:
+        """What follows from configs and links alone; the last few are kept."""
+        for kept in self._kept:
+            if kept.down == down and _same(kept.configs, configs):
+                return kept
+        plane = self._compiler.compile(configs, Physical(down=down))
+        broken = tuple(v for v in self._verifier.check(plane) if not v.holds)
+        fresh = _Compiled(dict(configs), down, plane, broken, *trace_flows(plane, self._flows))
+        self._kept = [fresh, *self._kept[: KEPT - 1]]
+        return fresh
+
+    def _load(self, compiled: _Compiled, seen: Observed) -> tuple[Array, Array]:
         """Demand readings `[F, 4]` and link utilisation `[L]`."""
-        paths, level = trace_flows(plane, self._flows)
+        plane = compiled.plane
         offered = (seen.rates_bps * self._share)[self._flows.demand]
         rate = np.where(plane.up, plane.rate_bps, 0.0)
         loads = solve(
             Links(rate, self._delay_s, self._queue, seen.loss),
-            Flows(offered, self._elastic, self._flows.packet_bytes, level),
-            paths,
+            Flows(offered, self._elastic, self._flows.packet_bytes, compiled.level),
+            compiled.paths,
         )
         sums = [self._sum(offered), self._sum(loads.throughput_bps[0])]
         weighted = np.where(loads.throughput_bps[0] > 0, loads.latency_s[0], 0.0)
@@ -128,6 +157,10 @@ class WhatIf:
 
     def _sum(self, values: Array) -> Array:
         return np.bincount(self._flows.demand, weights=values, minlength=len(self._share))
+
+
+def _same(a: Configs, b: Configs) -> bool:
+    return len(a) == len(b) and all(b.get(name) is config for name, config in a.items())
 
 
 def _mean(columns: list[Array]) -> Array:

@@ -34,7 +34,12 @@ class Blame:
 
 
 def blame(
-    whatif: WhatIf, change: Change, before: Configs, now: Configs, seen: Observed, margin: float = 1.0
+    whatif: WhatIf,
+    change: Change,
+    before: Configs,
+    now: Configs,
+    seen: Observed,
+    margin: float = 1.0,
 ) -> Blame:
     """Attribute what is broken `now`. Limits count from `margin` of their bound on."""
     present = whatif.look(now, seen, before)

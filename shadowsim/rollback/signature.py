@@ -39,7 +39,9 @@ class Step(_Frozen):
     id: str
     device: str
     commands: tuple[CommandLine, ...]
-    reverts: tuple[CommandLine, ...] = Field(description="The commands of the change it takes back.")
+    reverts: tuple[CommandLine, ...] = Field(
+        description="The commands of the change it takes back."
+    )
     depends_on: tuple[str, ...] = Field(description="Steps that must be done before this one.")
     timeout_s: float = Field(gt=0)
 
@@ -90,7 +92,9 @@ class RollbackSignature(_Frozen):
     order_note: str
     verification: tuple[Verification, ...]
     rehearsal: Rehearsal = Rehearsal(done=False)
-    seal: str = Field(default="", description="HMAC-SHA256 of all the rest, by the installation's key.")
+    seal: str = Field(
+        default="", description="HMAC-SHA256 of all the rest, by the installation's key."
+    )
 
     def ordered(self) -> tuple[Step, ...]:
         by_id = {step.id: step for step in self.steps}

@@ -40,7 +40,11 @@ def damage(topology: Topology, active: Iterable[Fault]) -> Damage:
     table: dict[str, float] = {}
     rate, delay, passed = np.ones(links), np.zeros(links), np.ones(links)
     cpu = np.zeros(len(topology.devices))
-    groups: dict[str, set[str]] = {"device_crash": set(), "controller_lost": set(), "telemetry_gap": set()}
+    groups: dict[str, set[str]] = {
+        "device_crash": set(),
+        "controller_lost": set(),
+        "telemetry_gap": set(),
+    }
     for fault in active:
         hit = _directed(topology, fault)
         named = [fault.device] if fault.device else list(topology.device_index)
@@ -121,4 +125,6 @@ class Crowd:
                 storming[mask] = np.maximum(storming[mask], fault.amount)
         grown = np.minimum(self._retries * 1.5, storming)
         calmed = np.maximum(self._retries * 0.9, 1.0)
-        self._retries = np.where(delivered < 0.9, grown, np.where(delivered > 0.99, calmed, self._retries))
+        self._retries = np.where(
+            delivered < 0.9, grown, np.where(delivered > 0.99, calmed, self._retries)
+        )

@@ -34,9 +34,7 @@ def _refine(plane: Plane, atom_first: np.ndarray) -> Plane:
     padded = np.zeros((len(flat), -(-len(old) // 64) * 64), dtype=np.uint8)
     padded[:, : len(old)] = flat
     words = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
-    return replace(
-        plane, atom_first=atom_first, next_hops=words, decision=plane.decision[:, old]
-    )
+    return replace(plane, atom_first=atom_first, next_hops=words, decision=plane.decision[:, old])
 
 
 def silent(plane: Plane) -> Plane:

@@ -24,9 +24,7 @@ class Meter:
         self._demand = np.zeros((demands, 3))
         self._span_s = 0.0
 
-    def add(
-        self, loads: Loads, offered_bps: Array, up: Array, loss: Array, span_s: float
-    ) -> None:
+    def add(self, loads: Loads, offered_bps: Array, up: Array, loss: Array, span_s: float) -> None:
         """Count a state that held for `span_s` seconds. `offered_bps[flows]`, `up[L]`, `loss[L]`.
 
         What a lossy link corrupts shows in its drop counter beside what its queue drops.

@@ -350,7 +350,12 @@ class SimulatedNetwork:
         device[[self.topology.device_index[name] for name in dark]] = np.nan
         for name in dark:
             link[list(self.topology.ports[name].values())] = np.nan
-            link[[self.topology.up_link(self.topology.host_index[h.name]) for h in self.topology.hosts_of[name]]] = np.nan
+            link[
+                [
+                    self.topology.up_link(self.topology.host_index[h.name])
+                    for h in self.topology.hosts_of[name]
+                ]
+            ] = np.nan
         homes = {host.name: host.device for host in self.topology.hosts}
         demand[[homes[d.source] in dark for d in self._demands]] = np.nan
 
@@ -376,6 +381,10 @@ def _joined(spells: list[Spell], spell: Spell) -> Spell:
     if not spells:
         return spell
     last = spells[-1]
-    if (last.unreachable, last.exposed, last.slow) != (spell.unreachable, spell.exposed, spell.slow):
+    if (last.unreachable, last.exposed, last.slow) != (
+        spell.unreachable,
+        spell.exposed,
+        spell.slow,
+    ):
         return spell
     return replace(spells.pop(), to_s=spell.to_s)

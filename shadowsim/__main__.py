@@ -1,0 +1,333 @@
+"""The command line: words to calls, results to words, and failures to exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from shadowsim import __version__
+from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
+
+if TYPE_CHECKING:
+    from shadowsim.precog import Forecast
+    from shadowsim.scenario import Scenario
+
+app = typer.Typer(
+    name="shadowsim",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Try a network change on a shadow first, and take it back before it hurts.",
+)
+
+Files = Annotated[list[Path], typer.Argument(metavar="SCENARIO...", help="Scenario files (YAML).")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Seed = Annotated[int | None, typer.Option(help="Instead of the scenario's own seed.", min=0)]
+Store = Annotated[Path, typer.Option(help="Where outcomes are kept (SQLite).")]
+Out = Annotated[Path, typer.Option(help="Folder that gets one folder a run.")]
+
+DEFAULT_OUT = Path("runs")
+DEFAULT_STORE = DEFAULT_OUT / "outcomes.sqlite"
+NOT_MET = 1
+
+
+@app.command()
+def run(
+    scenarios: Files,
+    network: Annotated[str, typer.Option(help="Where it runs: simulated.")] = "simulated",
+    precog: Annotated[
+        str | None, typer.Option(help="PreCog variant instead of the scenario's.")
+    ] = None,
+    autonomy: Annotated[str | None, typer.Option(help="observe, ask or automatic.")] = None,
+    out: Out = DEFAULT_OUT,
+    store: Store = DEFAULT_STORE,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run scenarios end to end: shadow, judgement, deployment, monitoring, rollback."""
+    from shadowsim.live import View
+
+    loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
+    documents = []
+    for scenario in loaded:
+        with View(scenario, quiet=as_json) as view:
+            documents.append(_run_one(scenario, network, out, store, view))
+    if as_json:
+        _print_json(documents[0] if len(documents) == 1 else documents)
+    elif len(documents) > 1:
+        met = sum(d["expectations"]["met"] for d in documents)
+        typer.echo(f"{met} of {len(documents)} scenarios as expected")
+    raise typer.Exit(_exit_code(documents))
+
+
+@app.command()
+def check(scenarios: Files, seed: Seed = None, as_json: AsJson = False) -> None:
+    """Read scenarios, and say what their configs and change mean, without running anything."""
+    from shadowsim.examine import examine
+
+    found = [examine(_adjusted(s, None, None, seed)) for s in _load(scenarios)]
+    if as_json:
+        _print_json(found[0] if len(found) == 1 else found)
+        return
+    for entry in found:
+        typer.echo(f"{entry['scenario']}: {entry['size']}")
+        for line in entry["notes"]:
+            typer.echo(f"  {line}")
+
+
+@app.command()
+def schema(
+    what: Annotated[str, typer.Argument(help="scenario or signature.")] = "scenario",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the JSON Schema of a scenario file or of a rollback signature."""
+    from shadowsim.errors import choices
+    from shadowsim.rollback import signature
+    from shadowsim.scenario import json_schema
+
+    schemas: dict[str, Callable[[], dict[str, Any]]] = {
+        "scenario": json_schema,
+        "signature": signature.json_schema,
+    }
+    if what not in schemas:
+        raise BadInput(f"there is no schema '{what}'; {choices(what, schemas)}")
+    _print_json(schemas[what]())
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; report.html in the folder if not given.")
+    ] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one self-contained HTML page of a run."""
+    from shadowsim.report import write_report
+
+    page = write_report(folder, out)
+    if as_json:
+        _print_json({"report": str(page)})
+    else:
+        typer.echo(page)
+
+
+@app.command()
+def analytics(
+    store: Store = DEFAULT_STORE,
+    plot: Annotated[Path | None, typer.Option(help="Draw them too, into this PNG or SVG.")] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Changes validated, accuracy of the forecasts, rollbacks, time to rollback, root causes."""
+    from shadowsim import analytics as numbers
+    from shadowsim.outcomes import OutcomeStore
+
+    if not store.exists():
+        raise BadInput([Mistake("no outcomes yet; 'shadowsim run' makes some", str(store))])
+    with OutcomeStore(store) as outcomes:
+        rows = outcomes.read()
+    if as_json:
+        _print_json(numbers.summary(rows))
+    else:
+        from shadowsim.live import print_table
+
+        for title, table in numbers.tables(rows):
+            print_table(title, table.columns, table.rows())
+    if plot is not None:
+        from shadowsim.plots import save_analytics
+
+        save_analytics(rows, plot)
+
+
+@app.command()
+def doctor(seed: Seed = None, as_json: AsJson = False) -> None:
+    """Say what this machine can do, and what it lacks."""
+    from shadowsim.doctor import examine_machine
+
+    findings = examine_machine()
+    if as_json:
+        _print_json([f._asdict() for f in findings])
+    else:
+        from shadowsim.live import print_table
+
+        rows = [("ok" if f.ok else "lacks", f.what, f.found, f.remedy) for f in findings]
+        print_table("this machine", ["", "what", "found", "how to get it"], rows)
+    if any(f.needed and not f.ok for f in findings):
+        raise typer.Exit(3)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is named.")] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the speeds that matter, beside other tools in the same run."""
+    from shadowsim.bench import measure
+
+    rows = measure(
+        names or [], progress=None if as_json else lambda text: typer.echo(text, err=True)
+    )
+    if as_json:
+        _print_json([row.as_dict() for row in rows])
+    else:
+        from shadowsim.live import print_table
+
+        print_table(
+            "bench", ["what", "figure", "goal", "", "beside", "note"], [r.cells() for r in rows]
+        )
+
+
+# -- pieces ------------------------------------------------------------------------------------
+
+
+def _load(paths: list[Path]) -> list[Scenario]:
+    """All scenarios, or BadInput with the mistakes of all of them."""
+    from shadowsim.scenario import load
+
+    loaded, mistakes = [], []
+    for path in paths:
+        try:
+            loaded.append(load(path))
+        except BadInput as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise BadInput(mistakes)
+    return loaded
+
+
+def _adjusted(
+    scenario: Scenario, precog: str | None, autonomy: str | None, seed: int | None
+) -> Scenario:
+    """The scenario with what the command line says instead."""
+    from dataclasses import replace
+
+    from shadowsim.errors import choices
+    from shadowsim.precog import VARIANTS
+
+    if precog is not None and precog not in VARIANTS:
+        raise BadInput(f"--precog: there is no '{precog}'; {choices(precog, VARIANTS)}")
+    settings = ("observe", "ask", "automatic")
+    if autonomy is not None and autonomy not in settings:
+        raise BadInput(f"--autonomy: there is no '{autonomy}'; {choices(autonomy, settings)}")
+    workflow = replace(
+        scenario.workflow,
+        precog=precog or scenario.workflow.precog,
+        autonomy=autonomy or scenario.workflow.autonomy,
+    )
+    return replace(scenario, workflow=workflow, seed=scenario.seed if seed is None else seed)
+
+
+def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any) -> dict[str, Any]:
+    from shadowsim.errors import choices
+    from shadowsim.journal import Journal
+    from shadowsim.network import NETWORKS
+    from shadowsim.outcomes import OutcomeStore
+    from shadowsim.precog import WhatIf, variant
+    from shadowsim.record import document, write
+    from shadowsim.rollback.key import installation_key
+    from shadowsim.workflow import Run, run_workflow
+
+    if network not in NETWORKS:
+        raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
+    whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+    precog = variant(scenario.workflow.precog, whatif)
+    journal = Journal(view.event)
+    approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
+    finished = run_workflow(
+        Run(scenario, NETWORKS[network], precog, whatif, journal, view.paused(approve))
+    )
+    folder = out / scenario.name
+    found = document(finished, network, str(folder))
+    write(finished, found, folder, installation_key())
+    with OutcomeStore(store) as outcomes:
+        outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
+    view.result(found)
+    return found
+
+
+def _ask(question: str, forecast: Forecast) -> bool | None:
+    """Ask the person at the terminal; None if they go away."""
+    for reason in forecast.reasons[:5]:
+        typer.echo(f"  {reason.probability:.0%} {reason.mode}: {reason.text}")
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        return None
+
+
+def _nobody(question: str, forecast: Forecast) -> bool | None:
+    return None
+
+
+def _exit_code(documents: list[dict[str, Any]]) -> int:
+    """0 as expected, 1 not as expected, 4 where a person is needed and none was expected to be."""
+    if not all(d["expectations"]["met"] for d in documents):
+        return NOT_MET
+    surprised = [
+        d for d in documents if d["end_state"] == "halted" and not d["expectations"]["details"]
+    ]
+    return PersonNeeded.exit_code if surprised else 0
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn every failure a user can cause into words and an exit code."""
+    try:
+        yield
+    except ShadowsimError as error:
+        typer.echo(str(error), err=True)
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        _leave(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        _leave(0)
+    except OSError as error:
+        typer.echo(f"{error.filename or 'i/o'}: {error.strerror or error}", err=True)
+        _leave(BadInput.exit_code)
+
+
+def _leave(code: int) -> NoReturn:
+    raise SystemExit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"shadowsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which this is.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `shadowsim` command."""
+    with _told():
+        app()
+
+
+if __name__ == "__main__":
+    main()

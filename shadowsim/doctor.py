@@ -1,0 +1,78 @@
+"""This machine to a list of what it has and lacks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGES = ("numpy", "numba", "simpy", "networkx", "topohub", "polars", "matplotlib", "pydantic")
+LATER = ("ovs-vsctl", "mn")
+
+
+class Finding(NamedTuple):
+    """One thing looked for. `needed`: nothing runs without it."""
+
+    what: str
+    ok: bool
+    found: str
+    needed: bool
+    remedy: str
+
+
+def examine_machine() -> list[Finding]:
+    """Look at Python, packages, memory, the places that are written to, and the emulated part."""
+    return [
+        _python(),
+        *map(_package, PACKAGES),
+        _memory(),
+        _sqlite(),
+        _writable(),
+        *map(_tool, LATER),
+    ]
+
+
+def _python() -> Finding:
+    ok = sys.version_info >= (3, 11)
+    return Finding(
+        "Python", ok, platform.python_version(), True, "" if ok else "install Python 3.11+"
+    )
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, True, importlib.metadata.version(name), True, "")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, "missing", True, "make setup")
+
+
+def _memory() -> Finding:
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    gib = pages * size / 2**30
+    text = f"{gib:.1f} GiB, {os.cpu_count()} cores"
+    return Finding("memory", gib >= 1.0, text, False, "" if gib >= 1.0 else "1 GiB or more")
+
+
+def _sqlite() -> Finding:
+    return Finding("SQLite", True, sqlite3.sqlite_version, True, "")
+
+
+def _writable() -> Finding:
+    here = Path.cwd()
+    ok = os.access(here, os.W_OK)
+    return Finding(
+        "this folder", ok, "writable" if ok else "read only", True, "" if ok else "use --out"
+    )
+
+
+def _tool(name: str) -> Finding:
+    where = shutil.which(name)
+    remedy = (
+        "" if where else "only for the emulated network: apt-get install openvswitch-switch mininet"
+    )
+    return Finding(name, where is not None, where or "missing", False, remedy)

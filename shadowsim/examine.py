@@ -1,0 +1,51 @@
+"""A scenario to what its configs and its change mean, without running it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from shadowsim.model.change import apply, difference
+from shadowsim.precog.whatif import Condition, Observed, WhatIf
+from shadowsim.scenario import Scenario
+
+
+def examine(scenario: Scenario) -> dict[str, Any]:
+    """Sizes, and what is broken before the change and after it by the model of the configs."""
+    topology = scenario.topology
+    whatif = WhatIf(topology, scenario.traffic.demands, scenario.intents)
+    rates = np.array([d.rate_bps for d in scenario.traffic.demands])
+    seen = Observed(frozenset(), np.zeros(topology.directed_links), rates)
+    after = apply(scenario.configs, scenario.change.commands)
+    conditions = {
+        "before": whatif.look(scenario.configs, seen, scenario.configs),
+        "after": whatif.look(after, seen, scenario.configs),
+    }
+    net = difference(scenario.configs, after)
+    notes = [
+        f"the change: {len(scenario.change.commands)} commands, {len(net)} of them have an effect"
+    ]
+    for when, condition in conditions.items():
+        notes += [f"{when} the change: {text}" for text in _told(whatif, condition)]
+    return {
+        "scenario": scenario.name,
+        "size": f"{len(topology.devices)} devices, {len(topology.hosts)} hosts, "
+        f"{len(topology.links)} links, {len(scenario.traffic.demands)} demands",
+        "broken_before": list(conditions["before"].broken + conditions["before"].exposed),
+        "broken_after": list(conditions["after"].broken + conditions["after"].exposed),
+        "notes": notes,
+    }
+
+
+def _told(whatif: WhatIf, condition: Condition) -> list[str]:
+    told = [f"broken: {name}" for name in condition.broken]
+    told += [f"exposed: {name}" for name in condition.exposed]
+    told += [f"  for example {text}" for text in condition.witnesses[:3]]
+    told += [f"{name} gets less than half" for name in condition.starved[:3]]
+    told += [
+        f"{limit.name}: at {level:.0%} of it"
+        for limit, level in zip(whatif.limits.limits, condition.severity, strict=True)
+        if np.isfinite(level)
+    ]
+    return told

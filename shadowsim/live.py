@@ -1,0 +1,174 @@
+"""A run as it goes to what a person sees of it: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from shadowsim.journal import Event
+from shadowsim.model.truth import MODES
+from shadowsim.precog.forecast import Forecast
+from shadowsim.scenario import Scenario
+
+PHASES = {
+    "shadow_deployment": "1 shadow deployment",
+    "traffic_and_monitoring": "2 mirrored traffic",
+    "risk_assessment": "3 risk assessment",
+    "production_deployment": "4 production deployment",
+    "realtime_monitoring": "5 real-time monitoring",
+}
+COLOURS = {"confirmed": "green", "rolled_back": "yellow", "refused": "cyan", "halted": "red"}
+Approve = Callable[[str, Forecast], bool | None]
+
+
+def say(event: Event) -> str | None:
+    """One line for a person about an event, None where it is not worth one."""
+    data = event.data
+    told: dict[str, Callable[[], str]] = {
+        "shadow_created": lambda: f"shadow of {data['devices']} devices is up",
+        "deploy": lambda: f"{data['network']}: {data['device']} <- {'; '.join(data['commands'])}",
+        "unreachable": lambda: f"{data['network']}: {data['detail']}",
+        "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
+        "mirrored": lambda: f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production",
+        "rehearsed": lambda: f"rollback rehearsed in {data['took_s']:.1f} s: {data['detail']}",
+        "decision": lambda: f"decision: {data['decision']}" + _because(data["why"]),
+        "armed": lambda: f"rollback armed: {data['signature']}",
+        "not_the_change": lambda: f"failing, but not by the change: {data['why']}",
+        "trigger": lambda: f"rollback triggered ({data['mode']}): {data['why']}" + _because(data["signs"]),
+        "rollback": lambda: f"rolling back, {data['scope']}: {data['steps']} steps",
+        "step": lambda: f"step {data['step']}: {data['outcome']}",
+        "asked": lambda: f"asked to {data['question']}: {_answer(data['answer'])}",
+        "observe_only": lambda: "production is only observed: nothing is deployed",
+        "not_deployed": lambda: "no answer: nothing was deployed",
+        "confirmed": lambda: "confirmed: the change stays",
+        "rolled_back": lambda: f"rolled back and verified in {data['took_s']:.1f} s",
+        "halted": lambda: "halted: a person is needed" + _because(data.get("failed") or data.get("unmet")),
+        "interrupted": lambda: "interrupted: the armed rollback fires",
+    }  # fmt: skip
+    return told[event.kind]() if event.kind in told else None
+
+
+def _because(reasons: Sequence[str] | None) -> str:
+    return "".join(f"\n{'':11}- {reason}" for reason in (reasons or ())[:4])
+
+
+def _answer(answer: bool | None) -> str:
+    return {True: "yes", False: "no", None: "nobody answered"}[answer]
+
+
+class View:
+    """Shows one run. On a terminal the phase and the forecast move; everywhere events are lines."""
+
+    def __init__(self, scenario: Scenario, *, quiet: bool, console: Console | None = None) -> None:
+        self._scenario = scenario
+        self._quiet = quiet
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._at_s = 0.0
+        self._phase = ""
+        self._forecast: dict[str, dict[str, float]] = {}
+        self._live: Live | None = None
+
+    def __enter__(self) -> View:
+        if self._quiet:
+            return self
+        scenario = self._scenario
+        self._console.print(f"[bold]{escape(scenario.name)}[/] {escape(scenario.summary)}")
+        if self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=12, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def event(self, event: Event) -> None:
+        """Take in the next event of the run."""
+        self._at_s = event.at_s
+        if event.kind == "forecast":
+            self._forecast[event.data["network"]] = dict(event.data["probabilities"])
+        if self._quiet:
+            return
+        if event.kind == "phase":
+            self._phase = PHASES[event.phase]
+            self._console.print(Text(f"{event.at_s:7.1f} s  {self._phase}", style="bold"))
+        elif (text := say(event)) is not None:
+            self._console.print(Text(f"{event.at_s:7.1f} s    {text}"))
+
+    def paused(self, approve: Approve) -> Approve:
+        """The same question, asked while the moving part stands still."""
+
+        def ask(question: str, forecast: Forecast) -> bool | None:
+            if self._live is not None:
+                self._live.stop()
+            answer = approve(question, forecast)
+            if self._live is not None:
+                self._live.start()
+            return answer
+
+        return ask
+
+    def result(self, found: dict[str, Any]) -> None:
+        """Show how it ended, and whether that was expected."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        colour = COLOURS[found["end_state"]]
+        mode = "" if found["failure_mode"] == "none" else f", {found['failure_mode']}"
+        took = found["time_to_rollback_s"]
+        back = "" if took is None else f", back in {took:.1f} s"
+        self._console.print(
+            f"  [{colour}]{found['decision']}, {found['end_state']}{mode}{back}[/], "
+            f"production broken for {found['breach_s']:.1f} s"
+        )
+        for detail in found["expectations"]["details"]:
+            if not detail["met"]:
+                text = f"  expected {detail['what']} {detail['expected']}, got {detail['got']}"
+                self._console.print(Text(text, style="red"))
+        self._console.print(Text(f"  {found['out']}\n", style="dim"))
+
+    def __rich__(self) -> Group:
+        bars = [
+            Text(f"  {where:<11}{mode:<26}{_bar(p)} {p:4.0%}")
+            for where, forecast in sorted(self._forecast.items())
+            for mode, p in ((m, forecast[m]) for m in MODES)
+        ]
+        return Group(Text(f"{self._at_s:7.1f} s  {self._phase}", style="bold cyan"), *bars)
+
+
+def _bar(share: float, width: int = 20) -> str:
+    filled = round(share * width)
+    return "█" * filled + "·" * (width - filled)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table for people; numbers stand right."""
+    table = Table(title=escape(title), title_justify="left", header_style="bold", expand=False)
+    listed = [list(row) for row in rows]
+    for place, name in enumerate(columns):
+        numeric = bool(listed) and all(isinstance(r[place], int | float) for r in listed)
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+    for row in listed:
+        table.add_row(*(escape(_cell(value)) for value in row))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

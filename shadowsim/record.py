@@ -1,0 +1,166 @@
+"""A finished run to the document people and programs read, and to the files of its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shadowsim.model.change import Configs
+from shadowsim.model.telemetry import METRICS, Telemetry
+from shadowsim.model.topology import Topology
+from shadowsim.model.truth import breach_s, failure_modes
+from shadowsim.scenario import Expect
+from shadowsim.workflow import Run
+
+Document = dict[str, Any]
+
+
+def document(run: Run, network: str, out: str = "") -> Document:
+    """The outcome of a run, as `run --json` prints it. Only here is the truth looked at."""
+    scenario = run.scenario
+    deployed = run.deployed_since_s is not None
+    witness, since_s = (
+        (run.production, run.deployed_since_s or 0.0)
+        if deployed
+        else (run.shadow, run.trial_since_s)
+    )
+    spells = [s for s in witness.spells() if s.to_s > since_s]
+    production = [s for s in run.production.spells() if s.to_s > since_s] if deployed else []
+    touched = tuple(d for d in scenario.change.devices if d in run.before)
+    found: Document = {
+        "scenario": scenario.name,
+        "summary": scenario.summary,
+        "change": scenario.change.summary,
+        "network": network,
+        "precog": scenario.workflow.precog,
+        "autonomy": scenario.workflow.autonomy,
+        "seed": scenario.seed,
+        "decision": run.decision,
+        "end_state": run.end_state,
+        "forecast": {mode: round(p, 4) for mode, p in run.forecast.probabilities.items()},
+        "reasons": [
+            {
+                "variant": r.variant,
+                "mode": r.mode,
+                "probability": round(r.probability, 4),
+                "text": r.text,
+            }
+            for r in run.forecast.reasons[:10]
+        ],
+        "failure_mode": run.failure_mode,
+        "failure_modes": list(failure_modes(spells)),
+        "observed_in": "production" if deployed else "shadow",
+        "blamed": [str(command) for command in run.blamed],
+        "root_cause": run.root_cause,
+        "time_to_rollback_s": run.time_to_rollback_s,
+        "breach_s": round(breach_s(production), 3),
+        "duration_s": round(run.now, 3),
+        "digests": {
+            "before": _digests(run.before, touched),
+            "after": _digests(run.configs(run.production, run.deployed), touched),
+        },
+        "out": out,
+    }
+    found["expectations"] = expectations(found, scenario.expect)
+    return found
+
+
+def _digests(configs: Configs, devices: tuple[str, ...]) -> dict[str, str]:
+    return {device: configs[device].digest for device in devices}
+
+
+def expectations(found: Mapping[str, Any], expect: Expect | None) -> Document:
+    """Each thing the scenario expects, beside what came of it."""
+    details: list[Document] = []
+
+    def compare(what: str, wanted: Any, got: Any, met: bool) -> None:
+        details.append({"what": what, "expected": wanted, "got": got, "met": met})
+
+    if expect is None:
+        return {"met": True, "details": details}
+    for what in ("decision", "end_state", "failure_mode"):
+        wanted = getattr(expect, what)
+        if wanted is not None:
+            compare(what, wanted, found[what], found[what] == wanted)
+    if expect.blamed is not None:
+        got = found["blamed"]
+        met = all(any(part in line for line in got) for part in expect.blamed)
+        compare("blamed", list(expect.blamed), got, met and bool(got) == bool(expect.blamed))
+    for what, key in (
+        ("time_to_rollback_below_s", "time_to_rollback_s"),
+        ("breach_below_s", "breach_s"),
+    ):
+        wanted = getattr(expect, what)
+        if wanted is not None:
+            got = found[key]
+            compare(what, wanted, got, got is not None and got < wanted)
+    return {"met": all(d["met"] for d in details), "details": details}
+
+
+def write(run: Run, found: Document, folder: Path, key: bytes) -> None:
+    """Write the folder of a run, all of it or nothing; one of an earlier run is replaced.
+
+    The rollback signature in it is sealed with the key of the installation.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.parent / f".{folder.name}.{os.getpid()}"
+    fresh.mkdir()
+    try:
+        (fresh / "journal.jsonl").write_text(run.journal.text(), encoding="utf-8")
+        _write_json(fresh / "result.json", found)
+        _write_json(fresh / "topology.json", picture_of(run.scenario.topology))
+        if run.signature is not None:
+            _write_json(fresh / "signature.json", run.signature.sealed(key).model_dump(mode="json"))
+        table(run.telemetry).write_parquet(fresh / "telemetry.parquet")
+        if folder.exists():
+            shutil.rmtree(folder)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def picture_of(topology: Topology) -> Document:
+    """What is needed to draw a topology; link `i` here is cable `i` there."""
+    return {
+        "name": topology.name,
+        "devices": [{"name": d.name, "position": d.position} for d in topology.devices],
+        "hosts": [{"name": h.name, "device": h.device} for h in topology.hosts],
+        "links": [
+            {"a": link.a, "b": link.b, "rate_bps": link.rate_bps,
+             "names": [topology.link_name(2 * i), topology.link_name(2 * i + 1)]}
+            for i, link in enumerate(topology.links)
+        ],
+    }  # fmt: skip
+
+
+def table(telemetry: Mapping[str, Telemetry]) -> Any:
+    """Telemetry as one long polars table: at_s, network, subject, name, metric, value."""
+    import polars as pl
+
+    parts = []
+    for network, series in telemetry.items():
+        at_s = series.at_s
+        for subject, metrics in METRICS.items():
+            names = series.layout.names(subject)
+            for metric in metrics:
+                values = series.series(subject, metric)
+                parts.append(
+                    pl.DataFrame({
+                        "at_s": np.repeat(at_s, len(names)),
+                        "name": np.tile(np.array(names, dtype=object), len(at_s)).astype(str),
+                        "value": values.ravel(),
+                    }).with_columns(
+                        network=pl.lit(network), subject=pl.lit(subject), metric=pl.lit(metric)
+                    )
+                )  # fmt: skip
+    return pl.concat(parts).select("at_s", "network", "subject", "name", "metric", "value")

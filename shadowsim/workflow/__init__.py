@@ -1,0 +1,39 @@
+"""A scenario to an outcome, in five phases: shadow, traffic, risk, production, monitoring."""
+
+from __future__ import annotations
+
+from shadowsim.rollback.blame import Blame
+from shadowsim.workflow.phases import PHASES
+from shadowsim.workflow.state import Approve, Run, nobody
+from shadowsim.workflow.watch import roll_back
+
+
+def run_workflow(run: Run) -> Run:
+    """Walk the phases until one ends the run. Production is left neither half changed nor unwatched:
+    if a phase is interrupted after the first command, the armed rollback fires first.
+    """
+    run.before = {}
+    configs = run.scenario.configs
+    run.production = run.factory(run.scenario, configs, "production")
+    run.before = dict(run.production.configs())
+    try:
+        for number, phase in enumerate(PHASES, 1):
+            run.phase = phase.__name__
+            run.phases.append((run.phase, run.now))
+            run.note("phase", number=number)
+            if not phase(run):
+                break
+    except BaseException:
+        if run.deployed and run.end_state == "halted" and run.execution is None:
+            run.note("interrupted")
+            roll_back(run, "any", Blame(True, run.scenario.change.commands, True, "interrupted"))
+        raise
+    finally:
+        run.production.close()
+        if hasattr(run, "shadow"):
+            run.shadow.close()
+    run.note("end", decision=run.decision, end_state=run.end_state)
+    return run
+
+
+__all__ = ["PHASES", "Approve", "Run", "nobody", "run_workflow"]

@@ -1,0 +1,219 @@
+"""The five phases, each a step that extends the run and says whether the next one follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+
+import numpy as np
+
+from shadowsim.errors import Unreachable
+from shadowsim.mirror import MirrorEngine
+from shadowsim.model.change import Change, Command
+from shadowsim.model.streams import stream
+from shadowsim.model.telemetry import Telemetry
+from shadowsim.network import Witnessed
+from shadowsim.rollback.blame import Blame
+from shadowsim.workflow.gate import hard_checks, mode_of, rehearse, unmet_by
+from shadowsim.workflow.state import TICK_S, Run
+from shadowsim.workflow.watch import roll_back, watch
+
+FORECAST_EVERY_S = 5.0  # in the shadow; in production at every tick
+
+Phase = Callable[[Run], bool]
+
+
+# -- phase 1 -----------------------------------------------------------------------------------
+
+
+def shadow_deployment(run: Run) -> bool:
+    """Clone production, warm the clone up under mirrored traffic, and deploy the change to it."""
+    scenario = run.scenario
+    run.shadow = run.factory(scenario, run.before, "shadow")
+    demands = scenario.traffic.demands
+    run.shadow.offer(np.zeros(len(demands)))
+    random = stream(scenario.seed, "mirror")
+    run.mirror = MirrorEngine(run.production, run.shadow, demands, scenario.shadow.mirror, random)
+    run.telemetry = {
+        "production": Telemetry(run.production.layout),
+        "shadow": Telemetry(run.shadow.layout),
+    }
+    devices = len(scenario.topology.devices)
+    run.note(
+        "shadow_created",
+        scope=scenario.shadow.scope,
+        devices=devices,
+        drift=len(run.mirror.drift()),
+    )
+    run.advance(scenario.workflow.baseline_s)
+    repaired = run.mirror.sync()
+    run.note("baseline_taken", samples=len(run.telemetry["shadow"].samples), repaired=len(repaired))
+    run.trial_since_s = run.now
+    for commands in by_device(scenario.change):
+        try:
+            deploy(run, run.shadow, commands)
+        except NotInstalled:
+            run.decision, run.end_state = "inconclusive", "halted"
+            run.note("decision", decision=run.decision, why=["the shadow did not take the change"])
+            return False
+        run.trial += commands
+        run.advance(scenario.workflow.soak_s)
+    return True
+
+
+def by_device(change: Change) -> list[tuple[Command, ...]]:
+    """The script cut where it goes on to another device."""
+    return [tuple(run) for _, run in groupby(change.commands, key=lambda c: c.device)]
+
+
+class NotInstalled(Exception):
+    """A device did not take its commands; `sent` says whether it may have taken some."""
+
+    def __init__(self, sent: bool) -> None:
+        self.sent = sent
+
+
+def deploy(run: Run, network: Witnessed, commands: tuple[Command, ...]) -> None:
+    """Apply, and wait until it is installed. Raises NotInstalled."""
+    where = "production" if network is run.production else "shadow"
+    run.note(
+        "deploy", network=where, device=commands[0].device, commands=[c.line for c in commands]
+    )
+    for _ in range(3):
+        try:
+            network.apply(commands)
+            break
+        except Unreachable as error:
+            run.note("unreachable", network=where, detail=str(error))
+            run.advance(2.0)
+    else:
+        raise NotInstalled(sent=False)
+    if not run.settle(network):
+        raise NotInstalled(sent=True)
+
+
+# -- phase 2 -----------------------------------------------------------------------------------
+
+
+def traffic_and_monitoring(run: Run) -> bool:
+    """Watch the changed shadow under production's traffic, and keep it in step with production."""
+    end_s = run.now + run.scenario.workflow.shadow_s
+    while run.now < end_s - 1e-9:
+        run.advance(min(FORECAST_EVERY_S, end_s - run.now))
+        repaired = run.mirror.sync(run.trial)
+        if repaired:
+            run.note("drift_repaired", commands=[str(c) for c in repaired])
+        run.predict("shadow")
+    mirrored = run.mirror.report()
+    run.note(
+        "mirrored",
+        packets=mirrored.packets,
+        captured_bytes=mirrored.captured_bytes,
+        share=mirrored.share,
+        lag_s=mirrored.lag_s,
+        example=mirrored.example,
+    )
+    return True
+
+
+# -- phase 3 -----------------------------------------------------------------------------------
+
+
+def risk_assessment(run: Run) -> bool:
+    """Go, no-go or inconclusive. Missing data is never a pass; a forecast only makes it stricter."""
+    plan_ = run.scenario.workflow
+    run.forecast = forecast = run.predict("shadow")
+    failed, missing = hard_checks(run)
+    strong = [r for r in forecast.reasons if r.probability >= plan_.inconclusive_above]
+    why = [*failed, *missing, *(f"{r.variant}: {r.text}" for r in strong)]
+    if failed or forecast.worst >= plan_.no_go_above:
+        run.decision, run.end_state = "no-go", "refused"
+        run.failure_mode = forecast.mode if forecast.worst >= plan_.no_go_above else mode_of(run)
+        run.blamed = forecast.blamed
+        run.root_cause = "change" if run.blamed or failed else "unknown"
+    elif missing or forecast.worst >= plan_.inconclusive_above:
+        run.decision, run.end_state = "inconclusive", "halted"
+    else:
+        run.decision = "go"
+        run.signature = rehearse(run)
+        if not run.signature.rehearsal.verified:
+            run.decision, run.end_state = "inconclusive", "halted"
+            why.append(f"rehearsal of the rollback: {run.signature.rehearsal.detail}")
+    run.note(
+        "decision", decision=run.decision, why=why, probabilities=forecast.probabilities,
+        blamed=[str(c) for c in run.blamed],
+    )  # fmt: skip
+    return run.decision == "go" and _may_deploy(run)
+
+
+def _may_deploy(run: Run) -> bool:
+    autonomy = run.scenario.workflow.autonomy
+    if autonomy == "observe":
+        run.end_state = "refused"
+        run.note("observe_only")
+        return False
+    if autonomy == "ask":
+        answer = run.approve(f"deploy '{run.scenario.change.summary}' to production?", run.forecast)
+        run.note("asked", question="deploy", answer=answer)
+        run.end_state = "halted" if answer is None else "refused"
+        return answer is True
+    return True
+
+
+# -- phase 4 -----------------------------------------------------------------------------------
+
+
+def production_deployment(run: Run) -> bool:
+    """Deploy device by device, with a check between; the rollback is armed before the first command."""
+    run.deployed_since_s = run.now
+    run.note("armed", signature=run.signature.id if run.signature else "none")
+    for commands in by_device(run.scenario.change):
+        previously = run.deployed
+        run.deployed += commands
+        try:
+            deploy(run, run.production, commands)
+        except NotInstalled as error:
+            return _give_up(run, commands if error.sent else (), previously)
+        end_s = run.now + run.scenario.workflow.soak_s
+        while run.now < end_s - 1e-9:
+            run.advance(TICK_S)
+            if watch(run):
+                return False
+    return True
+
+
+def _give_up(run: Run, begun: tuple[Command, ...], previously: tuple[Command, ...]) -> bool:
+    """A device did not take its commands: take back what was done, if anything may have been."""
+    run.deployed = previously + begun
+    if run.deployed:
+        roll_back(run, "any", Blame(True, run.deployed, True, "a device did not take its commands"))
+    else:
+        run.deployed_since_s = None
+        run.end_state = "refused"
+        run.note("not_deployed")
+    return False
+
+
+# -- phase 5 -----------------------------------------------------------------------------------
+
+
+def realtime_monitoring(run: Run) -> bool:
+    """Watch production; take the change back if it fails, or is about to, because of it."""
+    end_s = run.now + run.scenario.workflow.monitor_s
+    while run.now < end_s - 1e-9:
+        run.advance(min(TICK_S, end_s - run.now))
+        if watch(run):
+            return False
+    unmet = unmet_by(run, "production", run.production, run.deployed, set())
+    run.end_state = "halted" if unmet else "confirmed"
+    run.note(run.end_state, unmet=unmet)
+    return False
+
+
+PHASES: tuple[Phase, ...] = (
+    shadow_deployment,
+    traffic_and_monitoring,
+    risk_assessment,
+    production_deployment,
+    realtime_monitoring,
+)

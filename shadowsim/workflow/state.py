@@ -1,0 +1,121 @@
+"""The state of one run, and how time passes in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from shadowsim.journal import Journal
+from shadowsim.mirror import MirrorEngine
+from shadowsim.model.change import Command, Configs, apply
+from shadowsim.model.telemetry import Telemetry
+from shadowsim.network import Factory, Witnessed
+from shadowsim.precog import Evidence, Forecast, Variant, WhatIf
+from shadowsim.rollback.execute import Execution
+from shadowsim.rollback.signature import RollbackSignature
+from shadowsim.scenario import Scenario
+
+TICK_S = 1.0
+INSTALL_TIMEOUT_S = 30.0
+
+Approve = Callable[[str, Forecast], bool | None]
+
+
+def nobody(question: str, forecast: Forecast) -> bool | None:
+    """Nobody is there to answer."""
+    return None
+
+
+@dataclass
+class Run:
+    """The state of one run. Phases read and extend it; nothing else is shared between them."""
+
+    scenario: Scenario
+    factory: Factory
+    precog: Variant
+    whatif: WhatIf
+    journal: Journal
+    approve: Approve = nobody
+    phase: str = ""
+    production: Witnessed = field(init=False)
+    shadow: Witnessed = field(init=False)
+    mirror: MirrorEngine = field(init=False)
+    before: Configs = field(init=False)
+    telemetry: dict[str, Telemetry] = field(default_factory=dict)
+    forecasts: list[tuple[float, str, Forecast]] = field(default_factory=list)
+    phases: list[tuple[str, float]] = field(default_factory=list)
+    trial: tuple[Command, ...] = ()
+    trial_since_s: float = 0.0
+    deployed: tuple[Command, ...] = ()
+    deployed_since_s: float | None = None
+    decision: str = "inconclusive"
+    end_state: str = "halted"
+    failure_mode: str = "none"
+    blamed: tuple[Command, ...] = ()
+    root_cause: str = "none"
+    forecast: Forecast = field(default_factory=Forecast)
+    signature: RollbackSignature | None = None
+    execution: Execution | None = None
+    triggered_s: float | None = None
+    time_to_rollback_s: float | None = None
+    told: set[str] = field(default_factory=set)
+
+    @property
+    def now(self) -> float:
+        return self.production.now
+
+    def note(self, kind: str, **data: object) -> None:
+        self.journal.write(self.now, self.phase, kind, **data)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass in both networks, second by second, with production mirrored."""
+        end_s = self.now + seconds
+        while self.now < end_s - 1e-9:
+            self._advance_to(min(np.floor(self.now + 1e-9) + TICK_S, end_s))
+
+    def _advance_to(self, at_s: float) -> None:
+        samples = self.production.advance(at_s)
+        self.telemetry["production"].samples += samples
+        for sample in samples:
+            self.mirror.forward(sample)
+        self.telemetry["shadow"].samples += self.shadow.advance(at_s)
+
+    def settle(self, network: Witnessed) -> bool:
+        """Wait until commands are installed; False if that takes too long."""
+        end_s = self.now + INSTALL_TIMEOUT_S
+        while network.busy and self.now < end_s:
+            self.advance(0.1)
+        return not network.busy
+
+    def configs(self, network: Witnessed, commands: Sequence[Command]) -> Configs:
+        """What a network runs, as read back; for devices that do not answer, as last known."""
+        return {**apply(self.before, commands), **network.configs()}
+
+    def evidence(self, where: str) -> Evidence:
+        """What is known of the change in the shadow, or in production."""
+        in_shadow = where == "shadow"
+        since_s = self.trial_since_s if in_shadow else self.deployed_since_s or self.now
+        network = self.shadow if in_shadow else self.production
+        telemetry = self.telemetry[where]
+        return Evidence(
+            phase=where,
+            topology=self.scenario.topology,
+            demands=self.scenario.traffic.demands,
+            intents=self.scenario.intents,
+            change=self.scenario.change,
+            before=self.before,
+            now=self.configs(network, self.trial if in_shadow else self.deployed),
+            baseline=telemetry.between(since_s - 30.0, since_s),
+            observed=telemetry.since(since_s),
+            control=self.telemetry["production"] if in_shadow else None,
+            horizon_s=self.scenario.workflow.horizon_s,
+            soak_s=self.scenario.workflow.soak_s,
+        )
+
+    def predict(self, where: str) -> Forecast:
+        forecast = self.precog.forecast(self.evidence(where))
+        self.forecasts.append((self.now, where, forecast))
+        self.note("forecast", network=where, probabilities=forecast.probabilities)
+        return forecast

@@ -1,0 +1,118 @@
+"""Production under a change to the decision to leave it, or to take it back, and to doing so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shadowsim.model.change import Change
+from shadowsim.model.telemetry import Telemetry, coverage
+from shadowsim.model.truth import DEGRADATION, OUTAGE
+from shadowsim.precog import Forecast
+from shadowsim.precog.script import growth
+from shadowsim.precog.whatif import Observed
+from shadowsim.rollback.blame import Blame, blame
+from shadowsim.rollback.execute import execute
+from shadowsim.rollback.plan import plan
+from shadowsim.workflow.gate import broken_by, exceeded, unmet_by
+from shadowsim.workflow.state import Run
+
+
+def watch(run: Run) -> bool:
+    """One look at production. True if the run ended with a rollback, or for want of one."""
+    plan_ = run.scenario.workflow
+    forecast = run.predict("production")
+    telemetry = run.telemetry["production"]
+    recent = telemetry.since(max(run.now - plan_.horizon_s, run.deployed_since_s or 0.0))
+    if (
+        len(recent.samples) >= plan_.horizon_s - 1
+        and coverage(recent.samples) < plan_.minimum_coverage
+    ):
+        text = f"production has been dark for {plan_.horizon_s:g} s"
+        return roll_back(run, "any", Blame(True, run.scenario.change.commands, True, text))
+    seen = run.whatif.observe(recent, run.configs(run.production, run.deployed))
+    baseline = telemetry.between((run.deployed_since_s or 0.0) - 10.0, run.deployed_since_s or 0.0)
+    measured = exceeded(run, recent) - exceeded(run, baseline)
+    if forecast.worst < plan_.no_go_above and not measured:
+        return False
+    verdict = _attribute(run, seen, recent, measured)
+    what = sorted(measured) or [f"{r.variant}: {r.text}" for r in forecast.reasons[:3]]
+    if not verdict.change:
+        if verdict.text not in run.told:
+            run.told.add(verdict.text)
+            run.root_cause = "not the change"
+            run.note("not_the_change", signs=what, why=verdict.text)
+        return False
+    mode = forecast.mode if forecast.worst >= plan_.no_go_above else DEGRADATION
+    starving = set(telemetry.layout.demands) & measured
+    return roll_back(run, OUTAGE if starving else mode, verdict, what)
+
+
+def _attribute(run: Run, seen: Observed, recent: Telemetry, measured: set[str]) -> Blame:
+    """Whom the signs are due to: by the model under the traffic of now, then under the traffic to
+    come, and last, where the model shows nothing, by what else was seen to change.
+    """
+    change, now = run.scenario.change, run.configs(run.production, run.deployed)
+    factor = growth(run.evidence("production"))
+    ahead = Observed(seen.down, seen.loss, seen.rates_bps * factor)
+    verdict = blame(run.whatif, change, run.before, now, ahead)
+    if not verdict.explained:
+        verdict = blame(run.whatif, change, run.before, now, ahead, margin=0.95)
+    if verdict.explained or not measured:
+        return verdict
+    if seen.down or (seen.loss > 0.001).any():
+        return Blame(
+            False, (), True, "links are down or lossy, and the configs alone explain nothing"
+        )
+    return Blame(
+        True, change.commands, False, "it began after the change, and nothing else changed"
+    )
+
+
+def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) -> bool:
+    """Take the blamed part back, and say how it ended. False if a person wants to go on."""
+    run.triggered_s = run.now if run.triggered_s is None else run.triggered_s
+    forecast = run.forecasts[-1][2] if run.forecasts else Forecast()
+    run.note(
+        "trigger",
+        mode=mode,
+        signs=signs,
+        why=verdict.text,
+        blamed=[str(c) for c in verdict.commands],
+    )
+    if run.scenario.workflow.autonomy == "ask":
+        answer = run.approve(f"roll back ({mode}: {verdict.text})?", forecast)
+        run.note("asked", question="roll back", answer=answer)
+        if answer is False:
+            return False
+    change = Change(run.scenario.change.summary, run.deployed)
+    blamed = [c for c in verdict.commands if c in set(run.deployed)] or list(run.deployed)
+    now = run.configs(run.production, run.deployed)
+    signature = plan(
+        change,
+        run.before,
+        now,
+        lambda c: broken_by(run, c),
+        blamed=blamed,
+        mode=mode,
+        forecast=forecast,
+    )
+    if run.signature is not None and run.signature.order == signature.order:
+        signature = signature.model_copy(update={"rehearsal": run.signature.rehearsal})
+    run.signature, run.blamed, run.failure_mode = signature, tuple(blamed), mode
+    run.root_cause = "change"
+    run.note("rollback", signature=signature.id, scope=signature.scope, steps=len(signature.steps))
+    left = tuple(c for c in run.deployed if c not in set(blamed))
+    baseline_end_s = run.deployed_since_s or 0.0
+    baseline = run.telemetry["production"].between(baseline_end_s - 10.0, baseline_end_s)
+    reference = exceeded(run, baseline)
+    run.execution = execute(
+        run.production,
+        signature,
+        run.advance,
+        lambda: unmet_by(run, "production", run.production, left, reference),
+        lambda step, outcome: run.note("step", step=step, outcome=outcome),
+    )
+    run.time_to_rollback_s = round(run.now - run.triggered_s, 6)
+    run.end_state = "rolled_back" if run.execution.verified else "halted"
+    run.note(run.end_state, took_s=run.time_to_rollback_s, failed=run.execution.failed)
+    return True
