@@ -58,9 +58,9 @@ class PersonNeeded(ShadowsimError):
 def choices(wrong: str, valid: Iterable[str], *, limit: int = 12) -> str:
     """Say what would have been right: a near match of `wrong` first, then the valid names."""
     names = sorted({str(name) for name in valid})
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    meant = f"did you mean '{close[0]}'? " if close else ""
-    shown = ", ".join(names[:limit]) + (
-        f", ... ({len(names)} in all)" if len(names) > limit else ""
-    )
+    by_lower = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.6)
+    meant = f"did you mean '{by_lower[close[0]]}'? " if close else ""
+    more = f", ... ({len(names)} in all)" if len(names) > limit else ""
+    shown = ", ".join(names[:limit]) + more
     return f"{meant}valid: {shown}" if names else f"{meant}none exist"

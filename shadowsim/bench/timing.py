@@ -3,7 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,20 @@ class Row:
         if self.goal is None:
             return True
         return self.figure >= self.goal if self.unit == "times" else self.figure <= self.goal
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row, with whether its goal is met and the ratio to the peer."""
+        ratio = None if self.peer is None or self.figure == 0 else self.peer / self.figure
+        return {**asdict(self), "met": self.met, "peer_ratio": ratio}
+
+    def cells(self) -> list[str]:
+        """The row for people: what, figure, goal, met, peer, note."""
+        unit = self.unit
+        goal = "" if self.goal is None else f"{self.goal:g} {unit}"
+        met = "" if self.goal is None else "met" if self.met else "MISSED"
+        ratio = self.as_dict()["peer_ratio"]
+        peer = "" if ratio is None else f"{self.peer:.4g} {unit} ({ratio:.3g}x)"
+        return [self.name, f"{self.figure:.4g} {unit}", goal, met, peer, self.note]
 
 
 def best_of(function: Callable[[], object], repeats: int) -> float:

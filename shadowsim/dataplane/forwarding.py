@@ -129,8 +129,8 @@ class Compiler:
         """
         wanted = (rib.decision != NO_ROUTE).sum(axis=0).astype(np.int32) + self._acl_lines
         size = self._table_size.copy()
-        for device, left in physical.table_left.items():
-            size[self.topology.device_index[device]] *= left
+        for name, left in physical.table_left.items():
+            size[self.topology.device_index[name]] *= left
         refused = np.maximum(wanted - size, 0)
         for device in np.flatnonzero(refused):
             routed = np.flatnonzero(np.isin(rib.decision[:, device], (FORWARD, DISCARD)))

@@ -29,9 +29,11 @@ def shortest_path_bits(
     """
     used = cost[usable]
     if not used.size or used.min() == used.max():
-        return _bfs(graph.tail, graph.head, usable, graph.devices, destinations)
-    arrays = (graph.tail, graph.head, graph.in_start, graph.into)
-    return _dijkstra_bits(*arrays, cost, usable, graph.devices, destinations)
+        bits, reached = _bfs(graph.tail, graph.head, usable, graph.devices, destinations)
+    else:
+        arrays = (graph.tail, graph.head, graph.in_start, graph.into)
+        bits, reached = _dijkstra_bits(*arrays, cost, usable, graph.devices, destinations)
+    return bits, reached
 
 
 def distances(

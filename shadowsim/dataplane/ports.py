@@ -1,4 +1,4 @@
-"""Interface sections of configs to arrays over directed links: who may pass, how fast, at what cost."""
+"""Interface sections of configs to arrays over links: who may pass, how fast, at what cost."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class Ports:
         other = np.arange(len(self.open)) ^ 1
         agree = self.mtu_bytes == self.mtu_bytes[other]
         agree[2 * len(self._topology.links) :] = True
-        return self.open & self.open[other] & agree
+        carries: np.ndarray = self.open & self.open[other] & agree
+        return carries
 
     def filters(self) -> tuple[tuple[tuple[AclEntry, ...], ...], np.ndarray, np.ndarray]:
         """Distinct access lists in use, and their number per directed link: (lists, out, in)."""

@@ -131,11 +131,11 @@ def trace_flows(plane: Plane, flows: FlowTable) -> tuple[Paths, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def _walk(
+def _walk(  # type: ignore[no-untyped-def]
     out_start, out, head, host_device, decision, next_hops, host_atom, filter_out, filter_in,
     up, mtu_bytes, level, passes,
     source, destination, packet_bytes, traffic_class, hashed, max_hops,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     flows = len(source)
     links = np.full((flows, max_hops), -1, np.int32)
     hops = np.full(flows, -1, np.int32)

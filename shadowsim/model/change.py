@@ -31,6 +31,7 @@ from shadowsim.model.grammar import (
 )
 
 Configs = Mapping[str, DeviceConfig]
+NOT_A_COMMAND, HINT = "is not a command", "did you mean"
 
 
 class Command(NamedTuple):
@@ -41,11 +42,8 @@ class Command(NamedTuple):
     line: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.device}: {self.context} / {self.line}"
-            if self.context
-            else f"{self.device}: {self.line}"
-        )
+        inside = f"{self.context} / " if self.context else ""
+        return f"{self.device}: {inside}{self.line}"
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,10 @@ def parse_script(text: str, *, file: str = "", first_line: int = 1) -> tuple[Com
             if not device:
                 mistakes.append(Mistake("'device' needs a name after it", file, number))
             continue
+        if not device:
+            mistakes.append(Mistake("the script must begin with 'device NAME'", file, number))
+            break
         try:
-            if not device:
-                raise ValueError("the script must begin with 'device NAME'")
             if context and _belongs(context, line):
                 commands.append(Command(device, context, line))
                 pending = None
@@ -253,14 +252,17 @@ def _belongs(context: str, line: str) -> bool:
         _edit(Command("", context, line))
         return True
     except ValueError as error:
-        reason = error
+        inner = error
     try:
         if _header(line) is None:
             _edit(Command("", "", line))
         return False
     except ValueError as error:
-        hinted = "did you mean" in str(error) and "did you mean" not in str(reason)
-        raise (error if hinted else reason) from None
+        # Whichever recognises the line tells what is wrong with it; the inner one in doubt.
+        lost = NOT_A_COMMAND in str(inner)
+        known = NOT_A_COMMAND not in str(error)
+        hinted = HINT in str(error) and HINT not in str(inner)
+        raise (error if lost and (known or hinted) else inner) from None
 
 
 def _edit(command: Command) -> _Edit:

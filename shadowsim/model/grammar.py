@@ -163,7 +163,7 @@ KINDS = {
 
 
 class Part(NamedTuple):
-    """A literal word (kind None), or a typed part; `group` numbers the optional `[...]` it is in."""
+    """A literal word (kind None), or a typed part; `group` numbers the `[...]` it is in."""
 
     word: str
     kind: Kind | None
@@ -225,13 +225,12 @@ class Form:
             (keys if part.key else values).append(value)
             at += used
         if at < len(words):
-            raise ValueError(
-                f"'{' '.join(words[at:])}' is too much; the line is '{self.pattern.replace('!', '')}'"
-            )
+            line = self.pattern.replace("!", "")
+            raise ValueError(f"'{' '.join(words[at:])}' is too much; the line is '{line}'")
         return (self.head, *keys), tuple(values)
 
     def write(self, keys: Slot, values: Value, *, removal: bool = False) -> str:
-        """The line of a slot and value; with `removal`, the shortest line after `no` that names it."""
+        """The line of a slot and value; with `removal`, the shortest that names it after `no`."""
         left_keys, left_values = list(keys), list(values)
         out: list[str] = []
         held: list[str] = []
@@ -322,30 +321,28 @@ def read_header(line: str) -> tuple[Slot, Value] | None:
 
 
 def _trial(forms: list[Form], words: list[str]) -> tuple[Slot, Value]:
-    """The first form that fits; else the reason of the one that came closest."""
-    reason: ValueError | None = None
+    """The first form that fits; else the reason of the one that the words were meant to be."""
+    reasons: list[tuple[Form, ValueError]] = []
     for form in forms:
         try:
             return form.read(words)
         except NotThisLine:
             continue
         except ValueError as error:
-            if reason is None or (form.parts[0].kind is None and words[0] == form.parts[0].word):
-                reason = error
-    if reason is not None and any(
-        f.parts[0].kind is None and f.parts[0].word == words[0] for f in forms
-    ):
-        raise reason
-    if (
-        reason is not None
-        and any(f.parts[0].kind is not None for f in forms)
-        and words[0].isdigit()
-    ):
-        raise reason
+            reasons.append((form, error))
+    for form, reason in reasons:
+        if _is_meant(form, words):
+            raise reason
     patterns = [form.pattern.replace("!", "") for form in forms]
     close = difflib.get_close_matches(" ".join(words), patterns, n=1, cutoff=0.4)
-    meant = f"; did you mean '{close[0]}'?" if close else ""
-    raise ValueError(f"'{' '.join(words)}' is not a command{meant}; valid: {', '.join(patterns)}")
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    raise ValueError(f"'{' '.join(words)}' is not a command; {meant}valid: {', '.join(patterns)}")
+
+
+def _is_meant(form: Form, words: list[str]) -> bool:
+    """Whether the words begin as the form does, so that its reason is the one to tell."""
+    first = form.parts[0]
+    return words[0] == first.word if first.kind is None else words[0].isdigit()
 
 
 def read_set(context: str, line: str) -> tuple[Slot, Value]:

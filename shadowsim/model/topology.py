@@ -10,6 +10,7 @@ from functools import cached_property
 from shadowsim.model.address import Prefix, format_address
 
 HOSTS_PER_DEVICE = 250
+HOST_QUEUE = 1000  # packets, on the cables of hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,18 @@ class Topology:
             for group in (host.device, *host.groups):
                 found.setdefault(group, []).append(host.name)
         return {name: tuple(hosts) for name, hosts in found.items()}
+
+    @cached_property
+    def delay_s(self) -> tuple[float, ...]:
+        """Propagation delay of every directed link."""
+        cables = [link.delay_s for link in self.links] + [host.delay_s for host in self.hosts]
+        return tuple(delay for delay in cables for _ in range(2))
+
+    @cached_property
+    def queue_packets(self) -> tuple[int, ...]:
+        """How many packets may wait before every directed link."""
+        cables = [link.queue_packets for link in self.links] + [HOST_QUEUE] * len(self.hosts)
+        return tuple(packets for packets in cables for _ in range(2))
 
     @property
     def directed_links(self) -> int:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.dataplane.exposure import newly_open
-from shadowsim.dataplane.fluid import Flows, Links, Paths, solve
 from shadowsim.dataplane.forwarding import Compiler, Physical
 from shadowsim.dataplane.limits import Limits
+from shadowsim.dataplane.loading import Loader, Routed
 from shadowsim.dataplane.plane import Plane
-from shadowsim.dataplane.trace import flow_table, trace_flows
 from shadowsim.dataplane.verify import Verdict, Verifier
 from shadowsim.model.change import Configs
 from shadowsim.model.intents import Intents
@@ -70,8 +69,7 @@ class _Compiled:
     down: frozenset[int]
     plane: Plane
     broken: tuple[Verdict, ...]
-    paths: Paths
-    level: Array
+    routed: Routed
 
 
 class WhatIf:
@@ -82,15 +80,9 @@ class WhatIf:
         self.limits = Limits(topology, demands, intents.limits)
         self._compiler = Compiler(topology)
         self._verifier = Verifier(topology, intents.paths)
-        self._flows = flow_table(topology, demands)
-        self._share = 1.0 / np.array([d.flows for d in demands], dtype=np.float64)
-        self._elastic = np.array([d.elastic for d in demands], np.uint8)[self._flows.demand]
+        self._loader = Loader(topology, demands)
         self._layout = Layout((), (), tuple(d.name for d in demands))
-        cables = [*topology.links, *topology.hosts]
         self._kept: list[_Compiled] = []
-        self._delay_s = np.repeat([cable.delay_s for cable in cables], 2)
-        queues = [link.queue_packets for link in topology.links] + [1000] * len(topology.hosts)
-        self._queue = np.repeat(queues, 2).astype(np.float64)
 
     def observe(self, telemetry: Telemetry, configs: Configs) -> Observed:
         """Read links and traffic off the last samples; what is not reported counts as well and idle."""
@@ -98,7 +90,7 @@ class WhatIf:
         recent = telemetry.samples[-RECENT:]
         links = len(plane.up)
         if not recent:
-            return Observed(frozenset(), np.zeros(links), np.zeros(len(self._share)))
+            return Observed(frozenset(), np.zeros(links), np.zeros(len(self._layout.demands)))
         last = recent[-1]
         dark = plane.up & (last.column("link", "up") == 0.0)
         load = _mean([s.column("link", "load_bps") for s in recent])
@@ -116,12 +108,14 @@ class WhatIf:
         opened = [
             f"management {service} of {name}" for name, service in newly_open(before, configs)
         ]
-        demand, utilisation = self._load(compiled, seen)
+        plane, offered = compiled.plane, self._loader.spread(seen.rates_bps)
+        loads = self._loader.solve(plane, compiled.routed, offered, seen.loss)
+        reading = self._loader.at_once(plane, loads, offered, seen.loss)
         return Condition(
             broken=tuple(v.intent.name for v in verdicts if v.intent.kind not in exposing),
             exposed=tuple([v.intent.name for v in verdicts if v.intent.kind in exposing] + opened),
-            severity=self.limits.severity(demand, utilisation),
-            starved=self.limits.starved(demand, self._layout),
+            severity=self.limits.severity(reading.demand, reading.utilisation),
+            starved=self.limits.starved(reading.demand, self._layout),
             witnesses=tuple(_tell(v.witness) for v in verdicts if v.witness is not None),
         )
 
@@ -132,31 +126,9 @@ class WhatIf:
                 return kept
         plane = self._compiler.compile(configs, Physical(down=down))
         broken = tuple(v for v in self._verifier.check(plane) if not v.holds)
-        fresh = _Compiled(dict(configs), down, plane, broken, *trace_flows(plane, self._flows))
+        fresh = _Compiled(dict(configs), down, plane, broken, self._loader.route(plane))
         self._kept = [fresh, *self._kept[: KEPT - 1]]
         return fresh
-
-    def _load(self, compiled: _Compiled, seen: Observed) -> tuple[Array, Array]:
-        """Demand readings `[F, 4]` and link utilisation `[L]`."""
-        plane = compiled.plane
-        offered = (seen.rates_bps * self._share)[self._flows.demand]
-        rate = np.where(plane.up, plane.rate_bps, 0.0)
-        loads = solve(
-            Links(rate, self._delay_s, self._queue, seen.loss),
-            Flows(offered, self._elastic, self._flows.packet_bytes, compiled.level),
-            compiled.paths,
-        )
-        sums = [self._sum(offered), self._sum(loads.throughput_bps[0])]
-        weighted = np.where(loads.throughput_bps[0] > 0, loads.latency_s[0], 0.0)
-        delivered_s = self._sum(weighted * loads.throughput_bps[0])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            latency = np.where(sums[1] > 0, delivered_s / sums[1], np.nan)
-            loss = np.where(sums[0] > 0, 1.0 - sums[1] / sums[0], 0.0)
-            utilisation = np.where(rate > 0, loads.link_load_bps[0] / rate, 0.0)
-        return np.column_stack((*sums, latency, loss)), utilisation
-
-    def _sum(self, values: Array) -> Array:
-        return np.bincount(self._flows.demand, weights=values, minlength=len(self._share))
 
 
 def _same(a: Configs, b: Configs) -> bool:

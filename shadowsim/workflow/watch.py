@@ -16,6 +16,8 @@ from shadowsim.rollback.plan import plan
 from shadowsim.workflow.gate import broken_by, exceeded, unmet_by
 from shadowsim.workflow.state import Run
 
+NEARLY = 0.95  # of a limit: what the model puts there may in truth be beyond
+
 
 def watch(run: Run) -> bool:
     """One look at production. True if the run ended with a rollback, or for want of one."""
@@ -52,11 +54,13 @@ def _attribute(run: Run, seen: Observed, recent: Telemetry, measured: set[str]) 
     come, and last, where the model shows nothing, by what else was seen to change.
     """
     change, now = run.scenario.change, run.configs(run.production, run.deployed)
-    factor = growth(run.evidence("production"))
-    ahead = Observed(seen.down, seen.loss, seen.rates_bps * factor)
-    verdict = blame(run.whatif, change, run.before, now, ahead)
-    if not verdict.explained:
-        verdict = blame(run.whatif, change, run.before, now, ahead, margin=0.95)
+    ahead = Observed(seen.down, seen.loss, seen.rates_bps * growth(run.evidence("production")))
+    verdicts = [
+        blame(run.whatif, change, run.before, now, traffic, margin=margin)
+        for traffic, margin in ((seen, 1.0), (ahead, 1.0), (ahead, NEARLY))
+    ]
+    # The first that blames the change, else the first that shows the failure at all.
+    verdict = max(verdicts, key=lambda v: (v.change, v.explained))
     if verdict.explained or not measured:
         return verdict
     if seen.down or (seen.loss > 0.001).any():

@@ -15,11 +15,11 @@ import numpy as np
 import simpy
 
 from shadowsim.dataplane.exposure import newly_open
-from shadowsim.dataplane.fluid import Flows, Links, Loads, solve
+from shadowsim.dataplane.fluid import Loads
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.limits import Limits
+from shadowsim.dataplane.loading import Loader
 from shadowsim.dataplane.plane import Plane
-from shadowsim.dataplane.trace import flow_table, trace_flows
 from shadowsim.dataplane.verify import Verifier
 from shadowsim.errors import Unreachable
 from shadowsim.model.change import Command, Configs, apply_one, parse_script
@@ -34,7 +34,6 @@ from shadowsim.model.truth import Spell
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
 from shadowsim.network.simulated.damage import Crowd, Damage, damage
 from shadowsim.network.simulated.installed import mix
-from shadowsim.network.simulated.meter import Meter
 
 Array = np.ndarray
 Process = Generator[simpy.Event, None, None]
@@ -75,9 +74,7 @@ class SimulatedNetwork:
         self._profile: Profile | None = traffic.profile
         self._base_bps = np.array([d.rate_bps for d in traffic.demands])
         self._breath = np.ones(len(traffic.demands))
-        self._flows = flow_table(topology, traffic.demands)
-        self._share = 1.0 / np.array([d.flows for d in traffic.demands], dtype=np.float64)
-        self._elastic = np.array([d.elastic for d in traffic.demands], np.uint8)[self._flows.demand]
+        self._loader = Loader(topology, traffic.demands)
         self._crowd = Crowd(topology, traffic.demands)
         self._health = Health(len(topology.devices), self._random["health"])
         self._active: list[Fault] = []
@@ -86,17 +83,12 @@ class SimulatedNetwork:
         self._samples: list[Sample] = []
         self._closed = False
 
-        cables = [*topology.links, *topology.hosts]
-        self._delay_s = np.repeat([cable.delay_s for cable in cables], 2)
-        self._queue = np.repeat(
-            [link.queue_packets for link in topology.links] + [1000] * len(topology.hosts), 2
-        ).astype(np.float64)
         self._compiler = Compiler(topology)
         self._target = self._installed = self._compiler.compile(configs)
-        self._meter = Meter(topology.directed_links, self._flows.demand, len(self._demands))
+        self._meter = self._loader.meter()
         self._limits = Limits(topology, traffic.demands, intents.limits)
         self._verifier = Verifier(topology, intents.paths)
-        self._paths, self._level = trace_flows(self._installed, self._flows)
+        self._routed = self._loader.route(self._installed)
         self._offered_bps = self._rates()
         self._loads = self._solve()
         self._spells: list[Spell] = []
@@ -256,7 +248,7 @@ class SimulatedNetwork:
     def _install_plane(self, devices: Array) -> None:
         self._record()
         self._installed = mix(self._installed, self._target, devices)
-        self._paths, self._level = trace_flows(self._installed, self._flows)
+        self._routed = self._loader.route(self._installed)
         self._loads = self._solve()
         self._broken = self._broken_intents()
 
@@ -269,15 +261,18 @@ class SimulatedNetwork:
         """What every flow wants to send now."""
         factor = 1.0 if self._profile is None else self._profile.factor(self.now)
         wanted = self._base_bps * factor * self._breath * self._crowd.factor(self._active)
-        found: Array = (wanted * self._share)[self._flows.demand]
-        return found
+        return self._loader.spread(wanted)
 
     def _solve(self) -> Loads:
-        plane, hurt = self._installed, self._damage
-        rate = np.where(plane.up, plane.rate_bps * hurt.rate_left, 0.0)
-        links = Links(rate, self._delay_s + hurt.delay_s, self._queue, hurt.loss)
-        flows = Flows(self._offered_bps, self._elastic, self._flows.packet_bytes, self._level)
-        return solve(links, flows, self._paths)
+        hurt = self._damage
+        return self._loader.solve(
+            self._installed,
+            self._routed,
+            self._offered_bps,
+            hurt.loss,
+            added_s=hurt.delay_s,
+            rate_left=hurt.rate_left,
+        )
 
     # -- readings --------------------------------------------------------------------------
 
@@ -286,25 +281,24 @@ class SimulatedNetwork:
         span_s = self.now - self._state_since_s
         if span_s <= 0.0:
             return
-        self._count(self._meter, span_s)
+        self._meter.add(
+            self._loads, self._offered_bps, self._installed.up, self._damage.loss, span_s
+        )
         unreachable, exposed = self._broken
-        demand, utilisation = self._instant()
-        severity = self._limits.severity(demand, utilisation)
+        plane = replace(self._installed, rate_bps=self._installed.rate_bps * self._damage.rate_left)
+        now = self._loader.at_once(plane, self._loads, self._offered_bps, self._damage.loss)
+        severity = self._limits.severity(now.demand, now.utilisation)
         slow = {
             limit.name
             for limit, value in zip(self._limits.limits, severity, strict=True)
             if value > 1.0
         }
-        starved = self._limits.starved(demand, self.layout)
+        starved = self._limits.starved(now.demand, self.layout)
         spell = Spell(
             self._state_since_s, self.now, unreachable | set(starved), exposed, frozenset(slow)
         )
         self._spells.append(_joined(self._spells, spell))
         self._state_since_s = self.now
-
-    def _count(self, meter: Meter, span_s: float) -> None:
-        up, loss = self._installed.up, self._damage.loss
-        meter.add(self._loads, self._offered_bps, up, loss, span_s)
 
     def _broken_intents(self) -> tuple[frozenset[str], frozenset[str]]:
         broken = [v.intent for v in self._verifier.check(self._installed) if not v.holds]
@@ -313,17 +307,11 @@ class SimulatedNetwork:
         exposed |= {f"management {service} of {device}" for device, service in opened}
         return frozenset(i.name for i in broken if i.kind == "reachable"), frozenset(exposed)
 
-    def _instant(self) -> tuple[Array, Array]:
-        """Demand readings `[F, 4]` and link utilisation `[L]` of this very state."""
-        meter = Meter(self.topology.directed_links, self._flows.demand, len(self._demands))
-        self._count(meter, 1.0)
-        link, demand = meter.read(self._installed.rate_bps * self._damage.rate_left)
-        return demand, link[:, 2]
-
     def _delivered_share(self) -> Array:
         offered = self._meter.per_demand(self._offered_bps)
         delivered = self._meter.per_demand(self._loads.throughput_bps[0])
-        return np.divide(delivered, offered, out=np.ones(len(offered)), where=offered > 0)
+        share = np.divide(delivered, offered, out=np.ones(len(offered)), where=offered > 0)
+        return np.asarray(share)
 
     def _read(self) -> Sample:
         """One noisy reading of everything that reports."""

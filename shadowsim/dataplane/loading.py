@@ -1,0 +1,85 @@
+"""Demands on a compiled plane to loads: the bridge from what users send to the fluid engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shadowsim.dataplane.fluid import Flows, Links, Loads, Paths, solve
+from shadowsim.dataplane.meter import Meter
+from shadowsim.dataplane.plane import Plane
+from shadowsim.dataplane.trace import flow_table, trace_flows
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Routed:
+    """The paths of all flows on one plane, and the level each is served at."""
+
+    paths: Paths
+    level: Array
+
+
+class Loader:
+    """Loads planes of one topology with the demands of one scenario."""
+
+    def __init__(self, topology: Topology, demands: Sequence[Demand]) -> None:
+        self.flows = flow_table(topology, demands)
+        self._demands = len(demands)
+        self._share = 1.0 / np.array([d.flows for d in demands], dtype=np.float64)
+        self._elastic = np.array([d.elastic for d in demands], np.uint8)[self.flows.demand]
+        self._delay_s = np.array(topology.delay_s)
+        self._queue_packets = np.array(topology.queue_packets, dtype=np.float64)
+
+    def route(self, plane: Plane) -> Routed:
+        """Trace every flow."""
+        return Routed(*trace_flows(plane, self.flows))
+
+    def spread(self, rates_bps: Array) -> Array:
+        """Rates of demands to rates of their flows."""
+        found: Array = (rates_bps * self._share)[self.flows.demand]
+        return found
+
+    def solve(
+        self,
+        plane: Plane,
+        routed: Routed,
+        offered_bps: Array,
+        loss: Array,
+        *,
+        added_s: Array | float = 0.0,
+        rate_left: Array | float = 1.0,
+    ) -> Loads:
+        """The loads when the flows want to send `offered_bps[F]`.
+
+        `loss[L]` random loss, `added_s[L]` delay beside propagation, `rate_left[L]` the share of
+        its rate that a link still has.
+        """
+        rate = np.where(plane.up, plane.rate_bps * rate_left, 0.0)
+        links = Links(rate, self._delay_s + added_s, self._queue_packets, loss)
+        flows = Flows(offered_bps, self._elastic, self.flows.packet_bytes, routed.level)
+        return solve(links, flows, routed.paths)
+
+    def meter(self) -> Meter:
+        """A meter for loads of this loader."""
+        return Meter(len(self._delay_s), self.flows.demand, self._demands)
+
+    def at_once(self, plane: Plane, loads: Loads, offered_bps: Array, loss: Array) -> Reading:
+        """What would be read if this state held: no averaging."""
+        meter = self.meter()
+        meter.add(loads, offered_bps, plane.up, loss, 1.0)
+        link, demand = meter.read(plane.rate_bps)
+        return Reading(demand, link[:, 2])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`demand[F, 4]` with the columns of a Sample, and `utilisation[L]`."""
+
+    demand: Array
+    utilisation: Array

@@ -1,0 +1,93 @@
+"""The intents of a scenario to frozen Intents, their names checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shadowsim.model.intents import LIMIT_METRICS, PATH_KINDS, Intents, Limit, PathIntent
+from shadowsim.model.topology import Topology
+from shadowsim.scenario.findings import Findings
+from shadowsim.scenario.spec import IntentSpec, Packets
+from shadowsim.scenario.yamlfile import Path
+
+DEFAULT_INTENTS = Intents(
+    paths=(PathIntent("reachable"), PathIntent("no_loop"), PathIntent("no_black_hole"))
+)
+BOUNDS = {
+    "latency": ("below_ms", 1e3),
+    "loss": ("below_percent", 1e2),
+    "throughput": ("above_percent", 1e2),
+    "utilisation": ("below_percent", 1e2),
+}
+
+
+def build(
+    specs: Iterable[IntentSpec | str] | None, topology: Topology | None, findings: Findings
+) -> Intents:
+    """What must stay true; without a word, that everything reaches everything."""
+    if specs is None:
+        return DEFAULT_INTENTS
+    paths: list[PathIntent] = []
+    limits: list[Limit] = []
+    for i, spec in enumerate(specs):
+        if isinstance(spec, str):
+            paths.append(PathIntent(spec))
+            continue
+        where: Path = ("intents", i)
+        paths += [_path(kind, spec, where, topology, findings) for kind in _given(spec, PATH_KINDS)]
+        limits += [
+            _limit(kind, spec, where, topology, findings) for kind in _given(spec, LIMIT_METRICS)
+        ]
+    return Intents(tuple(paths), tuple(limits))
+
+
+def _given(spec: IntentSpec, kinds: tuple[str, ...]) -> list[str]:
+    return [kind for kind in kinds if getattr(spec, kind) is not None]
+
+
+def _path(
+    kind: str, spec: IntentSpec, where: Path, topology: Topology | None, findings: Findings
+) -> PathIntent:
+    given = getattr(spec, kind)
+    if not isinstance(given, Packets):
+        return PathIntent(kind)
+    path = (*where, kind)
+    check_hosts(path, given.source, given.destination, topology, findings)
+    if given.port is not None and given.protocol not in ("tcp", "udp"):
+        findings.add((*path, "port"), f"a port goes with protocol tcp or udp, not {given.protocol}")
+    via = getattr(given, "via", None)
+    if via is not None and topology is not None and via not in topology.device_index:
+        findings.unknown((*path, "via"), "device", via, topology.device_index)
+    return PathIntent(kind, given.source, given.destination, given.protocol, given.port, via)
+
+
+def _limit(
+    metric: str, spec: IntentSpec, where: Path, topology: Topology | None, findings: Findings
+) -> Limit:
+    given = getattr(spec, metric)
+    key, unit = BOUNDS[metric]
+    bound = getattr(given, key) / unit
+    if metric == "utilisation":
+        return Limit(metric, bound)
+    check_hosts((*where, metric), given.source, given.destination, topology, findings)
+    return Limit(metric, bound, given.traffic_class, given.source, given.destination)
+
+
+def check_hosts(
+    path: Path, source: str, destination: str, topology: Topology | None, findings: Findings
+) -> bool:
+    """Whether both names stand for at least one host, as far as that can be known."""
+    if topology is None:
+        return True
+    good = True
+    for key, name in (("from", source), ("to", destination)):
+        try:
+            hosts = topology.resolve(name)
+        except KeyError:
+            findings.unknown((*path, key), "host, device or group", name, topology.names())
+            good = False
+            continue
+        if not hosts:
+            findings.add((*path, key), f"device '{name}' has no hosts of its own")
+            good = False
+    return good
