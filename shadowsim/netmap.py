@@ -94,7 +94,7 @@ def layout(drawing: Drawing) -> dict[str, tuple[float, float]]:
     if known and len(known) == len(drawing.positions):
         squeeze = float(np.cos(np.radians(np.mean([y for _, y in known.values()]))))
         return _normal({name: (x * squeeze, y) for name, (x, y) in known.items()})
-    graph = nx.Graph()
+    graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(drawing.positions)
     graph.add_edges_from((a, b) for a, b, _ in drawing.links)
     layers = _layers(graph, drawing.edge)
@@ -105,12 +105,14 @@ def layout(drawing: Drawing) -> dict[str, tuple[float, float]]:
     return _normal(nx.spring_layout(graph, seed=1))
 
 
-def _layers(graph: Any, edge: frozenset[str]) -> list[list[str]]:
+def _layers(graph: nx.Graph[str], edge: frozenset[str]) -> list[list[str]]:
     """Devices by their distance from hosts; one layer where that says nothing."""
     found = nx.multi_source_dijkstra_path_length(graph, set(edge)) if len(edge) > 1 else {}
     if len(found) < len(graph):
         return [list(graph)]
-    return [[n for n in graph if found[n] == level] for level in range(max(found.values()) + 1)]
+    return [
+        [n for n in graph if found[n] == level] for level in range(int(max(found.values())) + 1)
+    ]
 
 
 def _in_layers(layers: Sequence[Sequence[str]]) -> dict[str, tuple[float, float]]:
@@ -145,12 +147,18 @@ def _draw_network(
     _draw_links(axes, drawing, places, snapshot)
     size = float(np.clip(900 / len(places), 10, 46))
     for kind, (marker, colour, factor, _) in DEVICES.items():
-        here = np.array([place for name, place in places.items() if kinds[name] == kind])
-        if len(here):
-            axes.scatter(
-                *here.T, s=size * factor, c=colour, marker=marker, zorder=3,
-                linewidth=0.8, edgecolor="white",
-            )  # fmt: skip
+        here = [place for name, place in places.items() if kinds[name] == kind]
+        x, y = [x for x, _ in here], [y for _, y in here]
+        axes.scatter(
+            x,
+            y,
+            s=size * factor,
+            c=colour,
+            marker=marker,
+            zorder=3,
+            linewidth=0.8,
+            edgecolor="white",
+        )
     if len(places) <= LABELLED_UP_TO:
         _label(axes, places, kinds)
 
@@ -179,7 +187,7 @@ def _label(axes: Axes, places: Places, kinds: Mapping[str, str]) -> None:
     """Names beside the devices where they cover nothing; those of marked devices first."""
     figure = axes.get_figure(root=True)
     assert figure is not None
-    renderer = FigureCanvasAgg(figure).get_renderer()
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     axes.apply_aspect()
     points = {name: axes.transData.transform(place) for name, place in places.items()}
     taken: list[BboxBase] = [_around(point, 4.0) for point in points.values()]
@@ -206,15 +214,11 @@ def _free_place(
     """A box of this size close to the point that covers nothing taken, or None."""
     width, height = size.width, size.height
     for gap in (5.0, 9.0, 14.0):
-        right, left, above, below = gap, -gap - width, gap, -gap - height
-        middle, centre, slant = -height / 2, -width / 2, 0.6
-        straight = [(right, middle), (left, middle), (centre, above), (centre, below)]
-        corners = [
-            (x * slant if x == right else x + gap * (1 - slant), y)
-            for x in (right, left)
-            for y in (above, below)
-        ]
-        for dx, dy in (*straight, *corners):
+        slant = 0.6 * gap
+        beside = [(x, -height / 2) for x in (gap, -gap - width)]
+        upright = [(-width / 2, y) for y in (gap, -gap - height)]
+        corners = [(x, y) for x in (slant, -slant - width) for y in (slant, -slant - height)]
+        for dx, dy in (*beside, *upright, *corners):
             box = Bbox.from_bounds(float(point[0]) + dx, float(point[1]) + dy, width, height)
             inside = box.x0 >= within.x0 and box.x1 <= within.x1
             if inside and not box.count_overlaps(taken):

@@ -125,8 +125,3 @@ def run() -> list[Row]:
         *measure("Germany50", case(read_topohub("sndlib/germany50")), 5.0),
         *measure("k = 16 fat tree", case(fat_tree(16)), 50.0),
     ]
-
-
-if __name__ == "__main__":
-    for result in run():
-        print(result)

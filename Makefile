@@ -1,0 +1,50 @@
+# Few targets; `make help` explains them. Everything is set up on first use in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SCENARIOS ?= scenarios/*.yml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo scenarios test lint bench schemas clean
+
+help: ## say what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(READY) ## make .venv with everything pinned
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("shadowsim needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'
+	touch $@
+
+demo: $(READY) ## the main job: a change refused in the shadow, one confirmed, one taken back
+	$(BIN)/shadowsim run scenarios/drain-overload.yml scenarios/drain-fits.yml scenarios/drain-then-peak.yml
+	$(BIN)/shadowsim report runs/drain-then-peak
+	$(BIN)/shadowsim analytics
+
+scenarios: $(READY) ## run every scenario (or SCENARIOS=...) and compare with what it expects
+	$(BIN)/shadowsim run $(SCENARIOS)
+
+test: $(READY) ## lint, types, and the tests with their coverage
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(READY) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## measure the speeds that matter, beside other tools
+	$(BIN)/shadowsim bench
+
+schemas: $(READY) ## write the JSON Schemas in docs/ anew
+	$(BIN)/shadowsim schema scenario > docs/scenario.schema.json
+	$(BIN)/shadowsim schema signature > docs/rollback-signature.schema.json
+
+clean: ## remove what was made here, .venv too
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
