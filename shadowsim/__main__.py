@@ -53,9 +53,11 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run scenarios end to end: shadow, judgement, deployment, monitoring, rollback."""
-    from shadowsim.live import View
+    from shadowsim.live import View, warn_of_first_run
 
     loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
+    if not as_json:
+        warn_of_first_run()
     documents = []
     for scenario in loaded:
         with View(scenario, quiet=as_json) as view:
@@ -196,7 +198,8 @@ def _load(paths: list[Path]) -> list[Scenario]:
     """All scenarios, or BadInput with the mistakes of all of them."""
     from shadowsim.scenario import load
 
-    loaded, mistakes = [], []
+    loaded: list[Scenario] = []
+    mistakes: list[Mistake] = []
     for path in paths:
         try:
             loaded.append(load(path))

@@ -1,4 +1,4 @@
-"""A run as it goes to what a person sees of it: a live view on a terminal, plain lines elsewhere."""
+"""A run as it goes to what a person sees: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -36,12 +36,16 @@ def say(event: Event) -> str | None:
         "deploy": lambda: f"{data['network']}: {data['device']} <- {'; '.join(data['commands'])}",
         "unreachable": lambda: f"{data['network']}: {data['detail']}",
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
-        "mirrored": lambda: f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production",
+        "mirrored": lambda: (
+            f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production"
+        ),
         "rehearsed": lambda: f"rollback rehearsed in {data['took_s']:.1f} s: {data['detail']}",
         "decision": lambda: f"decision: {data['decision']}" + _because(data["why"]),
         "armed": lambda: f"rollback armed: {data['signature']}",
         "not_the_change": lambda: f"failing, but not by the change: {data['why']}",
-        "trigger": lambda: f"rollback triggered ({data['mode']}): {data['why']}" + _because(data["signs"]),
+        "trigger": lambda: (
+            f"rollback triggered ({data['mode']}): {data['why']}" + _because(data["signs"])
+        ),
         "rollback": lambda: f"rolling back, {data['scope']}: {data['steps']} steps",
         "step": lambda: f"step {data['step']}: {data['outcome']}",
         "asked": lambda: f"asked to {data['question']}: {_answer(data['answer'])}",
@@ -49,9 +53,11 @@ def say(event: Event) -> str | None:
         "not_deployed": lambda: "no answer: nothing was deployed",
         "confirmed": lambda: "confirmed: the change stays",
         "rolled_back": lambda: f"rolled back and verified in {data['took_s']:.1f} s",
-        "halted": lambda: "halted: a person is needed" + _because(data.get("failed") or data.get("unmet")),
+        "halted": lambda: (
+            "halted: a person is needed" + _because(data.get("failed") or data.get("unmet"))
+        ),
         "interrupted": lambda: "interrupted: the armed rollback fires",
-    }  # fmt: skip
+    }
     return told[event.kind]() if event.kind in told else None
 
 
@@ -154,6 +160,14 @@ class View:
 def _bar(share: float, width: int = 20) -> str:
     filled = round(share * width)
     return "█" * filled + "·" * (width - filled)
+
+
+def warn_of_first_run() -> None:
+    """Tell why the first run on a machine takes longer than it will ever again."""
+    import shadowsim.dataplane
+
+    if not shadowsim.dataplane.kernels_are_cached():
+        Console(stderr=True).print("[dim]compiling the engine, once on this machine ...[/]")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -26,12 +26,14 @@ class Row:
         """Tell whether the figure reaches its goal; a row without a goal always does."""
         if self.goal is None:
             return True
-        return self.figure >= self.goal if self.unit == "times" else self.figure <= self.goal
+        upwards = self.unit == "times"
+        return bool(self.figure >= self.goal if upwards else self.figure <= self.goal)
 
     def as_dict(self) -> dict[str, Any]:
         """The row, with whether its goal is met and the ratio to the peer."""
-        ratio = None if self.peer is None or self.figure == 0 else self.peer / self.figure
-        return {**asdict(self), "met": self.met, "peer_ratio": ratio}
+        ratio = float(self.peer / self.figure) if self.peer is not None and self.figure else None
+        plain = {key: float(v) for key, v in asdict(self).items() if isinstance(v, float)}
+        return {**asdict(self), **plain, "met": self.met, "peer_ratio": ratio}
 
     def cells(self) -> list[str]:
         """The row for people: what, figure, goal, met, peer, note."""

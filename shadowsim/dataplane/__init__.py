@@ -21,3 +21,8 @@ def _kernel_cache() -> Path:
 
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(_kernel_cache()))
+
+
+def kernels_are_cached() -> bool:
+    """Whether kernels of these sources were compiled on this machine before."""
+    return Path(os.environ["NUMBA_CACHE_DIR"]).exists()

@@ -34,7 +34,7 @@ class Limits:
             ], dtype=np.bool_))  # fmt: skip
 
     def severity(self, demand: Array, utilisation: Array) -> Array:
-        """How near each limit is to broken, `[limits]`: 1 at the bound, above it broken, nan unknown.
+        """How near each limit is to broken, `[limits]`: 1 at the bound, above broken, nan unknown.
 
         `demand[F, 4]` has the columns of a Sample; `utilisation[L]`. Of the demands and links a
         limit speaks of, the worst counts. A demand that delivers nothing has no latency and is

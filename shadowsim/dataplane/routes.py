@@ -185,7 +185,7 @@ def _nearest(
     decision: np.ndarray,
     target: np.ndarray,
 ) -> None:
-    """Choose among several origins, device by device: preference, then distance, then all equals."""
+    """Choose among several origins, device by device: preference, then distance, then all."""
     origins = np.array([a.origin for a in group], dtype=np.int32)
     preference = np.array([a.preference for a in group], dtype=np.int64)
     columns = np.array([column[int(o)] for o in origins])

@@ -1,4 +1,4 @@
-"""Production's configs and traffic to a shadow that has the same configs and a copy of the traffic."""
+"""Production's configs and traffic to a shadow with the same configs and a copy of the traffic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Mirrored:
     """What has been mirrored so far. `share` is of production's bytes, `packets` are copies sent.
 
     `captured_bytes` counts what is left of them after truncation; `lag_s` is how far the
-    shadow's traffic is behind production's at most; `example` are flow records as the shadow sees them.
+    shadow's traffic is behind production's at most; `example` are flow records as
+    the shadow sees them.
     """
 
     packets: int

@@ -250,7 +250,11 @@ FORMS = (
     Form("", "table-size <count>"),
     Form("", "qos class <class!> priority <level>"),
     Form("", "management <service!> [access-class <access-list>]"),
-    Form("", "ip prefix-list <name!> seq <sequence!> <action> <prefix> [ge <length>] [le <length>]", rank=1),
+    Form(
+        "",
+        "ip prefix-list <name!> seq <sequence!> <action> <prefix> [ge <length>] [le <length>]",
+        rank=1,
+    ),
     Form("", "ip access-list extended <name!>", opens=True, rank=0),
     Form("ip access-list extended", "<sequence!> <action> <protocol> <end> <end>", rank=1),
     Form("", "interface <name!>", opens=True, rank=2),

@@ -131,7 +131,7 @@ class Topology:
 
     @cached_property
     def port_of(self) -> tuple[tuple[str, str], ...]:
-        """Per directed link: (device, port) it leaves through; for a host's up link, of the way back."""
+        """Per directed link: (device, port) it leaves through; of a host's up link, enters by."""
         found = [("", "")] * self.directed_links
         for device, ports in self.ports.items():
             for port, number in ports.items():
@@ -155,7 +155,7 @@ class Topology:
         return tuple(i for i, link in enumerate(self.links) if {link.a, link.b} == {a, b})
 
     def resolve(self, name: str) -> tuple[str, ...]:
-        """The hosts that `name` stands for: `any`, a host, a group or a device. KeyError if none."""
+        """The hosts that a name stands for: `any`, a host, a group or a device. Else KeyError."""
         if name == "any":
             return tuple(host.name for host in self.hosts)
         return (name,) if name in self.host_index else self.groups[name]

@@ -52,7 +52,7 @@ def _severities(limits: Limits, telemetry: Telemetry) -> Array:
 
 
 def _starvation(limits: Limits, telemetry: Telemetry) -> Array:
-    """`[samples]`: 1 where the worst critical demand gets half of what it wants, 2 where nothing."""
+    """`[samples]`: 1 where the worst critical demand gets half of what it wants, 2: nothing."""
     loss = telemetry.series("demand", "loss")[:, limits.critical]
     return _worst(loss) / 0.5 if loss.shape[1] else np.zeros(len(telemetry.samples))
 

@@ -85,7 +85,7 @@ class WhatIf:
         self._kept: list[_Compiled] = []
 
     def observe(self, telemetry: Telemetry, configs: Configs) -> Observed:
-        """Read links and traffic off the last samples; what is not reported counts as well and idle."""
+        """Read links and traffic off the last samples; what is not reported is well and idle."""
         plane = self._compiled(configs, frozenset()).plane
         recent = telemetry.samples[-RECENT:]
         links = len(plane.up)
@@ -101,7 +101,7 @@ class WhatIf:
         return Observed(frozenset(np.flatnonzero(dark).tolist()), np.minimum(loss, 1.0), rates)
 
     def look(self, configs: Configs, seen: Observed, before: Configs) -> Condition:
-        """The condition under these configs once they have settled. `before` says what was closed."""
+        """The condition under these configs when settled. `before` says what was closed."""
         compiled = self._compiled(configs, seen.down)
         verdicts = compiled.broken
         exposing = ("isolated", "waypoint")

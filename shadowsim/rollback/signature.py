@@ -1,4 +1,4 @@
-"""A rollback plan as JSON: what it holds, its schema, and a seal that shows whether it was altered."""
+"""A rollback plan as JSON: what it holds, its schema, and a seal that shows an alteration."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Unknown = Callable[[int, str, str, list[str]], None]
 
 
 def addressed(text: str, topology: Topology | None, unknown: Unknown) -> str:
-    """The text with `host NAME` and `lan(DEVICE)` replaced by the host's address and the LAN's prefix.
+    """The text with the address of each `host NAME` and the prefix of each `lan(DEVICE)`.
 
     `unknown(line, kind, name, valid)` is told of each name that is none, with its place in the
     text counted from 0; a placeholder stands there then, as it does for every name without a

@@ -9,8 +9,10 @@ from shadowsim.workflow.watch import roll_back
 
 
 def run_workflow(run: Run) -> Run:
-    """Walk the phases until one ends the run. Production is left neither half changed nor unwatched:
-    if a phase is interrupted after the first command, the armed rollback fires first.
+    """Walk the phases until one ends the run.
+
+    Production is not left half changed: if a phase is interrupted after the first command, the
+    armed rollback fires before the interruption goes on its way.
     """
     run.before = {}
     configs = run.scenario.configs

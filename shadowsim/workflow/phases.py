@@ -120,7 +120,7 @@ def traffic_and_monitoring(run: Run) -> bool:
 
 
 def risk_assessment(run: Run) -> bool:
-    """Go, no-go or inconclusive. Missing data is never a pass; a forecast only makes it stricter."""
+    """Go, no-go or inconclusive. Missing data is no pass; a forecast only makes it stricter."""
     plan_ = run.scenario.workflow
     run.forecast = forecast = run.predict("shadow")
     failed, missing = hard_checks(run)
@@ -164,7 +164,7 @@ def _may_deploy(run: Run) -> bool:
 
 
 def production_deployment(run: Run) -> bool:
-    """Deploy device by device, with a check between; the rollback is armed before the first command."""
+    """Deploy device by device, with a check between. The rollback is armed before all of it."""
     run.deployed_since_s = run.now
     run.note("armed", signature=run.signature.id if run.signature else "none")
     for commands in by_device(run.scenario.change):

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.dataplane.plane import Plane
+from shadowsim.model.change import Command
 
 Array = np.ndarray
+# What a command costs beside one on an interface: lists are compiled into hardware, and a change
+# to BGP is only done when its sessions have settled.
+EFFORT = {"ip access-list": 1.5, "ip prefix-list": 1.5, "router bgp": 3.0, "ip route": 0.7}
 
 
 @dataclass(frozen=True)
@@ -31,20 +35,24 @@ class ControlModel:
     quantum_s: float = 0.02
     restart_s: float = 20.0
 
-    def install_delay_s(self, random: np.random.Generator, cpu: float) -> float:
-        """Time one command takes on a device whose CPU is this busy."""
+    def install_delay_s(
+        self, command: Command, slowness: float, cpu: float, random: np.random.Generator
+    ) -> float:
+        """Time a command takes on a device that is this slow and whose CPU is this busy."""
+        head = command.context or command.line.removeprefix("no ")
+        effort = next((e for start, e in EFFORT.items() if head.startswith(start)), 1.0)
         jitter = float(np.exp(random.normal(0.0, self.install_spread)))
-        return self.install_s * jitter / max(1.0 - cpu, 0.05)
+        return self.install_s * effort * slowness * jitter / max(1.0 - cpu, 0.05)
 
     def convergence_delays_s(self, hops: Array, random: np.random.Generator) -> Array:
-        """Per device: time until its table follows a change `hops` away; whole quanta, at least one."""
+        """Per device: time until its table follows a change `hops` away, in whole quanta."""
         spread = random.uniform(0.2, 1.0, len(hops)) * self.fib_s
         delay = self.flood_s * hops + self.spf_s + spread
         return np.maximum(np.ceil(delay / self.quantum_s), 1.0) * self.quantum_s
 
 
 def hops_from(plane: Plane, device: int) -> Array:
-    """Links between a device and each other one, over links that are up; D where there is no way."""
+    """Links between a device and each other one, over links that are up; D where no way leads."""
     graph = plane.graph
     hops = np.full(graph.devices, graph.devices, dtype=np.float64)
     hops[device] = 0
@@ -63,12 +71,15 @@ def hops_from(plane: Plane, device: int) -> Array:
 class Health:
     """CPU, memory and table of every device, as fractions. Mutable state of one network.
 
+    `slowness` is how much longer than the usual a device takes over a command.
+
     CPU is a base load, what faults take, and a peak after every computation that decays with
     `decay_s`; memory is a base, the routes held, and what has leaked.
     """
 
     def __init__(self, devices: int, random: np.random.Generator) -> None:
         self.base_cpu = random.uniform(0.08, 0.16, devices)
+        self.slowness = np.exp(random.normal(0.0, 0.25, devices))
         self.base_memory = random.uniform(0.25, 0.35, devices)
         self.hogged = np.zeros(devices)
         self.leaked = np.zeros(devices)

@@ -39,6 +39,8 @@ Array = np.ndarray
 Process = Generator[simpy.Event, None, None]
 
 TICK_S = 1.0
+NO_INTENTS = Intents()
+USUAL = ControlModel()
 NOISE = 0.01  # relative, of every reading
 BREATH = 0.02  # relative, of what users want from one second to the next
 
@@ -58,8 +60,8 @@ class SimulatedNetwork:
         *,
         seed: int = 0,
         name: str = "production",
-        intents: Intents = Intents(),
-        control: ControlModel = ControlModel(),
+        intents: Intents = NO_INTENTS,
+        control: ControlModel = USUAL,
     ) -> None:
         self.topology = topology
         self.layout = _layout(topology, traffic)
@@ -164,7 +166,10 @@ class SimulatedNetwork:
         number = self.topology.device_index[device]
         for command in commands:
             cpu = float(self._health.cpu(self.now)[number])
-            yield self._env.timeout(self._control.install_delay_s(self._random["control"], cpu))
+            slowness = float(self._health.slowness[number])
+            random = self._random["control"]
+            delay_s = self._control.install_delay_s(command, slowness, cpu, random)
+            yield self._env.timeout(delay_s)
             if device in self._damage.deaf:
                 break
             after = apply_one(self._configs[device], [command])
@@ -231,7 +236,7 @@ class SimulatedNetwork:
         self._reprogram(devices)
 
     def _reprogram(self, devices: Sequence[str]) -> None:
-        """Configs or links at these devices have changed: they follow at once, the others in time."""
+        """Configs or links at these devices have changed: they follow at once, others in time."""
         self._target = self._compiler.compile(self._configs, self._damage.physical)
         numbers = np.array([self.topology.device_index[name] for name in devices], dtype=np.int64)
         awake = [n for n in numbers if self.topology.devices[n].name not in self._damage.deaf]
