@@ -47,6 +47,9 @@ def run(
         str | None, typer.Option(help="PreCog variant instead of the scenario's.")
     ] = None,
     autonomy: Annotated[str | None, typer.Option(help="observe, ask or automatic.")] = None,
+    pace: Annotated[
+        float | None, typer.Option(help="Network seconds per second of yours.", min=0.1)
+    ] = None,
     out: Out = DEFAULT_OUT,
     store: Store = DEFAULT_STORE,
     seed: Seed = None,
@@ -60,7 +63,7 @@ def run(
         warn_of_first_run()
     documents = []
     for scenario in loaded:
-        with View(scenario, quiet=as_json) as view:
+        with View(scenario, quiet=as_json, pace=pace) as view:
             documents.append(_run_one(scenario, network, out, store, view))
     if as_json:
         _print_json(documents[0] if len(documents) == 1 else documents)

@@ -13,6 +13,27 @@ from typing import NamedTuple
 
 PACKAGES = ("numpy", "numba", "simpy", "networkx", "topohub", "polars", "matplotlib", "pydantic")
 LATER = ("ovs-vsctl", "mn")
+SMALLEST = """
+name: doctor
+topology: {nodes: [A, B, C], links: [[A, B], [B, C], [A, C]]}
+traffic:
+  demands:
+    - {from: A, to: C, rate_mbps: 10}
+    - {from: C, to: A, rate_mbps: 10, protocol: udp, port: 5004, class: critical}
+configs:
+  B: |
+    interface to-C
+     ip ospf cost 30
+intents: [{reachable: {from: any, to: any}}, no_loop]
+change:
+  summary: deny everything towards C
+  script: |
+    device C
+    ip access-list extended CLOSED
+     10 deny ip any any
+    interface to-A
+     ip access-group CLOSED in
+"""
 
 
 class Finding(NamedTuple):
@@ -27,14 +48,8 @@ class Finding(NamedTuple):
 
 def examine_machine() -> list[Finding]:
     """Look at Python, packages, memory, the places that are written to, and the emulated part."""
-    return [
-        _python(),
-        *map(_package, PACKAGES),
-        _memory(),
-        _sqlite(),
-        _writable(),
-        *map(_tool, LATER),
-    ]
+    basics = [_python(), *map(_package, PACKAGES), _memory(), _sqlite(), _writable()]
+    return [*basics, _engine(), *map(_tool, LATER)]
 
 
 def _python() -> Finding:
@@ -68,6 +83,19 @@ def _writable() -> Finding:
     return Finding(
         "this folder", ok, "writable" if ok else "read only", True, "" if ok else "use --out"
     )
+
+
+def _engine() -> Finding:
+    """Run the engine once on a small change; this compiles its kernels if they are not yet."""
+    try:
+        from shadowsim.examine import examine
+        from shadowsim.scenario import parse
+
+        found = examine(parse(SMALLEST, file="doctor.yml"))
+    except Exception as error:  # whatever is wrong with a compiler is a finding, not a crash
+        return Finding("engine", False, str(error).split("\n")[0], True, "make clean setup")
+    ok = not found["broken_before"] and found["broken_after"] == ["reachable any>any"]
+    return Finding("engine", ok, "compiled" if ok else "wrong verdicts", True, "")
 
 
 def _tool(name: str) -> Finding:

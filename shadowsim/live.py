@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
@@ -70,12 +72,24 @@ def _answer(answer: bool | None) -> str:
 
 
 class View:
-    """Shows one run. On a terminal the phase and the forecast move; everywhere events are lines."""
+    """Shows one run. On a terminal the phase and the forecast move; everywhere events are lines.
 
-    def __init__(self, scenario: Scenario, *, quiet: bool, console: Console | None = None) -> None:
+    `pace` is how many seconds of the network may pass in one second of the watcher's.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        quiet: bool,
+        pace: float | None = None,
+        console: Console | None = None,
+    ) -> None:
         self._scenario = scenario
         self._quiet = quiet
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._pace = pace
+        # Without a terminal nobody's line length is known, so lines are left as they are.
+        self._console = console or Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._at_s = 0.0
         self._phase = ""
         self._forecast: dict[str, dict[str, float]] = {}
@@ -86,9 +100,7 @@ class View:
             return self
         scenario = self._scenario
         self._console.print(f"[bold]{escape(scenario.name)}[/] {escape(scenario.summary)}")
-        if self._console.is_terminal:
-            self._live = Live(self, console=self._console, refresh_per_second=12, transient=True)
-            self._live.start()
+        self._start()
         return self
 
     def __exit__(
@@ -97,12 +109,22 @@ class View:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        if self._console.is_terminal and not self._quiet:
+            self._live = Live(self, console=self._console, refresh_per_second=12, transient=True)
+            self._live.start()
+
+    def _stop(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def event(self, event: Event) -> None:
         """Take in the next event of the run."""
+        if self._pace is not None:
+            time.sleep(max(event.at_s - self._at_s, 0.0) / self._pace)
         self._at_s = event.at_s
         if event.kind == "forecast":
             self._forecast[event.data["network"]] = dict(event.data["probabilities"])
@@ -118,11 +140,9 @@ class View:
         """The same question, asked while the moving part stands still."""
 
         def ask(question: str, forecast: Forecast) -> bool | None:
-            if self._live is not None:
-                self._live.stop()
+            self._stop()
             answer = approve(question, forecast)
-            if self._live is not None:
-                self._live.start()
+            self._start()
             return answer
 
         return ask
@@ -131,9 +151,7 @@ class View:
         """Show how it ended, and whether that was expected."""
         if self._quiet:
             return
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._stop()
         colour = COLOURS[found["end_state"]]
         mode = "" if found["failure_mode"] == "none" else f", {found['failure_mode']}"
         took = found["time_to_rollback_s"]

@@ -28,6 +28,7 @@ LOAD = LinearSegmentedColormap.from_list(
     "load", [(0, "#d3dce6"), (0.45, "#7fb0d8"), (0.75, "#f09a3e"), (0.9, "#c4341f"), (1, "#6d0f1f")]
 )
 DASHES = (0, (2, 2))
+GROUND = {"facecolor": "white", "alpha": 0.65, "pad": 0.4, "linewidth": 0}
 # Kind of a device to marker, colour (of Okabe and Ito), size, and what the legend says.
 DEVICES = {
     "other": ("o", "#3b4a59", 1.0, ""),
@@ -82,7 +83,7 @@ def _height_in(places: Places) -> float:
     """The height of a panel that suits the shape of the network."""
     height = max(y for _, y in places.values()) - min(y for _, y in places.values())
     width = max(x for x, _ in places.values()) - min(x for x, _ in places.values())
-    return float(np.clip(3.4 * height / max(width, 1e-9), 2.2, 4.2))
+    return float(np.clip(3.4 * height / max(width, 1e-9) + 0.3, 1.8, 4.2))
 
 
 # -- where devices are drawn -------------------------------------------------------------------
@@ -139,11 +140,7 @@ def _draw_network(
 ) -> None:
     axes.set_title(snapshot.title, fontsize=9.5, color=INK, parse_math=False)
     axes.set_axis_off()
-    points = np.array(list(places.values()))
-    margin = 0.07
-    axes.set_xlim(points[:, 0].min() - margin, points[:, 0].max() + margin)
-    axes.set_ylim(points[:, 1].min() - margin, points[:, 1].max() + margin)
-    axes.set_aspect("equal", adjustable="datalim")
+    _fit(axes, np.abs(np.array(list(places.values()))).max(axis=0) + 0.07)
     _draw_links(axes, drawing, places, snapshot)
     size = float(np.clip(900 / len(places), 10, 46))
     for kind, (marker, colour, factor, _) in DEVICES.items():
@@ -160,7 +157,14 @@ def _draw_network(
             edgecolor="white",
         )
     if len(places) <= LABELLED_UP_TO:
-        _label(axes, places, kinds)
+        _label(axes, drawing, places, kinds)
+
+
+def _fit(axes: Axes, half: Array) -> None:
+    """Show at least this far from the origin, with the same scale in both directions."""
+    scale = max(half[0] / axes.bbox.width, half[1] / axes.bbox.height)
+    axes.set_xlim(-scale * axes.bbox.width, scale * axes.bbox.width)
+    axes.set_ylim(-scale * axes.bbox.height, scale * axes.bbox.height)
 
 
 def _draw_links(axes: Axes, drawing: Drawing, places: Places, snapshot: Snapshot) -> None:
@@ -183,25 +187,30 @@ def _draw_links(axes: Axes, drawing: Drawing, places: Places, snapshot: Snapshot
     axes.add_collection(dashed)
 
 
-def _label(axes: Axes, places: Places, kinds: Mapping[str, str]) -> None:
-    """Names beside the devices where they cover nothing; those of marked devices first."""
+def _label(axes: Axes, drawing: Drawing, places: Places, kinds: Mapping[str, str]) -> None:
+    """Names beside the devices where they cover no other; those of marked devices first."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    axes.apply_aspect()
     points = {name: axes.transData.transform(place) for name, place in places.items()}
+    along = np.linspace(0, 1, 40)[:, None]
+    inked = [points[a] + along * (points[b] - points[a]) for a, b, _ in drawing.links]
+    dots = np.concatenate(inked) if inked else np.empty((0, 2))
     taken: list[BboxBase] = [_around(point, 4.0) for point in points.values()]
-    size = 7.2 if len(places) <= 25 else 5.8
+    style: dict[str, Any] = {
+        "fontsize": 7.2 if len(places) <= 25 else 5.8,
+        "color": INK,
+        "parse_math": False,
+    }
     for name in sorted(places, key=lambda name: (kinds[name] == "other", len(name))):
         weight = "normal" if kinds[name] == "other" else "bold"
-        text = axes.text(0, 0, name, fontsize=size, color=INK, fontweight=weight, parse_math=False)
-        box = text.get_window_extent(renderer)
-        place = _free_place(points[name], box, taken, axes.bbox)
+        text = axes.text(0, 0, name, fontweight=weight, bbox=GROUND, zorder=4, **style)
+        place = _free_place(points[name], text.get_window_extent(renderer), taken, axes.bbox, dots)
         if place is None:
             text.remove()
             continue
         taken.append(place)
-        text.set(position=axes.transData.inverted().transform(place.min), va="bottom", zorder=4)
+        text.set(position=axes.transData.inverted().transform(place.min), va="bottom")
 
 
 def _around(point: Array, radius: float) -> Bbox:
@@ -209,21 +218,39 @@ def _around(point: Array, radius: float) -> Bbox:
 
 
 def _free_place(
-    point: Array, size: BboxBase, taken: Sequence[BboxBase], within: BboxBase
+    point: Array, size: BboxBase, taken: Sequence[BboxBase], within: BboxBase, dots: Array
 ) -> Bbox | None:
-    """A box of this size close to the point that covers nothing taken, or None."""
-    width, height = size.width, size.height
+    """A box of this size beside the point that covers nothing taken, and few of the dots."""
+    middles = np.array([(box.x0 + box.x1, box.y0 + box.y1) for box in taken]) / 2
+
+    def cost(box: Bbox) -> float:
+        covered = ((dots > box.min) & (dots < box.max)).all(axis=1).sum()
+        nearest = _distance(box, middles).min()
+        return float(covered + 12 * (nearest < _distance(box, point[None]).min() - 0.1))
+
+    free = [
+        box
+        for box in _beside(point, size.width, size.height)
+        if box.x0 >= within.x0 and box.x1 <= within.x1 and not box.count_overlaps(taken)
+    ]
+    return min(free, key=cost, default=None)
+
+
+def _distance(box: Bbox, points: Array) -> Array:
+    outside = np.maximum(np.maximum(box.min - points, points - box.max), 0)
+    return np.asarray(np.hypot(*outside.T))
+
+
+def _beside(point: Array, width: float, height: float) -> list[Bbox]:
+    """Boxes around the point: beside, above and below, at the corners; the near ones first."""
+    found = []
     for gap in (5.0, 9.0, 14.0):
         slant = 0.6 * gap
-        beside = [(x, -height / 2) for x in (gap, -gap - width)]
-        upright = [(-width / 2, y) for y in (gap, -gap - height)]
-        corners = [(x, y) for x in (slant, -slant - width) for y in (slant, -slant - height)]
-        for dx, dy in (*beside, *upright, *corners):
-            box = Bbox.from_bounds(float(point[0]) + dx, float(point[1]) + dy, width, height)
-            inside = box.x0 >= within.x0 and box.x1 <= within.x1
-            if inside and not box.count_overlaps(taken):
-                return box
-    return None
+        found += [(x, -height / 2) for x in (gap, -gap - width)]
+        found += [(-width / 2, y) for y in (gap, -gap - height)]
+        found += [(x, y) for x in (slant, -slant - width) for y in (slant, -slant - height)]
+    x, y = float(point[0]), float(point[1])
+    return [Bbox.from_bounds(x + dx, y + dy, width, height) for dx, dy in found]
 
 
 def _load_scale(figure: Figure, kinds: set[str], broken: bool) -> None:

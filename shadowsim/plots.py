@@ -153,7 +153,7 @@ def _finish(
     """Bands for the phases, lines for the marks, and a legend above it all."""
     end_s = max((p.to_s for p in periods), default=1.0) or 1.0
     for axes in panels:
-        axes.set_xlim(0, end_s)
+        axes.set_xlim(0, 1.003 * end_s)
         for period in periods[::2]:
             axes.axvspan(period.from_s, period.to_s, color=BAND, linewidth=0, zorder=0)
         for mark in marks:

@@ -14,7 +14,7 @@ from shadowsim.model.streams import stream
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.network import Witnessed
 from shadowsim.rollback.blame import Blame
-from shadowsim.workflow.gate import hard_checks, mode_of, rehearse, unmet_by
+from shadowsim.workflow.gate import exceeded, hard_checks, mode_of, rehearse, unmet_by
 from shadowsim.workflow.state import TICK_S, Run
 from shadowsim.workflow.watch import roll_back, watch
 
@@ -204,7 +204,8 @@ def realtime_monitoring(run: Run) -> bool:
         run.advance(min(TICK_S, end_s - run.now))
         if watch(run):
             return False
-    unmet = unmet_by(run, "production", run.production, run.deployed, set())
+    reference = exceeded(run, run.baseline("production"))
+    unmet = unmet_by(run, "production", run.production, run.deployed, reference)
     run.end_state = "halted" if unmet else "confirmed"
     run.note(run.end_state, unmet=unmet)
     return False

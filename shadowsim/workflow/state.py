@@ -19,6 +19,7 @@ from shadowsim.scenario import Scenario
 
 TICK_S = 1.0
 INSTALL_TIMEOUT_S = 30.0
+BASELINE_S = 30.0  # how far back the time before a change is looked at
 
 Approve = Callable[[str, Forecast], bool | None]
 
@@ -61,6 +62,7 @@ class Run:
     triggered_s: float | None = None
     time_to_rollback_s: float | None = None
     told: set[str] = field(default_factory=set)
+    kept_by_person: bool = False
 
     @property
     def now(self) -> float:
@@ -93,12 +95,21 @@ class Run:
         """What a network runs, as read back; for devices that do not answer, as last known."""
         return {**apply(self.before, commands), **network.configs()}
 
+    def since_s(self, where: str) -> float:
+        """Since when the shadow, or production, has had the change; now, if it has it not."""
+        if where == "shadow":
+            return self.trial_since_s
+        return self.now if self.deployed_since_s is None else self.deployed_since_s
+
+    def baseline(self, where: str) -> Telemetry:
+        """The last readings of a network from before it had the change."""
+        since_s = self.since_s(where)
+        return self.telemetry[where].between(since_s - BASELINE_S, since_s)
+
     def evidence(self, where: str) -> Evidence:
         """What is known of the change in the shadow, or in production."""
         in_shadow = where == "shadow"
-        since_s = self.trial_since_s if in_shadow else self.deployed_since_s or self.now
         network = self.shadow if in_shadow else self.production
-        telemetry = self.telemetry[where]
         return Evidence(
             phase=where,
             topology=self.scenario.topology,
@@ -107,8 +118,8 @@ class Run:
             change=self.scenario.change,
             before=self.before,
             now=self.configs(network, self.trial if in_shadow else self.deployed),
-            baseline=telemetry.between(since_s - 30.0, since_s),
-            observed=telemetry.since(since_s),
+            baseline=self.baseline(where),
+            observed=self.telemetry[where].since(self.since_s(where)),
             control=self.telemetry["production"] if in_shadow else None,
             horizon_s=self.scenario.workflow.horizon_s,
             soak_s=self.scenario.workflow.soak_s,

@@ -24,7 +24,9 @@ def watch(run: Run) -> bool:
     plan_ = run.scenario.workflow
     forecast = run.predict("production")
     telemetry = run.telemetry["production"]
-    recent = telemetry.since(max(run.now - plan_.horizon_s, run.deployed_since_s or 0.0))
+    if run.kept_by_person:
+        return False
+    recent = telemetry.since(max(run.now - plan_.horizon_s, run.since_s("production")))
     if (
         len(recent.samples) >= plan_.horizon_s - 1
         and coverage(recent.samples) < plan_.minimum_coverage
@@ -32,8 +34,7 @@ def watch(run: Run) -> bool:
         text = f"production has been dark for {plan_.horizon_s:g} s"
         return roll_back(run, "any", Blame(True, run.scenario.change.commands, True, text))
     seen = run.whatif.observe(recent, run.configs(run.production, run.deployed))
-    baseline = telemetry.between((run.deployed_since_s or 0.0) - 10.0, run.deployed_since_s or 0.0)
-    measured = exceeded(run, recent) - exceeded(run, baseline)
+    measured = exceeded(run, recent) - exceeded(run, run.baseline("production"))
     if forecast.worst < plan_.no_go_above and not measured:
         return False
     verdict = _attribute(run, seen, recent, measured)
@@ -87,6 +88,7 @@ def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) ->
         answer = run.approve(f"roll back ({mode}: {verdict.text})?", forecast)
         run.note("asked", question="roll back", answer=answer)
         if answer is False:
+            run.kept_by_person = True
             return False
     change = Change(run.scenario.change.summary, run.deployed)
     blamed = [c for c in verdict.commands if c in set(run.deployed)] or list(run.deployed)
@@ -106,9 +108,7 @@ def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) ->
     run.root_cause = "change"
     run.note("rollback", signature=signature.id, scope=signature.scope, steps=len(signature.steps))
     left = tuple(c for c in run.deployed if c not in set(blamed))
-    baseline_end_s = run.deployed_since_s or 0.0
-    baseline = run.telemetry["production"].between(baseline_end_s - 10.0, baseline_end_s)
-    reference = exceeded(run, baseline)
+    reference = exceeded(run, run.baseline("production"))
     run.execution = execute(
         run.production,
         signature,

@@ -1,0 +1,68 @@
+"""The folder of a run to one HTML page that needs nothing else: no network, no script."""
+
+from __future__ import annotations
+
+import os
+from html import escape
+from pathlib import Path
+from string import Template
+
+from shadowsim import __version__
+from shadowsim.errors import BadInput, Mistake
+from shadowsim.report.figures import forecast, networks, topology
+from shadowsim.report.journal import journal
+from shadowsim.report.recorded import Recorded, read_folder
+from shadowsim.report.signature import rollback
+from shadowsim.report.timeline import timeline
+from shadowsim.report.verdict import verdict
+
+SECTIONS = (verdict, timeline, topology, networks, forecast, rollback, journal)
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def render(folder: Path) -> str:
+    """The page of the run in this folder. Raises BadInput that names the file at fault."""
+    run = read_folder(folder)
+    result = run.result
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(result.scenario),
+        change=escape(result.change) or "(no summary of the change)",
+        summary=escape(result.summary),
+        sections="\n".join(section(run) for section in SECTIONS),
+        footer=_footer(run),
+    )
+
+
+def _footer(run: Recorded) -> str:
+    result = run.result
+    facts = (
+        f"network {result.network}",
+        f"topology {run.picture.name} ({len(run.picture.devices)} devices)",
+        f"PreCog {result.precog}",
+        f"autonomy {result.autonomy}",
+        f"seed {result.seed}",
+        f"{result.duration_s:,.1f} s of network time",
+        f"shadowsim {__version__}",
+    )
+    return "<p>" + " · ".join(escape(fact) for fact in facts) + "</p>"
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the page, as report.html in the folder unless told otherwise, and say where.
+
+    The file is there whole or not at all.
+    """
+    page = render(folder)
+    target = out or folder / "report.html"
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(page, encoding="utf-8")
+        fresh.replace(target)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise BadInput([Mistake(f"cannot be written: {error.strerror}", str(target))]) from None
+    return target
+
+
+__all__ = ["render", "write_report"]
