@@ -194,7 +194,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     listed = [list(row) for row in rows]
     for place, name in enumerate(columns):
         numeric = bool(listed) and all(isinstance(r[place], int | float) for r in listed)
-        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+        heading = escape(name.replace("_", " "))
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         table.add_row(*(escape(_cell(value)) for value in row))
     Console(highlight=False).print(table)

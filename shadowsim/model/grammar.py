@@ -336,7 +336,7 @@ def _trial(forms: list[Form], words: list[str]) -> tuple[Slot, Value]:
             reasons.append((form, error))
     for form, reason in reasons:
         if _is_meant(form, words):
-            raise reason
+            raise ValueError(f"'{' '.join(words)}': {reason}")
     patterns = [form.pattern.replace("!", "") for form in forms]
     close = difflib.get_close_matches(" ".join(words), patterns, n=1, cutoff=0.4)
     meant = f"did you mean '{close[0]}'? " if close else ""

@@ -11,7 +11,7 @@ from shadowsim.model.intents import Intents
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
-from shadowsim.model.truth import MODES
+from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE
 
 Probabilities = Mapping[str, float]
 
@@ -65,8 +65,8 @@ class Forecast:
 
     @property
     def worst(self) -> float:
-        """The probability of the most probable failure mode."""
-        return self.probabilities[self.mode]
+        """How probable any failure is at least: by the surest reason."""
+        return max((reason.probability for reason in self.reasons), default=0.0)
 
     @property
     def blamed(self) -> tuple[Command, ...]:
@@ -86,9 +86,14 @@ class Variant(Protocol):
 
 
 def forecast_of(reasons: Sequence[Reason]) -> Forecast:
-    """A forecast in which each mode is as probable as its strongest reason says."""
+    """A forecast in which each mode is as probable as its strongest reason says.
+
+    By definition a degradation is one without an outage, so it is less probable by as much as an
+    outage is likely.
+    """
     ranked = sorted(reasons, key=lambda r: (-r.probability, r.mode, r.text))
     probabilities = dict.fromkeys(MODES, 0.0)
     for reason in reversed(ranked):
         probabilities[reason.mode] = reason.probability
+    probabilities[DEGRADATION] *= 1.0 - probabilities[OUTAGE]
     return Forecast(probabilities, tuple(ranked))

@@ -119,7 +119,7 @@ def _grade(
 ) -> tuple[str, float]:
     """Failure mode and probability that a demand which got this much worse speaks for."""
     critical = evidence.demands[demand].traffic_class == "critical"
-    if metric.name == "loss" and critical and after > 0.5:
+    if metric.name == "loss" and after > (0.5 if critical else 0.95):
         return OUTAGE, 0.95
     if np.isfinite(nearness):
         return DEGRADATION, float(np.clip(LIMITED + (nearness - 0.8) * 2.0, LIMITED / 2, 0.95))

@@ -88,7 +88,8 @@ def _commands(commands: Sequence[CommandLine]) -> str:
             lines.append(command.context)
         context = command.context
         lines.append(f" {command.line}" if context else command.line)
-    return f'<pre tabindex="0"><code>{escape(chr(10).join(lines))}</code></pre>'
+    script = escape("\n".join(lines))
+    return f'<pre tabindex="0"><code>{script}</code></pre>'
 
 
 def _verification(run: Recorded, plan: RollbackSignature, executed: bool) -> str:

@@ -190,8 +190,11 @@ def _deployed(group: Sequence[Event]) -> str:
 
 
 def _decided(group: Sequence[Event]) -> str:
-    why = joined(group[0].reasons[:3])
-    return f"decision: {words(group[0].decision)}{f' ({why})' if why else ''}"
+    return f"decision: {words(group[0].decision)}{_why(group[0].reasons[:3])}"
+
+
+def _why(reasons: Sequence[str]) -> str:
+    return f' <span class="why">({joined(reasons)})</span>' if reasons else ""
 
 
 def _rehearsed(group: Sequence[Event]) -> str:
@@ -219,11 +222,11 @@ SAID: Mapping[str, Callable[[Sequence[Event]], str]] = {
     "rehearsed": _rehearsed,
     "rehearsal": lambda g: "the rollback is planned, and rehearsed in the shadow",
     "armed": lambda g: "rollback armed, before the first command",
-    "trigger": lambda g: f"rollback triggered: {words(g[0].mode)}; {joined(g[0].reasons)}",
+    "trigger": lambda g: f"rollback triggered: {words(g[0].mode)}{_why(g[0].reasons)}",
     "rollback": _rollback,
     "step": lambda g: joined(f"step {event.step} {event.outcome}" for event in g),
     "rolled_back": lambda g: f"rolled back and verified, {seconds(g[0].took_s)} after the trigger",
     "confirmed": lambda g: "change confirmed",
-    "halted": lambda g: f"halted: {joined((*g[0].failed, *g[0].unmet))}",
+    "halted": lambda g: f"halted{_why((*g[0].failed, *g[0].unmet))}",
     "not_the_change": lambda g: f"signs of trouble, not due to the change: {joined(g[0].reasons)}",
 }
