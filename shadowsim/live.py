@@ -41,10 +41,13 @@ def say(event: Event) -> str | None:
         "mirrored": lambda: (
             f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production"
         ),
-        "rehearsed": lambda: f"rollback rehearsed in {data['took_s']:.1f} s: {data['detail']}",
+        "rehearsed": lambda: (
+            f"rollback ({data['scope']}) rehearsed in {data['took_s']:.1f} s: {data['detail']}"
+        ),
         "decision": lambda: f"decision: {data['decision']}" + _because(data["why"]),
         "armed": lambda: f"rollback armed: {data['signature']}",
-        "not_the_change": lambda: f"failing, but not by the change: {data['why']}",
+        "not_the_change": lambda: f"signs of failure, not the change's: {data['why']}",
+        "doubted": lambda: f"a failure is forecast, but {data['why']}: watching on",
         "trigger": lambda: (
             f"rollback triggered ({data['mode']}): {data['why']}" + _because(data["signs"])
         ),

@@ -72,13 +72,22 @@ def _reason(mode: str, what: str, series: Array, horizon_s: float) -> Reason | N
     if known.size < STEADY:
         return None
     level = float(np.median(known[-STEADY:]))
-    ahead = level + max(_slope(known[-TREND:]), 0.0) * horizon_s
+    ahead = level + max(_slope(_after_jump(known[-TREND:])), 0.0) * horizon_s
     reached = max(level, ahead)
     probability = 1.0 / (1.0 + math.exp(-SHARPNESS * (reached - 1.0)))
     if probability < 0.05:
         return None
     trend = f", {ahead:.0%} in {horizon_s:g} s" if ahead > level * 1.02 else ""
     return Reason("threshold", mode, probability, f"{what}: at {level:.0%} of its limit{trend}")
+
+
+def _after_jump(values: Array) -> Array:
+    """The values since the last jump: a step, such as a reroute makes, is no trend."""
+    steps = np.abs(np.diff(values))
+    if steps.size == 0:
+        return values
+    jumps = np.flatnonzero(steps > 6.0 * np.median(steps) + 0.02)
+    return values[jumps[-1] + 1 :] if jumps.size else values
 
 
 def _slope(values: Array) -> float:

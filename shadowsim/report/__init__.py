@@ -57,10 +57,12 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(page, encoding="utf-8")
-        fresh.replace(target)
+        try:
+            fresh.write_text(page, encoding="utf-8")
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise BadInput([Mistake(f"cannot be written: {error.strerror}", str(target))]) from None
     return target
 

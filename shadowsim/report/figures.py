@@ -10,8 +10,15 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from shadowsim.model.truth import MODES
-from shadowsim.netmap import LABELLED_UP_TO, Drawing, Snapshot, topology_figure
-from shadowsim.plots import forecast_figure, networks_figure, svg
+from shadowsim.plots import (
+    Drawing,
+    Snapshot,
+    forecast_figure,
+    networks_figure,
+    svg,
+    topology_figure,
+)
+from shadowsim.plots.topology import LABELLED_UP_TO
 from shadowsim.report.pieces import percent, section, table, words
 from shadowsim.report.recorded import Picture, Recorded
 from shadowsim.report.timeline import ENDINGS, marks_of, periods_of

@@ -16,6 +16,7 @@ from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import Rehearsal, RollbackSignature
 from shadowsim.workflow.state import Run
 
+PARTS_REHEARSED = 3  # single commands whose rollback is rehearsed beside the whole
 STEADY = 2  # consecutive samples that make a measured breach a fact
 
 
@@ -60,18 +61,53 @@ def exceeded(run: Run, telemetry: Telemetry) -> set[str]:
     return names | set.intersection(*starved)
 
 
-def rehearse(run: Run) -> RollbackSignature:
-    """Plan the whole rollback, execute it in the shadow, and put the change back there."""
+def rehearse_all(run: Run) -> dict[str, RollbackSignature]:
+    """Plan and rehearse the rollback of the whole change, and of the parts likeliest to be blamed.
+
+    By id of the signature, the whole one first. If that cannot be verified no part is tried.
+    """
+    whole = rehearse(run, run.scenario.change.commands)
+    found = {whole.id: whole}
+    for part in _likely_parts(run) if whole.rehearsal.verified else ():
+        signature = rehearse(run, part)
+        found[signature.id] = signature
+    return found
+
+
+def _likely_parts(run: Run) -> list[tuple[Command, ...]]:
+    """Single commands: first those a forecast has named, then those that come first."""
+    commands = run.scenario.change.commands
+    suspected = [c for reason in run.forecast.reasons for c in reason.commands]
+    singles = list(dict.fromkeys((*suspected, *commands)))
+    return [(command,) for command in singles[:PARTS_REHEARSED]] if len(commands) > 1 else []
+
+
+def rehearse(run: Run, blamed: tuple[Command, ...]) -> RollbackSignature:
+    """Plan the rollback of these commands, execute it in the shadow, and put them back there."""
     change, now = run.scenario.change, run.configs(run.shadow, run.trial)
-    signature = plan(change, run.before, now, lambda c: broken_by(run, c), forecast=run.forecast)
-    run.note("rehearsal", steps=len(signature.steps), order=signature.order_note)
-    reference = exceeded(run, run.evidence("shadow").baseline)
-    trial, run.trial = run.trial, ()
+    signature = plan(
+        change,
+        run.before,
+        now,
+        lambda configs: broken_by(run, configs),
+        blamed=blamed,
+        forecast=run.forecast,
+    )
+    run.note(
+        "rehearsal",
+        signature=signature.id,
+        scope=signature.scope,
+        steps=len(signature.steps),
+        order=signature.order_note,
+    )
+    reference = exceeded(run, run.baseline("shadow"))
+    trial, run.trial = run.trial, tuple(c for c in run.trial if c not in set(blamed))
+    left = run.trial
     execution = execute(
         run.shadow,
         signature,
         run.advance,
-        lambda: unmet_by(run, "shadow", run.shadow, (), reference),
+        lambda: unmet_by(run, "shadow", run.shadow, left, reference),
     )
     run.mirror.sync(trial)
     run.settle(run.shadow)
@@ -83,7 +119,12 @@ def rehearse(run: Run) -> RollbackSignature:
         detail="; ".join(execution.failed) or "verified in the shadow",
     )
     run.note(
-        "rehearsed", verified=rehearsal.verified, took_s=rehearsal.took_s, detail=rehearsal.detail
+        "rehearsed",
+        signature=signature.id,
+        scope=signature.scope,
+        verified=rehearsal.verified,
+        took_s=rehearsal.took_s,
+        detail=rehearsal.detail,
     )
     return signature.model_copy(update={"rehearsal": rehearsal})
 

@@ -14,7 +14,7 @@ from shadowsim.model.streams import stream
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.network import Witnessed
 from shadowsim.rollback.blame import Blame
-from shadowsim.workflow.gate import exceeded, hard_checks, mode_of, rehearse, unmet_by
+from shadowsim.workflow.gate import exceeded, hard_checks, mode_of, rehearse_all, unmet_by
 from shadowsim.workflow.state import TICK_S, Run
 from shadowsim.workflow.watch import roll_back, watch
 
@@ -135,7 +135,8 @@ def risk_assessment(run: Run) -> bool:
         run.decision, run.end_state = "inconclusive", "halted"
     else:
         run.decision = "go"
-        run.signature = rehearse(run)
+        run.signatures = rehearse_all(run)
+        run.signature = next(iter(run.signatures.values()))
         if not run.signature.rehearsal.verified:
             run.decision, run.end_state = "inconclusive", "halted"
             why.append(f"rehearsal of the rollback: {run.signature.rehearsal.detail}")

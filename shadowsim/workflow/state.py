@@ -58,6 +58,7 @@ class Run:
     root_cause: str = "none"
     forecast: Forecast = field(default_factory=Forecast)
     signature: RollbackSignature | None = None
+    signatures: dict[str, RollbackSignature] = field(default_factory=dict)
     execution: Execution | None = None
     triggered_s: float | None = None
     time_to_rollback_s: float | None = None

@@ -40,14 +40,23 @@ def watch(run: Run) -> bool:
     verdict = _attribute(run, seen, recent, measured)
     what = sorted(measured) or [f"{r.variant}: {r.text}" for r in forecast.reasons[:3]]
     if not verdict.change:
-        if verdict.text not in run.told:
-            run.told.add(verdict.text)
-            run.root_cause = "not the change"
-            run.note("not_the_change", signs=what, why=verdict.text)
+        _tell_once(run, verdict, what)
         return False
     mode = forecast.mode if forecast.worst >= plan_.no_go_above else DEGRADATION
     starving = set(telemetry.layout.demands) & measured
     return roll_back(run, OUTAGE if starving else mode, verdict, what)
+
+
+def _tell_once(run: Run, verdict: Blame, signs: Sequence[str]) -> None:
+    """Write down signs that are not followed, each kind of them once."""
+    if verdict.text in run.told:
+        return
+    run.told.add(verdict.text)
+    if verdict.explained:
+        run.root_cause = "not the change"
+        run.note("not_the_change", signs=signs, why=verdict.text)
+    else:
+        run.note("doubted", signs=signs, why=verdict.text)
 
 
 def _attribute(run: Run, seen: Observed, recent: Telemetry, measured: set[str]) -> Blame:
@@ -102,8 +111,9 @@ def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) ->
         mode=mode,
         forecast=forecast,
     )
-    if run.signature is not None and run.signature.order == signature.order:
-        signature = signature.model_copy(update={"rehearsal": run.signature.rehearsal})
+    rehearsed = run.signatures.get(signature.id)
+    if rehearsed is not None and rehearsed.steps == signature.steps:
+        signature = signature.model_copy(update={"rehearsal": rehearsed.rehearsal})
     run.signature, run.blamed, run.failure_mode = signature, tuple(blamed), mode
     run.root_cause = "change"
     run.note("rollback", signature=signature.id, scope=signature.scope, steps=len(signature.steps))

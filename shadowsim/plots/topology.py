@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox, BboxBase
 
+from shadowsim.plots.style import INK, ORANGE, WIDTH_IN
+
 Array = npt.NDArray[np.float64]
 Places = Mapping[str, tuple[float, float]]
 
-WIDTH_IN = 11.0
 LABELLED_UP_TO = 60
-INK = "#1b2733"
 LOAD = LinearSegmentedColormap.from_list(
     "load", [(0, "#d3dce6"), (0.45, "#7fb0d8"), (0.75, "#f09a3e"), (0.9, "#c4341f"), (1, "#6d0f1f")]
 )
@@ -32,7 +32,7 @@ GROUND = {"facecolor": "white", "alpha": 0.65, "pad": 0.4, "linewidth": 0}
 # Kind of a device to marker, colour (of Okabe and Ito), size, and what the legend says.
 DEVICES = {
     "other": ("o", "#3b4a59", 1.0, ""),
-    "touched": ("s", "#e69f00", 1.9, "device the change touches"),
+    "touched": ("s", ORANGE, 1.9, "device the change touches"),
     "blamed": ("D", "#cc2f8f", 1.9, "device with blamed commands"),
 }
 
@@ -73,8 +73,11 @@ def topology_figure(
     low = 0.68 / figure.get_figheight()
     high = 1 - 0.27 / figure.get_figheight()
     figure.subplots_adjust(left=0.01, right=0.99, top=high, bottom=low, wspace=0.04)
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     for axes, snapshot in zip(panels, snapshots, strict=True):
         _draw_network(axes, drawing, places, snapshot, kinds)
+        if len(places) <= LABELLED_UP_TO:
+            _label(axes, renderer, drawing, places, kinds)
     _load_scale(figure, set(kinds.values()), any(s.down for s in snapshots))
     return figure
 
@@ -156,8 +159,6 @@ def _draw_network(
             linewidth=0.8,
             edgecolor="white",
         )
-    if len(places) <= LABELLED_UP_TO:
-        _label(axes, drawing, places, kinds)
 
 
 def _fit(axes: Axes, half: Array) -> None:
@@ -187,11 +188,10 @@ def _draw_links(axes: Axes, drawing: Drawing, places: Places, snapshot: Snapshot
     axes.add_collection(dashed)
 
 
-def _label(axes: Axes, drawing: Drawing, places: Places, kinds: Mapping[str, str]) -> None:
+def _label(
+    axes: Axes, renderer: Any, drawing: Drawing, places: Places, kinds: Mapping[str, str]
+) -> None:
     """Names beside the devices where they cover no other; those of marked devices first."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     points = {name: axes.transData.transform(place) for name, place in places.items()}
     along = np.linspace(0, 1, 40)[:, None]
     inked = [points[a] + along * (points[b] - points[a]) for a, b, _ in drawing.links]
