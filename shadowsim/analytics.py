@@ -46,7 +46,8 @@ def accuracy(runs: pl.DataFrame) -> pl.DataFrame:
 
     Predicted is a probability of 0.5 and more. What came of it is observed in production if the
     change was deployed, else in the shadow; a failure that a rollback forestalled did not come.
-    Precision and recall are null where nothing was predicted, or nothing happened.
+    tp, fp, fn, tn: true and false positives and negatives. Precision is null where nothing was
+    predicted, recall where nothing happened.
     """
     if runs.is_empty():
         return pl.DataFrame(schema=_accuracy_of(runs, MODES[0]).schema)
@@ -64,17 +65,17 @@ def _accuracy_of(runs: pl.DataFrame, mode: str) -> pl.DataFrame:
     counted = forecast.select(
         failure_mode=pl.lit(mode),
         runs=pl.len(),
-        true_positives=(predicted & happened).sum(),
-        false_positives=(predicted & ~happened).sum(),
-        false_negatives=(~predicted & happened).sum(),
-        true_negatives=(~predicted & ~happened).sum(),
+        tp=(predicted & happened).sum(),
+        fp=(predicted & ~happened).sum(),
+        fn=(~predicted & happened).sum(),
+        tn=(~predicted & ~happened).sum(),
         brier=((pl.col("p") - happened.cast(pl.Float64)) ** 2).mean(),
     )
-    right = pl.col("true_positives")
+    right = pl.col("tp")
     return counted.select(
         pl.exclude("brier"),
-        precision=_ratio(right, right + pl.col("false_positives")),
-        recall=_ratio(right, right + pl.col("false_negatives")),
+        precision=_ratio(right, right + pl.col("fp")),
+        recall=_ratio(right, right + pl.col("fn")),
         brier="brier",
     )
 

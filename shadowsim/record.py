@@ -43,6 +43,10 @@ def document(run: Run, network: str, out: str = "") -> Document:
         "seed": scenario.seed,
         "decision": run.decision,
         "end_state": run.end_state,
+        "gate": {
+            "no_go_above": scenario.workflow.no_go_above,
+            "inconclusive_above": scenario.workflow.inconclusive_above,
+        },
         "forecast": {mode: round(p, 4) for mode, p in run.forecast.probabilities.items()},
         "reasons": [
             {

@@ -16,8 +16,10 @@ PHASES = (
     "production_deployment",
     "realtime_monitoring",
 )
-QUIET = frozenset({"phase", "forecast", "end"})  # shown by the bar itself, and by the figures
-REPEATED = frozenset({"deploy", "step", "drift_repaired", "not_the_change", "unreachable"})
+QUIET = frozenset({"phase", "forecast", "rehearsal", "end"})  # shown in another way
+REPEATED = frozenset(
+    {"deploy", "step", "rehearsed", "drift_repaired", "not_the_change", "doubted", "unreachable"}
+)
 ENDINGS = ("rolled_back", "confirmed", "halted")
 STRONG = frozenset({"decision", "trigger", "not_deployed", *ENDINGS})
 WIDTH, BAR, PIN = 1100.0, 34.0, 24.0  # of the drawing, in its own units
@@ -198,8 +200,16 @@ def _why(reasons: Sequence[str]) -> str:
 
 
 def _rehearsed(group: Sequence[Event]) -> str:
-    verified = "verified" if group[0].verified else "not verified"
-    return f"rehearsal of the rollback: {verified}, in {seconds(group[0].took_s)}"
+    verified = sum(bool(event.verified) for event in group)
+    plans = "a rollback plan is" if len(group) == 1 else f"{len(group)} rollback plans are"
+    outcome = "verified" if verified == len(group) else f"{verified} of {len(group)} verified"
+    return f"{plans} rehearsed in the shadow: {outcome}"
+
+
+def _asked(group: Sequence[Event]) -> str:
+    said = group[0].details.get("answer")
+    answer = "nobody is there" if said is None else "yes" if said else "no"
+    return f"a person is asked: {escape(plain(group[0].details.get('question', '')))}? {answer}"
 
 
 def _rollback(group: Sequence[Event]) -> str:
@@ -220,7 +230,9 @@ SAID: Mapping[str, Callable[[Sequence[Event]], str]] = {
     "mirrored": _mirrored,
     "decision": _decided,
     "rehearsed": _rehearsed,
-    "rehearsal": lambda g: "the rollback is planned, and rehearsed in the shadow",
+    "asked": _asked,
+    "observe_only": lambda g: "autonomy is observe: nothing is deployed",
+    "doubted": lambda g: f"signs of trouble are doubted{_why(g[0].reasons)}",
     "armed": lambda g: "rollback armed, before the first command",
     "trigger": lambda g: f"rollback triggered: {words(g[0].mode)}{_why(g[0].reasons)}",
     "rollback": _rollback,
@@ -228,5 +240,5 @@ SAID: Mapping[str, Callable[[Sequence[Event]], str]] = {
     "rolled_back": lambda g: f"rolled back and verified, {seconds(g[0].took_s)} after the trigger",
     "confirmed": lambda g: "change confirmed",
     "halted": lambda g: f"halted{_why((*g[0].failed, *g[0].unmet))}",
-    "not_the_change": lambda g: f"signs of trouble, not due to the change: {joined(g[0].reasons)}",
+    "not_the_change": lambda g: f"signs of trouble, not due to the change{_why(g[0].reasons)}",
 }

@@ -1,0 +1,109 @@
+"""`shadow`, `workflow` and `expect` as models: how the change is tried, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from shadowsim.scenario.spec.base import Duration, Seconds, Share, Spec
+from shadowsim.scenario.spec.traffic import TrafficClass
+
+Precog = Literal["threshold", "judge", "script", "hybrid"]
+PRECOGS: tuple[Precog, ...] = get_args(Precog)
+
+
+class MirrorSpec(Spec):
+    """What of production's traffic the shadow sees."""
+
+    classes: list[TrafficClass] = Field(
+        default=["critical", "normal", "bulk"],
+        min_length=1,
+        examples=[["critical", "normal"]],
+        description="The classes that are mirrored.",
+    )
+    fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, examples=[0.5], description="The share of their flows that is mirrored."
+    )
+    truncate_bytes: int = Field(
+        default=96, ge=64, le=9216, examples=[96], description="How much of each packet is kept."
+    )
+    anonymise: bool = Field(
+        default=True, examples=[True], description="Replace addresses by pseudonyms."
+    )
+
+
+class ShadowSpec(Spec):
+    """What the shadow network is."""
+
+    scope: Literal["full"] = Field(
+        default="full", examples=["full"], description="Which part of production is shadowed."
+    )
+    mirror: MirrorSpec = Field(
+        default=MirrorSpec(), examples=[{"fraction": 0.5}], description="What traffic it sees."
+    )
+
+
+class WorkflowSpec(Spec):
+    """The phases of the workflow and the bars it sets."""
+
+    precog: Precog = Field(
+        default="hybrid", examples=["hybrid"], description="Who predicts failures."
+    )
+    autonomy: Literal["observe", "ask", "automatic"] = Field(
+        default="automatic", examples=["automatic"], description="Whether a person decides."
+    )
+    baseline_s: Duration = Field(
+        default=10.0, examples=[10], description="Seconds watched before the change."
+    )
+    shadow_s: Duration = Field(
+        default=30.0, examples=[30], description="Seconds watched in the shadow."
+    )
+    monitor_s: Duration = Field(
+        default=60.0, examples=[60], description="Seconds watched in production."
+    )
+    soak_s: Seconds = Field(
+        default=3.0, examples=[3], description="Seconds between one device and the next."
+    )
+    horizon_s: Duration = Field(
+        default=15.0, examples=[15], description="How far ahead failures are predicted."
+    )
+    no_go_above: Share = Field(
+        default=0.5, examples=[0.5], description="Probability of failure above which it is a no-go."
+    )
+    inconclusive_above: Share = Field(
+        default=0.35, examples=[0.35], description="Probability above which it is inconclusive."
+    )
+    minimum_coverage: Share = Field(
+        default=0.8,
+        examples=[0.8],
+        description="Share of telemetry without which nothing is concluded.",
+    )
+
+
+class ExpectSpec(Spec):
+    """What should come of it; what is left out may be anything."""
+
+    decision: Literal["go", "no-go", "inconclusive"] | None = Field(
+        default=None, examples=["no-go"], description="What the gate decides."
+    )
+    end_state: Literal["confirmed", "rolled_back", "refused", "halted"] | None = Field(
+        default=None, examples=["refused"], description="How it ends."
+    )
+    failure_mode: (
+        Literal["performance_degradation", "service_outage", "security_vulnerability", "none"]
+        | None
+    ) = Field(
+        default=None, examples=["performance_degradation"], description="How the change fails."
+    )
+    blamed: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        default=None,
+        examples=[["ip ospf cost 5000"]],
+        description="Parts of the commands to blame.",
+    )
+    time_to_rollback_below_s: Duration | None = Field(
+        default=None, examples=[5], description="Seconds in which it is taken back."
+    )
+    breach_below_s: Duration | None = Field(
+        default=None, examples=[3], description="Seconds for which an intent may be broken."
+    )

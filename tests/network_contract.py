@@ -1,0 +1,267 @@
+"""What every network must do, as tests; and a wrapper that writes down what a network is told.
+
+A class of tests takes `NetworkContract` in and says how its network is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shadowsim.errors import Unreachable
+from shadowsim.model.change import Command, apply, parse_script
+from shadowsim.model.faults import Fault
+from shadowsim.model.telemetry import DEMAND_METRICS, DEVICE_METRICS, LINK_METRICS
+from shadowsim.network import Network
+from shadowsim.scenario import Scenario, parse
+
+SQUARE = parse("""
+name: square
+seed: 5
+topology:
+  nodes: [A, B, C, D]
+  links: [[A, B], [B, C], [C, D], [A, D]]
+configs:
+  C: |
+    interface to-D
+     ip ospf cost 15
+traffic:
+  demands:
+    - {from: A, to: C, rate_mbps: 5, class: critical, protocol: udp, port: 5004}
+    - {from: B, to: D, rate_mbps: 3}
+change: {script: ""}
+""")
+TWO_DEVICES = parse_script("""
+device A
+interface to-B
+ ip ospf cost 20
+ ip ospf cost 30
+device C
+interface to-D
+ description to Dora
+""")
+INSTALLED_WITHIN_S = 30.0
+RATE_TOLERANCE = 0.25
+
+
+class Recording:
+    """A network that writes down what it is told, and passes it on.
+
+    `tried` are the batches of commands it was given, `sent` those that it took.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.tried: list[tuple[Command, ...]] = []
+        self.sent: list[tuple[Command, ...]] = []
+        self.sent_at_s: list[float] = []
+        self.injected: list[Fault] = []
+        self.offers = 0
+        self.closed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def apply(self, commands: Sequence[Command]) -> None:
+        self.tried.append(tuple(commands))
+        self.network.apply(commands)
+        self.sent.append(tuple(commands))
+        self.sent_at_s.append(self.network.now)
+
+    def inject(self, fault: Fault) -> None:
+        self.injected.append(fault)
+        self.network.inject(fault)
+
+    def offer(self, rates_bps: Any) -> None:
+        self.offers += 1
+        self.network.offer(rates_bps)
+
+    def close(self) -> None:
+        self.closed += 1
+        self.network.close()
+
+
+def settle(network: Network) -> None:
+    """Let time pass until nothing is being installed."""
+    end_s = network.now + INSTALLED_WITHIN_S
+    while network.busy and network.now < end_s:
+        network.advance(network.now + 0.1)
+    assert not network.busy
+
+
+class NetworkContract:
+    """Mix into a class of tests. `SQUARE` is small enough for a network of real processes."""
+
+    def make_network(self, scenario: Scenario) -> Network:
+        """A network of this scenario that has just come up; its faults are not injected."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def network(self) -> Iterator[Network]:
+        network = self.make_network(SQUARE)
+        yield network
+        network.close()
+
+    # -- configs -------------------------------------------------------------------------------
+
+    def test_configs_read_back_are_those_given(self, network: Network) -> None:
+        found = network.configs()
+        assert dict(found) == dict(SQUARE.configs)
+        assert {n: c.digest for n, c in found.items()} == {
+            n: c.digest for n, c in SQUARE.configs.items()
+        }
+
+    def test_what_was_read_back_is_a_picture_of_its_time(self, network: Network) -> None:
+        earlier = network.configs()
+        network.apply(TWO_DEVICES)
+        settle(network)
+        assert dict(earlier) == dict(SQUARE.configs)
+
+    def test_commands_are_in_force_once_it_is_not_busy(self, network: Network) -> None:
+        network.apply(TWO_DEVICES)
+        assert network.busy
+        settle(network)
+        assert dict(network.configs()) == apply(SQUARE.configs, TWO_DEVICES)
+
+    def test_commands_of_a_device_take_effect_in_their_order(self, network: Network) -> None:
+        network.apply(TWO_DEVICES)
+        settle(network)
+        assert network.configs()["A"].interfaces["to-B"].cost == 30
+
+    def test_the_same_commands_twice_are_as_good_as_once(self, network: Network) -> None:
+        network.apply(TWO_DEVICES)
+        settle(network)
+        once = dict(network.configs())
+        network.apply(TWO_DEVICES)
+        settle(network)
+        assert dict(network.configs()) == once
+
+    def test_no_commands_are_nothing_to_do(self, network: Network) -> None:
+        network.apply(())
+        assert not network.busy
+        assert dict(network.configs()) == dict(SQUARE.configs)
+
+    def test_a_device_that_does_not_exist_is_unreachable(self, network: Network) -> None:
+        ghost = Command("nowhere", "", "table-size 5000")
+        with pytest.raises(Unreachable):
+            network.apply([*TWO_DEVICES, ghost])
+        self._nothing_was_begun(network)
+
+    def test_a_device_that_does_not_answer_is_unreachable(self, network: Network) -> None:
+        network.inject(Fault("controller_lost", 1.0, for_s=4.0, device="C"))
+        network.advance(2.0)
+        assert set(network.configs()) == {"A", "B", "D"}
+        with pytest.raises(Unreachable, match="C"):
+            network.apply(TWO_DEVICES)
+        self._nothing_was_begun(network)
+
+    def test_a_device_that_answers_again_takes_commands_again(self, network: Network) -> None:
+        network.inject(Fault("controller_lost", 1.0, for_s=2.0, device="C"))
+        network.advance(5.0)
+        network.apply(TWO_DEVICES)
+        settle(network)
+        assert dict(network.configs()) == apply(SQUARE.configs, TWO_DEVICES)
+
+    def _nothing_was_begun(self, network: Network) -> None:
+        assert not network.busy
+        network.advance(network.now + 5.0)
+        assert dict(network.configs()) == dict(SQUARE.configs)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def test_time_moves_in_advance_alone(self, network: Network) -> None:
+        start_s = network.now
+        network.configs()
+        network.apply(TWO_DEVICES)
+        network.offer(np.full(2, 1e6))
+        network.inject(Fault("link_down", 100.0, link=("A", "B")))
+        assert network.now == start_s
+        network.advance(start_s + 2.5)
+        assert network.now == pytest.approx(start_s + 2.5)
+
+    def test_time_never_goes_back(self, network: Network) -> None:
+        network.advance(3.0)
+        assert network.advance(1.0) == []
+        assert network.now == pytest.approx(3.0)
+
+    # -- telemetry -----------------------------------------------------------------------------
+
+    def test_the_layout_names_every_row_once(self, network: Network) -> None:
+        layout, topology = network.layout, network.topology
+        assert layout.devices == tuple(d.name for d in topology.devices)
+        assert len(set(layout.links)) == len(layout.links) == topology.directed_links
+        assert layout.demands == tuple(d.name for d in SQUARE.traffic.demands)
+
+    def test_samples_have_the_shapes_of_the_layout(self, network: Network) -> None:
+        layout = network.layout
+        for sample in network.advance(3.0):
+            assert sample.device.shape == (len(layout.devices), len(DEVICE_METRICS))
+            assert sample.link.shape == (len(layout.links), len(LINK_METRICS))
+            assert sample.demand.shape == (len(layout.demands), len(DEMAND_METRICS))
+            assert np.isfinite(sample.device).all()
+            assert set(sample.column("link", "up")) <= {0.0, 1.0}
+            for subject, metric in (("device", "cpu"), ("device", "memory"), ("demand", "loss")):
+                column = sample.column(subject, metric)
+                assert ((column >= 0) & (column <= 1)).all(), metric
+
+    def test_there_is_one_sample_a_second_in_order(self, network: Network) -> None:
+        times = [s.at_s for s in network.advance(3.2)]
+        times += [s.at_s for s in network.advance(6.2)]
+        assert len(times) == 6
+        assert np.diff(times) == pytest.approx(np.ones(5), abs=0.3)
+        assert times[-1] <= network.now
+
+    # -- traffic -------------------------------------------------------------------------------
+
+    def test_demands_send_what_the_scenario_says(self, network: Network) -> None:
+        assert _offered(network, 4.0) == pytest.approx([5e6, 3e6], rel=RATE_TOLERANCE)
+
+    def test_demands_send_what_is_offered(self, network: Network) -> None:
+        network.offer(np.array([1e6, 9e6]))
+        assert _offered(network, 4.0) == pytest.approx([1e6, 9e6], rel=RATE_TOLERANCE)
+        network.offer(np.array([8e6, 0.0]))
+        network.advance(5.0)
+        assert _offered(network, 8.0) == pytest.approx([8e6, 0.0], rel=RATE_TOLERANCE, abs=1e4)
+
+    def test_what_is_sent_arrives_where_nothing_is_in_the_way(self, network: Network) -> None:
+        network.advance(2.0)
+        last = network.advance(5.0)[-1]
+        assert last.column("demand", "loss") == pytest.approx(np.zeros(2), abs=0.01)
+        assert last.column("demand", "throughput_bps") == pytest.approx(
+            [5e6, 3e6], rel=RATE_TOLERANCE
+        )
+        assert (last.column("demand", "latency_s") > 0).all()
+
+    # -- faults --------------------------------------------------------------------------------
+
+    def test_a_fault_is_harmless_before_its_time_and_after_it(self, network: Network) -> None:
+        network.inject(Fault("link_down", 4.0, for_s=4.0, link=("A", "B")))
+        wire = network.layout.links.index("A>B")
+        up = {round(s.at_s): s.column("link", "up")[wire] for s in network.advance(12.5)}
+        assert {up[at] for at in (1, 2, 3, 4)} == {1.0}
+        assert {up[at] for at in (6, 7)} == {0.0}
+        assert {up[at] for at in (10, 11, 12)} == {1.0}
+
+    def test_a_telemetry_gap_is_nan_and_nothing_else(self, network: Network) -> None:
+        network.inject(Fault("telemetry_gap", 2.0, device="B"))
+        last = network.advance(4.5)[-1]
+        dark = network.layout.devices.index("B")
+        assert np.isnan(last.device[dark]).all()
+        assert np.isfinite(np.delete(last.device, dark, axis=0)).all()
+        assert set(network.configs()) == {"A", "B", "C", "D"}
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def test_closing_twice_is_as_good_as_once(self, network: Network) -> None:
+        network.advance(1.0)
+        network.close()
+        network.close()
+
+
+def _offered(network: Network, until_s: float) -> list[float]:
+    samples = network.advance(until_s)[-2:]
+    found: list[float] = np.mean([s.column("demand", "offered_bps") for s in samples], axis=0)
+    return found

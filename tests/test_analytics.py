@@ -1,0 +1,136 @@
+"""Analytics against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shadowsim import analytics
+from shadowsim.analytics import frame, kind_of
+from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
+
+
+def row(
+    decision: str,
+    end_state: str,
+    forecast: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    actual: tuple[str, ...] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    modes = (DEGRADATION, OUTAGE, VULNERABILITY)
+    probabilities = {f"forecast_{m}": p for m, p in zip(modes, forecast, strict=True)}
+    return {
+        "decision": decision, "end_state": end_state, "failure_mode": "none", "root_cause": "none",
+        "failure_modes": list(actual), "blamed": [], "time_to_rollback_s": None,
+        **probabilities, **more,
+    }  # fmt: skip
+
+
+def rolled_back(end_state: str, mode: str, took_s: float, *blamed: str) -> dict[str, Any]:
+    return row(
+        "go", end_state, failure_mode=mode, root_cause="change",
+        time_to_rollback_s=took_s, blamed=list(blamed),
+    )  # fmt: skip
+
+
+COST, SHUT = "A: interface to-B / ip ospf cost 5000", "B: interface to-A / no shutdown"
+ROWS = [
+    row("go", "confirmed", (0.1, 0.0, 0.0)),
+    row("go", "confirmed", (0.2, 0.0, 0.0), (DEGRADATION,), root_cause="not the change"),
+    row("no-go", "refused", (0.9, 0.5, 0.0), (DEGRADATION, OUTAGE), blamed=[COST],
+        root_cause="change"),
+    row("no-go", "refused", (0.6, 0.0, 0.0), root_cause="unknown"),
+    rolled_back("rolled_back", DEGRADATION, 1.0, COST, SHUT),
+    rolled_back("rolled_back", DEGRADATION, 2.0, SHUT),
+    rolled_back("halted", OUTAGE, 4.0, "A: ip route 10.0.0.0/8 Null0"),
+]  # fmt: skip
+
+
+def test_changes_validated() -> None:
+    found = analytics.validated(frame(ROWS))
+    assert found.columns == ["decision", "changes", "confirmed", "rolled_back", "refused", "halted"]
+    assert found.rows() == [
+        ("go", 5, 2, 2, 0, 1),
+        ("no-go", 2, 0, 0, 2, 0),
+        ("inconclusive", 0, 0, 0, 0, 0),
+    ]
+
+
+def test_accuracy_of_the_forecasts() -> None:
+    degradation, outage, vulnerability = analytics.accuracy(frame(ROWS)).to_dicts()
+    assert degradation == {
+        "failure_mode": DEGRADATION, "runs": 7,
+        "tp": 1, "fp": 1, "fn": 1, "tn": 4,
+        "precision": 0.5, "recall": 0.5,
+        "brier": pytest.approx((0.1**2 + 0.8**2 + 0.1**2 + 0.6**2) / 7),
+    }  # fmt: skip
+    assert (outage["tp"], outage["precision"], outage["recall"]) == (1, 1.0, 1.0)
+    assert outage["brier"] == pytest.approx(0.25 / 7)
+    assert vulnerability["tn"] == 7
+    assert (vulnerability["precision"], vulnerability["recall"]) == (None, None)
+
+
+def test_a_run_without_a_forecast_does_not_count() -> None:
+    rows = [{**ROWS[0], f"forecast_{DEGRADATION}": None}, ROWS[1]]
+    assert analytics.accuracy(frame(rows))["runs"].to_list() == [1, 2, 2]
+
+
+def test_rollbacks_and_how_long_they_took() -> None:
+    runs = frame(ROWS)
+    assert analytics.rollbacks(runs).rows() == [(DEGRADATION, 2, 2, 0), (OUTAGE, 1, 0, 1)]
+    (times,) = analytics.time_to_rollback(runs).to_dicts()
+    assert times == {"rollbacks": 3, "median_s": 2.0, "p95_s": pytest.approx(3.8), "max_s": 4.0}
+
+
+def test_root_causes_by_kind_of_command() -> None:
+    assert analytics.root_causes(frame(ROWS)).rows() == [
+        ("change", "ip ospf cost", 2),
+        ("change", "shutdown", 2),
+        ("change", "ip route", 1),
+        ("not the change", None, 1),
+        ("unknown", None, 1),
+        ("none", None, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("A: interface to-B / ip ospf cost 5000", "ip ospf cost"),
+        ("A: interface to-B / no shutdown", "shutdown"),
+        ("A: interface to-B / ip access-group GUEST in", "ip access-group"),
+        ("A: ip access-list extended GUEST / 10 deny ip any any", "ip access-list extended"),
+        ("A: no ip route 10.0.0.0/8 B", "ip route"),
+        ("A: router bgp 5 / network 10.0.0.0/8", "network"),
+        ("A: frobnicate 7", "frobnicate"),
+    ],
+)
+def test_kind_of_a_command(command: str, kind: str) -> None:
+    assert kind_of(command) == kind
+
+
+def test_nothing_gives_empty_tables() -> None:
+    found = analytics.tables([])
+    assert len(found) == 5
+    assert all(table.is_empty() and table.columns for _, table in found)
+    assert [t.columns for _, t in found] == [t.columns for _, t in analytics.tables(ROWS)]
+    assert analytics.summary([]) == {
+        "runs": 0, "validated": [], "accuracy": [], "rollbacks": [], "time_to_rollback": [],
+        "root_causes": [],
+    }  # fmt: skip
+
+
+def test_the_summary_is_json() -> None:
+    found = json.loads(json.dumps(analytics.summary(ROWS), allow_nan=False))
+    assert found["runs"] == 7
+    assert found["time_to_rollback"][0]["median_s"] == 2.0
+
+
+def test_an_outcome_with_nothing_in_it_is_counted_nowhere() -> None:
+    runs = frame([{}])
+    assert analytics.validated(runs)["changes"].sum() == 0
+    assert analytics.accuracy(runs)["runs"].to_list() == [0, 0, 0]
+    assert analytics.rollbacks(runs).is_empty()
+    assert analytics.root_causes(runs).rows() == [(None, None, 1)]
