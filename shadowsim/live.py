@@ -51,7 +51,9 @@ def say(event: Event) -> str | None:
         "trigger": lambda: (
             f"rollback triggered ({data['mode']}): {data['why']}" + _because(data["signs"])
         ),
-        "rollback": lambda: f"rolling back, {data['scope']}: {data['steps']} steps",
+        "rollback": lambda: (
+            f"rolling back, {data['scope']}, in {data['steps']} step{'s' * (data['steps'] != 1)}"
+        ),
         "step": lambda: f"step {data['step']}: {data['outcome']}",
         "asked": lambda: f"asked to {data['question']}: {_answer(data['answer'])}",
         "observe_only": lambda: "production is only observed: nothing is deployed",

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_fluid import progressive_filling
 
-from shadowsim.dataplane.fluid import Flows, Links, Loads, Paths, solve
-from shadowsim.dataplane.maxmin import change_rate, start
+from shadowsim.dataplane.flows import Flows, Links, Loads, Paths
+from shadowsim.dataplane.fluid import solve
+from shadowsim.dataplane.incremental import change_rate, start
 
 BITS = 12_000.0  # of a packet of 1500 bytes
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shadowsim.bench.timing import Row, best_of
-from shadowsim.dataplane.fluid import Flows, Links, Loads, Paths, solve
-from shadowsim.dataplane.maxmin import change_rate, start
+from shadowsim.dataplane.flows import Flows, Links, Loads, Paths
+from shadowsim.dataplane.fluid import solve
+from shadowsim.dataplane.incremental import change_rate, start
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shadowsim.dataplane.fluid import Flows, Links, Loads, Paths, solve
+from shadowsim.dataplane.flows import Flows, Links, Loads, Paths
+from shadowsim.dataplane.fluid import solve
 from shadowsim.dataplane.meter import Meter
 from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.trace import flow_table, trace_flows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shadowsim.dataplane.fluid import Loads
+from shadowsim.dataplane.flows import Loads
 from shadowsim.model.telemetry import DEMAND_METRICS, LINK_METRICS
 
 Array = np.ndarray

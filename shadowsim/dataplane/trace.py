@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from shadowsim.dataplane.fluid import Paths
+from shadowsim.dataplane.flows import Paths
 from shadowsim.dataplane.plane import FORWARD, LOCAL, Plane
 from shadowsim.model.config import AclEntry
 from shadowsim.model.grammar import PROTOCOLS

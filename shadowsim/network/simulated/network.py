@@ -15,7 +15,7 @@ import numpy as np
 import simpy
 
 from shadowsim.dataplane.exposure import newly_open
-from shadowsim.dataplane.fluid import Loads
+from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader

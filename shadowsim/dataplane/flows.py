@@ -1,0 +1,152 @@
+"""Turns plain arrays into links, flows and paths that the fluid engine can take as they are.
+
+The leading axis B of most arrays numbers *futures*, which do not depend on each other. An array
+that all futures share has B = 1 there and is not copied.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from shadowsim.dataplane.maxmin import Floats, Ints, Marks, Numbers, compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The directed links.  Arrays of the right type and layout are taken without a copy.
+
+    A 1-dimensional array where [B, L] is due holds for all futures.
+    """
+
+    rate_bps: Floats  # [B, L]; 0 is a link that is down
+    delay_s: Floats  # [B, L] propagation
+    queue_packets: Floats  # [L] how many packets a full queue holds
+    loss: Floats  # [B, L] fraction lost at random after the queue, by a fault
+    batch: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        n_links = np.shape(self.rate_bps)[-1]
+        for name in ("rate_bps", "delay_s", "loss"):
+            _settle(self, name, np.float64, (None, n_links))
+        _settle(self, "queue_packets", np.float64, (n_links,))
+        if (self.loss > 1).any():
+            raise ValueError("loss is a fraction: it must not exceed 1")
+        object.__setattr__(self, "batch", _common(self.rate_bps, self.delay_s, self.loss))
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """The flows.  Arrays of the right type and layout are taken without a copy."""
+
+    rate_bps: Floats  # [B, F] offered
+    elastic: Marks  # [F] 1: TCP, 0: UDP
+    packet_bytes: Floats  # [F]
+    level: Marks  # [F] priority, 0 is served first
+    batch: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        n_flows = np.shape(self.rate_bps)[-1]
+        _settle(self, "rate_bps", np.float64, (None, n_flows))
+        _settle(self, "packet_bytes", np.float64, (n_flows,))
+        for name in ("elastic", "level"):
+            _settle(self, name, np.uint8, (n_flows,))
+        if not (self.packet_bytes > 0).all():
+            raise ValueError("packet_bytes must be positive")
+        object.__setattr__(self, "batch", self.rate_bps.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The way of each flow: the links in order, none twice, and -1 after the last.
+
+    `hops` says how many links count; -1 marks a flow that is delivered nowhere.
+    """
+
+    links: Ints  # [B, F, H]
+    hops: Ints  # [B, F]
+    batch: int = field(init=False)
+    highest: int = field(init=False)  # the largest link number on any path, -1 without any
+    numbers: Numbers = field(init=False, repr=False)  # `links`, unsigned as `maxmin` wants them
+
+    def __post_init__(self) -> None:
+        n_flows, width = np.shape(self.links)[-2:]
+        _settle(self, "links", np.int32, (None, n_flows, width))
+        _settle(self, "hops", np.int32, (None, n_flows), least=-1)
+        object.__setattr__(self, "numbers", self.links.view(np.uint32))
+        object.__setattr__(self, "batch", _common(self.links, self.hops))
+        if self.hops.size and self.hops.max() > width:
+            raise ValueError(f"hops exceeds the {width} links that a path has room for")
+        least, highest = _extremes(self.links, self.hops)
+        if least < 0:
+            raise ValueError("a path has a -1 before its last hop")
+        object.__setattr__(self, "highest", highest)
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """What `solve` found, for each future.
+
+    offered = load + drop holds for each link, to rounding.  `latency_s` is what a packet sent
+    now would take, and nan just where `loss` is 1.
+    """
+
+    link_load_bps: Floats  # [B, L] what the link carries
+    link_offered_bps: Floats  # [B, L] what arrives at its queue
+    link_drop_bps: Floats  # [B, L] what its queue drops
+    throughput_bps: Floats  # [B, F] what arrives at the destination
+    latency_s: Floats  # [B, F]
+    loss: Floats  # [B, F] fraction of what the flow sends
+    queue_delay_s: Floats  # [B, L] waiting of the lowest level there is in the network
+
+    @classmethod
+    def empty(cls, batch: int, n_links: int, n_flows: int) -> "Loads":
+        """Make room for a result, to be given to `solve` as `out`."""
+        links, flows = (batch, n_links), (batch, n_flows)
+        shapes = (links, links, links, flows, flows, flows, links)
+        return cls(*(np.empty(shape) for shape in shapes))
+
+
+def _settle(
+    owner: object,
+    name: str,
+    dtype: type[np.generic],
+    shape: tuple[int | None, ...],
+    least: float = 0.0,
+) -> None:
+    """Bring an array attribute to its type, layout and shape, where None is any batch size."""
+    given = np.asarray(getattr(owner, name))
+    if shape[0] is None and given.ndim == len(shape) - 1:
+        given = given[None]
+    array: npt.NDArray[np.generic] = np.require(given, dtype, ("C", "W"))
+    if array.ndim != len(shape) or any(
+        size not in (None, real) for size, real in zip(shape, array.shape, strict=True)
+    ):
+        wanted = ", ".join("B" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} has shape {given.shape}, wanted [{wanted}]")
+    if name != "links" and not (np.isfinite(given).all() and (given >= least).all()):
+        raise ValueError(f"{name} must be finite and at least {least:g}")
+    object.__setattr__(owner, name, array)
+
+
+def _common(*arrays: npt.NDArray[np.generic]) -> int:
+    """Return the batch size of arrays that each have it or 1."""
+    batch = int(max(array.shape[0] for array in arrays))
+    if any(array.shape[0] not in (1, batch) for array in arrays):
+        raise ValueError(f"batch sizes differ: {sorted({a.shape[0] for a in arrays})}")
+    return batch
+
+
+@compiled
+def _extremes(links: Ints, hops: Ints) -> tuple[int, int]:
+    """Return the least and the largest link number among the hops that count."""
+    least = 0
+    highest = -1
+    for b in range(max(links.shape[0], hops.shape[0])):
+        path = links[b % links.shape[0]]
+        length = hops[b % hops.shape[0]]
+        for flow in range(path.shape[0]):
+            for hop in range(length[flow]):
+                least = min(least, path[flow, hop])
+                highest = max(highest, path[flow, hop])
+    return least, highest
