@@ -307,7 +307,6 @@ def test_going_back_gives_the_plane_of_before():
     assert same_planes(compiler.compile(configs), before, exactly=True)
 
 
-@pytest.mark.xfail(strict=True, reason="Ports keeps the MTU and rate of a port that is gone")
 def test_an_interface_that_is_removed_leaves_nothing_behind():
     topology = wired("A-B", "A B")
     given = configs_of(topology, A="interface to-B\nmtu 9000\nrate-limit output 1000")
@@ -393,9 +392,6 @@ def test_the_limit_on_prefixes_counts_what_others_announce():
         assert decided(compile(topology, configs_of(topology, A=own, B=more)), "A", "b1") == wanted
 
 
-@pytest.mark.xfail(
-    strict=True, reason="routes._accepted takes its own prefixes off the count though not counted"
-)
 def test_the_limit_on_prefixes_does_not_forgive_own_ones_that_the_filter_refuses():
     topology = wired("A-B", "A B")
     own = "router bgp 1\nmaximum-prefix 2\nprefix-list P in\n!\n"
@@ -426,7 +422,6 @@ def test_rates_and_mtus_are_those_of_the_port_that_is_left():
     assert plane.mtu_bytes[:2].tolist() == [1500, 1500]
 
 
-@pytest.mark.xfail(strict=True, reason="DeviceConfig.qos looks under 'qos class', not its head")
 def test_priorities_reach_the_plane():
     topology = wired("A-B", "A B")
     plane = compile(topology, configs_of(topology, A="qos class bulk priority 3"))
@@ -620,9 +615,6 @@ def test_flows_spread_over_all_equals_alike_and_always_the_same():
     assert np.array_equal(found.links, trace(compile(topology, configs_of(topology)), demand).links)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="trace._walk: devices whose numbers differ by 2 choose alike or opposite"
-)
 def test_devices_in_a_row_choose_independently():
     """Else half of the second device's equals would stay empty (polarisation)."""
     topology = wired("A-B A-C B-D B-E C-D C-E D-Z E-Z", "A Z")

@@ -1,7 +1,7 @@
-"""Turns plain arrays into links, flows and paths that the fluid engine can take as they are.
+"""Turns plain arrays into checked links, flows and paths for `fluid`, and holds its loads.
 
-The leading axis B of most arrays numbers *futures*, which do not depend on each other. An array
-that all futures share has B = 1 there and is not copied.
+The leading axis B of most arrays numbers *futures*, networks solved side by side. An array that
+all futures share has B = 1 there and is not copied.
 """
 
 from dataclasses import dataclass, field

@@ -10,8 +10,7 @@ The model is a steady state, flow by flow, without packets:
 * A queue holds a packet for as long as the M/D/1 formula says (Pollaczek-Khinchine, constant
   packet sizes), and never longer than the full queue takes; a saturated link has a full queue.
 
-Everything may differ between *futures*: the leading axis B of most arrays.  An array that all
-futures share has B = 1 there and is not copied.  A future's result does not depend on the
+Everything may differ between *futures* (see `flows`); the result of one does not depend on the
 others, to the last bit.
 """
 

@@ -5,7 +5,7 @@ of all others held; whoever then is treated unfairly joins it, or, if in it alre
 more on the full links of its path; until all are treated fairly.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,11 +24,11 @@ SLACK = 1e-10  # relative difference between rates that counts as rounding
 MOST_STEPS = 8  # growths of the set that a change touches, before all is solved anew
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """A max-min fair allocation that `change_rate` keeps fair; its arrays change in place.
 
-    Read `rate_bps` and `link_load_bps`; the rest is the network and working memory.
+    Read `rate_bps` and `link_load_bps`; the rest is the network and working memory, all in the
+    order in which `_update` takes it (numba takes arrays faster one by one than as a tuple).
     """
 
     link_rate_bps: Floats  # [L]
@@ -86,7 +86,7 @@ def start(link_rate_bps: Floats, cap_bps: Floats, links: Ints, hops: Ints) -> Al
         seen=np.zeros(n_links, np.uint8),
         sharing=sharing(n_links, paths.size),
     )
-    _run(allocation, -1)
+    _update(*allocation, -1)
     return allocation
 
 
@@ -103,16 +103,7 @@ def change_rate(allocation: Allocation, flow: int, cap_bps: float) -> int:
     if allocation.hops[flow] < 0:
         return 0
     allocation.cap_bps[flow] = cap_bps
-    return _run(allocation, flow)
-
-
-def _run(a: Allocation, flow: int) -> int:
-    """Call the kernel on the arrays of `a`."""
-    return _update(
-        a.link_rate_bps, a.cap_bps, a.links, a.hops, a.rate_bps, a.link_load_bps, a.peak_bps,
-        a.row, a.begin, a.free_bps, a.taken_bps, a.members, a.listed, a.touched, a.member,
-        a.seen, a.sharing, flow,
-    )  # fmt: skip
+    return _update(*allocation, flow)
 
 
 @compiled
@@ -138,26 +129,21 @@ def _update(
 ) -> int:
     """Solve a growing set of flows, the rest held, until all meet the max-min condition.
 
-    The set starts as `flow`, or as all flows if that is -1.
+    The set starts as `flow`, or as all flows if that is -1. Returns its size at the end.
     """
     n_flows = rate_bps.size
     n_members = 0
     if flow >= 0:
         n_members = _join(flow, members, n_members, member)
     n_touched = 0
-    listed_so_far = 0
+    n_solved = 0
     for step in range(MOST_STEPS + 1):
         if flow < 0 or step == MOST_STEPS or 8 * n_members > max(n_flows, 256):
             for other in range(n_flows):
                 n_members = _join(other, members, n_members, member)
-        for i in range(listed_so_far, n_members):
-            for hop in range(hops[members[i]]):
-                link = links[members[i], hop]
-                if not seen[link]:
-                    seen[link] = 1
-                    touched[n_touched] = link
-                    n_touched += 1
-        listed_so_far = n_members
+        for i in range(n_solved, n_members):
+            n_touched = _touch(members[i], links, hops, touched, n_touched, seen)
+        n_solved = n_members
         for i in range(n_touched):
             free_bps[touched[i]] = link_rate_bps[touched[i]] - link_load_bps[touched[i]]
         for i in range(n_members):
@@ -178,7 +164,7 @@ def _update(
                         row[j], link_rate_bps, links, hops, rate_bps, link_load_bps,
                         row, begin, members, n_members, member,
                     )  # fmt: skip
-        if n_members == listed_so_far:
+        if n_members == n_solved:
             break
     for i in range(n_members):
         member[members[i]] = 0
@@ -195,6 +181,20 @@ def _join(flow: int, members: Numbers, n_members: int, member: Marks) -> int:
         members[n_members] = flow
         n_members += 1
     return n_members
+
+
+@compiled
+def _touch(
+    flow: int, links: Numbers, hops: Ints, touched: Numbers, n_touched: int, seen: Marks
+) -> int:
+    """Add the links of the flow to those touched unless they are there; return their number."""
+    for hop in range(hops[flow]):
+        link = links[flow, hop]
+        if not seen[link]:
+            seen[link] = 1
+            touched[n_touched] = link
+            n_touched += 1
+    return n_touched
 
 
 @compiled

@@ -8,10 +8,11 @@ import numpy as np
 
 from shadowsim.dataplane.plane import Graph
 from shadowsim.model.change import Configs
-from shadowsim.model.config import AclEntry, DeviceConfig
+from shadowsim.model.config import AclEntry, DeviceConfig, Interface
 from shadowsim.model.topology import Topology
 
 HOST_SIDE_MTU = 9216
+CLOSED = Interface("", shutdown=True)  # what a port without a config is
 
 
 def graph_of(topology: Topology) -> Graph:
@@ -59,15 +60,14 @@ class Ports:
                 self._update_port(config, port, number)
 
     def _update_port(self, config: DeviceConfig, port: str, number: int) -> None:
-        interface = config.interfaces.get(port)
-        self.open[number] = interface is not None and not interface.shutdown
-        _set(self.acl_in, number, config.permitted(interface.acl_in) if interface else None)
-        _set(self.acl_out, number, config.permitted(interface.acl_out) if interface else None)
-        if interface is not None:
-            self.cost[number] = interface.cost
-            self.mtu_bytes[number] = interface.mtu_bytes
-            limit = interface.rate_limit_bps
-            self.limit_bps[number] = np.inf if limit is None else float(limit)
+        interface = config.interfaces.get(port, CLOSED)
+        self.open[number] = not interface.shutdown
+        _set(self.acl_in, number, config.permitted(interface.acl_in))
+        _set(self.acl_out, number, config.permitted(interface.acl_out))
+        self.cost[number] = interface.cost
+        self.mtu_bytes[number] = interface.mtu_bytes
+        limit = interface.rate_limit_bps
+        self.limit_bps[number] = np.inf if limit is None else float(limit)
 
     def carries(self) -> np.ndarray:
         """Per directed link: both its ports are open and, between switches, agree on the MTU.

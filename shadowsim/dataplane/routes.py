@@ -169,8 +169,8 @@ def _accepted(routes: Routes, prefixes: list[Prefix], devices: int) -> np.ndarra
     for device, limit in routes.limit.items():
         if len(routes.heard) <= limit:
             continue
-        own = sum(all(a.origin == device for a in group) for group in routes.heard.values())
-        if (accepted[:, device] & announced).sum() - own > limit:
+        own = [all(a.origin == device for a in routes.heard.get(p, ())) for p in prefixes]
+        if (accepted[:, device] & announced & ~np.array(own)).sum() > limit:
             accepted[:, device] = False
     return accepted
 

@@ -131,6 +131,15 @@ def trace_flows(plane: Plane, flows: FlowTable) -> tuple[Paths, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
+def _mixed(value, device):  # type: ignore[no-untyped-def]
+    """SplitMix64 (Steele et al., OOPSLA 2014): devices must choose independently of each other."""
+    z = value + np.uint64(device + 1) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
 def _walk(  # type: ignore[no-untyped-def]
     out_start, out, head, host_device, decision, next_hops, host_atom, filter_out, filter_in,
     up, mtu_bytes, level, passes,
@@ -164,8 +173,7 @@ def _walk(  # type: ignore[no-untyped-def]
                     if next_hops[out[place], word] >> shift & np.uint64(1):
                         equals += 1
                 if equals:
-                    mixed = (hashed[f] ^ np.uint64(device)) * np.uint64(0x9E3779B97F4A7C15)
-                    pick = (mixed >> np.uint64(32)) % np.uint64(equals)
+                    pick = _mixed(hashed[f], device) % np.uint64(equals)
                     for place in range(out_start[device], out_start[device + 1]):
                         if next_hops[out[place], word] >> shift & np.uint64(1):
                             if pick == 0:

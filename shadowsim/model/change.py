@@ -31,6 +31,7 @@ from shadowsim.model.grammar import (
 )
 
 Configs = Mapping[str, DeviceConfig]
+LAST_SEQUENCE = 2**31 - 1
 NOT_A_COMMAND, HINT = "is not a command", "did you mean"
 
 
@@ -65,10 +66,27 @@ class Change:
 
 
 class _Edit(NamedTuple):
-    """What one command does: first remove every slot beginning so, then set these."""
+    """What one command does: first remove every slot beginning so, then set these.
+
+    With `only`, of the slots that differ from `removes` in the last key only those of that value.
+    """
 
     removes: Slot | None
     sets: tuple[tuple[Slot, Value], ...]
+    only: Value | None = None
+
+    def gone(self, settings: Settings) -> list[Slot]:
+        """The slots it removes from these settings."""
+        removes = self.removes
+        if removes is None:
+            return []
+        if self.only is None:
+            return [slot for slot in settings if slot[: len(removes)] == removes]
+        return [
+            slot
+            for slot, value in settings.items()
+            if slot[:-1] == removes[:-1] and len(slot) == len(removes) and value == self.only
+        ]
 
 
 def parse_script(text: str, *, file: str = "", first_line: int = 1) -> tuple[Command, ...]:
@@ -86,12 +104,13 @@ def parse_script(text: str, *, file: str = "", first_line: int = 1) -> tuple[Com
         line = " ".join(raw.split("#")[0].split())
         if not line:
             continue
-        if line.split()[0] == "device" or line in ("!", "exit"):
+        if line.split()[0] == "device" or line[0] == "!" or line == "exit":
             commands += [pending] if pending else []
             pending, context = None, ""
-            device = line[len("device") :].strip() if line.startswith("device") else device
-            if not device:
-                mistakes.append(Mistake("'device' needs a name after it", file, number))
+            if line.startswith("device"):
+                device = line[len("device") :].strip()
+                if len(device.split()) != 1:
+                    mistakes.append(Mistake("'device' needs one name after it", file, number))
             continue
         if not device:
             mistakes.append(Mistake("the script must begin with 'device NAME'", file, number))
@@ -149,6 +168,13 @@ def parse_config(text: str, *, file: str = "", first_line: int = 1) -> DeviceCon
             body.append(raw)
     if not hostname:
         raise BadInput([Mistake("a config must begin with 'hostname NAME'", file, first_line)])
+    foreign = [
+        Mistake("a config is of one device; 'device' belongs to scripts", file, first_line + number)
+        for number, raw in enumerate(body)
+        if raw.split()[:1] == ["device"]
+    ]
+    if foreign:
+        raise BadInput(foreign)
     script = f"device {hostname}\n" + "\n".join(body)
     commands = parse_script(script, file=file, first_line=first_line - 1)
     return apply_one(DeviceConfig(hostname, {}), commands)
@@ -175,10 +201,8 @@ def apply_one(config: DeviceConfig, commands: Iterable[Command]) -> DeviceConfig
     settings = dict(config.settings)
     for command in commands:
         edit = _edit(command)
-        if edit.removes is not None:
-            gone = edit.removes
-            for slot in [s for s in settings if s[: len(gone)] == gone]:
-                del settings[slot]
+        for slot in edit.gone(settings):
+            del settings[slot]
         for slot, value in edit.sets:
             settings[_numbered(slot, value, settings)] = value
     return config if settings == config.settings else DeviceConfig(config.hostname, settings)
@@ -201,12 +225,12 @@ def difference(before: Configs, after: Configs) -> tuple[Command, ...]:
 def revert(
     before: Configs, now: Configs, change: Change, blamed: Iterable[Command]
 ) -> tuple[Command, ...]:
-    """The commands that take the blamed part of a change back and leave the rest of it."""
-    return difference(now, apply(before, change.without(blamed).commands) | _untouched(now, before))
+    """The commands that take the blamed part of a change back and leave the rest of it.
 
-
-def _untouched(now: Configs, before: Configs) -> dict[str, DeviceConfig]:
-    return {name: config for name, config in now.items() if name not in before}
+    Only devices whose config is known now are spoken of.
+    """
+    target = apply(before, change.without(blamed).commands)
+    return difference(now, {name: target.get(name, config) for name, config in now.items()})
 
 
 def _difference_one(before: DeviceConfig, after: DeviceConfig) -> list[Command]:
@@ -230,8 +254,12 @@ def _rank(slot: Slot, *, removal: bool) -> int:
     """Set in the order of the table; remove afterwards, in reverse. Opening a port comes first."""
     rank = locate(slot)[1].rank
     if not removal:
-        return 20 if slot[-1] == "shutdown" else rank
-    return -1 if slot[-1] == "shutdown" else 19 - rank
+        return 20 if _is_shutdown(slot) else rank
+    return -1 if _is_shutdown(slot) else 19 - rank
+
+
+def _is_shutdown(slot: Slot) -> bool:
+    return locate(slot)[1].pattern == "shutdown"
 
 
 def _header_of(slot: Slot, new: Settings, old: Settings) -> str:
@@ -276,7 +304,8 @@ def _edit(command: Command) -> _Edit:
             raise ValueError(f"'{command.context}' opens no context; valid: {', '.join(CONTEXTS)}")
         header, base, head = (opened,), opened[0], opened[0][0]
     if command.line.startswith("no "):
-        return _Edit(base + read_removal(head, command.line[3:]), header)
+        slot, only = read_removal(head, command.line[3:])
+        return _Edit(base + slot, header, only)
     slot, value = read_set(head, command.line)
     return _Edit(None, (*header, (base + slot, value)))
 
@@ -287,4 +316,28 @@ def _numbered(slot: Slot, value: Value, settings: Settings) -> Slot:
         return slot
     mine = {s[-1]: v for s, v in settings.items() if len(s) == len(slot) and s[:-1] == slot[:-1]}
     same = [number for number, other in mine.items() if other == value]
-    return (*slot[:-1], min(same) if same else max(mine, default=0) // 10 * 10 + 10)
+    number = min(same) if same else max(mine, default=0) + 10
+    if number > LAST_SEQUENCE:
+        raise BadInput(f"list '{slot[1]}' has no number left after {max(mine)}")
+    return (*slot[:-1], number)
+
+
+def numbered(configs: Configs, commands: Iterable[Command]) -> tuple[Command, ...]:
+    """The same commands with a number on every access list line, as these configs give it.
+
+    Only with it is a script idempotent: a line without one goes to wherever the end then is.
+    """
+    found = []
+    for command in commands:
+        after = apply(configs, [command])
+        edit = _edit(command)
+        if edit.sets and edit.sets[-1][0][-1] is None:
+            slot, value = edit.sets[-1]
+            slot = _numbered(slot, value, configs[command.device].settings)
+            command = command._replace(line=write_line(slot, value))
+        elif edit.only is not None:
+            slots = edit.gone(configs[command.device].settings)
+            command = command._replace(line=f"no {slots[0][-1]}") if slots else command
+        found.append(command)
+        configs = after
+    return tuple(found)

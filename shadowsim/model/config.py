@@ -163,7 +163,7 @@ class DeviceConfig:
     @cached_property
     def qos(self) -> dict[str, int]:
         """Traffic class to priority level, 0 served first. Empty: every class shares one queue."""
-        return {slot[1]: value[0] for slot, value in self._under("qos class")}
+        return {slot[1]: value[0] for slot, value in self._under("qos class priority")}
 
     @cached_property
     def management(self) -> dict[str, str | None]:

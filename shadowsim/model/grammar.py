@@ -57,7 +57,8 @@ def _one(read: Callable[[str], Any]) -> Callable[[list[str]], tuple[Any, int]]:
 
 def _number(low: int, high: int) -> Kind:
     def read(word: str) -> int:
-        if not (word.isascii() and word.isdigit() and low <= int(word[:12]) <= high):
+        fits = word.isascii() and word.isdigit() and len(word) <= LONGEST_NUMBER
+        if not (fits and low <= int(word) <= high):
             raise ValueError(f"'{word}' must be a whole number from {low} to {high}")
         return int(word)
 
@@ -136,6 +137,7 @@ def _write_endpoint(end: Endpoint) -> str:
     )
 
 
+LONGEST_NUMBER = 18  # digits; longer ones are not even read
 PORT = _number(0, 65535)
 PROTOCOLS = {"ip": None, "icmp": 1, "tcp": 6, "udp": 17}
 CLASSES = ("critical", "normal", "bulk")
@@ -363,9 +365,19 @@ def read_set(context: str, line: str) -> tuple[Slot, Value]:
     return ((slot[0], None) if unnumbered else slot), value
 
 
-def read_removal(context: str, line: str) -> Slot:
-    """The slot, or the beginning of several, that `no LINE` removes. ValueError with the reason."""
+def read_removal(context: str, line: str) -> tuple[Slot, Value | None]:
+    """The slot, or the beginning of several, that `no LINE` removes. ValueError with the reason.
+
+    An access list line without a number names no slot: the number is None then, and every entry
+    with the value that is returned beside it is meant. Otherwise there is no such value.
+    """
     words = line.split()
+    if context == "ip access-list extended" and words[0] in ("permit", "deny"):
+        return read_set(context, line)
+    return _slot_of(context, words), None
+
+
+def _slot_of(context: str, words: list[str]) -> Slot:
     forms = [form for form in FORMS if form.context == context]
     for form in forms:
         if (slot := _slot_only(form, words)) is not None:
@@ -377,15 +389,17 @@ def _slot_only(form: Form, words: list[str]) -> Slot | None:
     """Match the words against the head and at least one of the keys (if there are any) alone."""
     keys: list[Any] = []
     at = 0
+    complete = not form.keys
     for part in form.parts:
         if part.group or (part.kind is not None and not part.key):
             continue
-        if at == len(words) and keys:
+        if at == len(words) and complete:
             break
         if part.kind is None:
             if at >= len(words) or words[at] != part.word:
                 return None
             at += 1
+            complete = False
         else:
             try:
                 value, used = part.kind.read(words[at:])
@@ -393,4 +407,5 @@ def _slot_only(form: Form, words: list[str]) -> Slot | None:
                 return None
             keys.append(value)
             at += used
+            complete = True
     return (form.head, *keys) if at == len(words) and (keys or not form.keys) else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from pydantic import ValidationError
 
 from shadowsim.errors import BadInput, Mistake
-from shadowsim.model.change import Change, Command, Configs
+from shadowsim.model.change import Change, Command, Configs, numbered
 from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
 from shadowsim.model.topology import Topology
@@ -133,6 +133,7 @@ def _build(spec: ScenarioSpec, document: Document) -> Scenario:
     expect = _expect(spec.expect, change.commands, findings)
     demands = traffic.build(spec.traffic, network, configs, findings)
     findings.settle()
+    change = replace(change, commands=numbered(configs, change.commands))
     if topology is None:  # settled above: without a topology something was found
         raise BadInput("the scenario has no topology")
     return Scenario(

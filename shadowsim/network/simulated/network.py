@@ -22,7 +22,7 @@ from shadowsim.dataplane.loading import Loader
 from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.verify import Verifier
 from shadowsim.errors import Unreachable
-from shadowsim.model.change import Command, Configs, apply_one, parse_script
+from shadowsim.model.change import Command, Configs, apply_one, difference, parse_script
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
@@ -81,7 +81,7 @@ class SimulatedNetwork:
         self._health = Health(len(topology.devices), self._random["health"])
         self._active: list[Fault] = []
         self._damage: Damage = damage(topology, ())
-        self._installing = 0
+        self._queues: dict[str, list[Command]] = {}
         self._samples: list[Sample] = []
         self._closed = False
 
@@ -106,7 +106,7 @@ class SimulatedNetwork:
 
     @property
     def busy(self) -> bool:
-        return self._installing > 0
+        return any(self._queues.values())
 
     def configs(self) -> Configs:
         return {n: c for n, c in self._configs.items() if n not in self._damage.deaf}
@@ -115,12 +115,15 @@ class SimulatedNetwork:
         by_device: dict[str, list[Command]] = {}
         for command in commands:
             by_device.setdefault(command.device, []).append(command)
-        deaf = sorted(self._damage.deaf & set(by_device))
+        deaf = sorted(set(by_device) - set(self.configs()))
         if deaf:
             raise Unreachable(f"no answer from {', '.join(deaf)}")
         for device, mine in by_device.items():
-            self._installing += 1
-            self._env.process(self._install(device, mine))
+            queue = self._queues.setdefault(device, [])
+            idle = not queue
+            queue += mine
+            if idle:
+                self._env.process(self._install(device, queue))
 
     def inject(self, fault: Fault) -> None:
         self._env.process(self._strike(fault))
@@ -162,28 +165,36 @@ class SimulatedNetwork:
             self._breath = np.exp(self._random["traffic"].normal(0.0, BREATH, len(self._demands)))
             self._change_rates()
 
-    def _install(self, device: str, commands: list[Command]) -> Process:
+    def _install(self, device: str, queue: list[Command]) -> Process:
+        """Work the queue of a device off, in order; what it holds is lost if the device goes."""
         number = self.topology.device_index[device]
-        for command in commands:
+        while queue:
+            command = queue[0]
             cpu = float(self._health.cpu(self.now)[number])
             slowness = float(self._health.slowness[number])
             random = self._random["control"]
             delay_s = self._control.install_delay_s(command, slowness, cpu, random)
             yield self._env.timeout(delay_s)
             if device in self._damage.deaf:
-                break
+                queue.clear()
+                return
             after = apply_one(self._configs[device], [command])
             self._health.work(np.array([number]), 0.08, self.now)
             if after is not self._configs[device]:
                 self._configs[device] = after
                 self._reprogram([device])
-        self._installing -= 1
+            queue.pop(0)
 
     def _strike(self, fault: Fault) -> Process:
         yield self._env.timeout(max(fault.at_s - self.now, 0.0))
         end_s = np.inf if fault.for_s is None else self.now + fault.for_s
         if fault.kind == "config_drift":
-            self._drift(fault)
+            before = dict(self._configs)
+            self._drift(parse_script(fault.script))
+            undo = difference(self._configs, before)
+            if end_s < np.inf:
+                yield self._env.timeout(end_s - self.now)
+                self._drift(undo)
             return
         while self.now < end_s:
             self._active.append(fault)
@@ -206,15 +217,16 @@ class SimulatedNetwork:
 
     # -- changes of state ------------------------------------------------------------------
 
-    def _drift(self, fault: Fault) -> None:
-        for command in parse_script(fault.script):
+    def _drift(self, commands: Iterable[Command]) -> None:
+        for command in commands:
             self._configs[command.device] = apply_one(self._configs[command.device], [command])
             self._reprogram([command.device])
 
     def _leak(self) -> None:
         """One tick of every memory leak; a device that runs out of memory restarts."""
         for fault in [f for f in self._active if f.kind == "memory_leak"]:
-            for name in [fault.device] if fault.device else self.topology.device_index:
+            named = [fault.device] if fault.device else list(self.topology.device_index)
+            for name in set(named) - self._damage.dead:
                 self._health.leaked[self.topology.device_index[name]] += fault.amount * TICK_S
         full = self._health.memory(self._installed.routes) >= 1.0
         for number in np.flatnonzero(full):
@@ -325,7 +337,7 @@ class SimulatedNetwork:
         device = np.column_stack((
             self._health.cpu(self.now),
             self._health.memory(plane.routes),
-            plane.routes / np.maximum([c.table_size for c in self._configs.values()], 1),
+            plane.routes / self._table_left(),
         ))  # fmt: skip
         noise = self._random["noise"]
         device *= np.exp(noise.normal(0.0, NOISE, device.shape))
@@ -334,6 +346,14 @@ class SimulatedNetwork:
         demand[:, 3] = np.clip(demand[:, 3], 0.0, 1.0)
         self._hide(device, link, demand)
         return Sample(self.now, np.minimum(device, 1.0), link, demand)
+
+    def _table_left(self) -> Array:
+        """Entries that every device has room for in all."""
+        left = self._damage.physical.table_left
+        sizes = [
+            self._configs[d.name].table_size * left.get(d.name, 1.0) for d in self.topology.devices
+        ]
+        return np.maximum(sizes, 1.0)
 
     def _hide(self, device: Array, link: Array, demand: Array) -> None:
         """Nothing is reported by a device that is dark, nor of the ports and hosts on it."""
