@@ -37,6 +37,7 @@ Out = Annotated[Path, typer.Option(help="Folder that gets one folder a run.")]
 DEFAULT_OUT = Path("runs")
 DEFAULT_STORE = DEFAULT_OUT / "outcomes.sqlite"
 NOT_MET = 1
+STOPPED = 130
 
 
 @app.command()
@@ -59,6 +60,7 @@ def run(
     from shadowsim.live import View, warn_of_first_run
 
     loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
+    _check_places(loaded, network, out, store)
     if not as_json:
         warn_of_first_run()
     documents = []
@@ -235,8 +237,27 @@ def _adjusted(
     return replace(scenario, workflow=workflow, seed=scenario.seed if seed is None else seed)
 
 
-def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any) -> dict[str, Any]:
+def _check_places(scenarios: list[Scenario], network: str, out: Path, store: Path) -> None:
+    """What would only be found out later: nothing is run if anything could not be kept."""
     from shadowsim.errors import choices
+    from shadowsim.network import NETWORKS
+    from shadowsim.outcomes import OutcomeStore
+    from shadowsim.record import claim
+
+    if network not in NETWORKS:
+        raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
+    names = [scenario.name for scenario in scenarios]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(f"several scenarios are named {', '.join(twice)}; their folders would clash")
+    for name in names:
+        claim(out / name)
+    if store.exists():
+        with OutcomeStore(store):
+            pass  # opening it finds out whether it is one
+
+
+def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any) -> dict[str, Any]:
     from shadowsim.journal import Journal
     from shadowsim.network import NETWORKS
     from shadowsim.outcomes import OutcomeStore
@@ -245,8 +266,7 @@ def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any
     from shadowsim.rollback.key import installation_key
     from shadowsim.workflow import Run, run_workflow
 
-    if network not in NETWORKS:
-        raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
+    key = installation_key()
     whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
     precog = variant(scenario.workflow.precog, whatif)
     journal = Journal(view.event)
@@ -256,7 +276,7 @@ def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any
     )
     folder = out / scenario.name
     found = document(finished, network, str(folder))
-    write(finished, found, folder, installation_key())
+    write(finished, found, folder, key)
     with OutcomeStore(store) as outcomes:
         outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
     view.result(found)
@@ -296,12 +316,17 @@ def _told() -> Iterator[None]:
     """Turn every failure a user can cause into words and an exit code."""
     try:
         yield
+    except SystemExit as leaving:
+        # typer makes an exit of an interruption before it can be seen here.
+        if leaving.code == STOPPED:
+            typer.echo("stopped", err=True)
+        raise
     except ShadowsimError as error:
         typer.echo(str(error), err=True)
         _leave(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
-        _leave(130)
+        _leave(STOPPED)
     except BrokenPipeError:
         sys.stderr.close()
         _leave(0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class Journal:
         self.events: list[Event] = []
         self._watch = watch
 
+    def unwatch(self) -> None:
+        """Tell nobody any more: whoever watches may be what has failed."""
+        self._watch = lambda event: None
+
     def write(self, at_s: float, phase: str, kind: str, **data: Any) -> None:
         event = Event(at_s, phase, kind, data)
         self.events.append(event)
@@ -46,13 +53,15 @@ class Journal:
 
 
 def _plain(value: Any) -> Any:
-    """Only what JSON has, with floats cut to what is meant by them."""
+    """Only what JSON has: floats cut to what is meant by them, null for what is no number."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, str) or value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        return round(value, 6)
+        return round(value, 6) if math.isfinite(value) else None
     if isinstance(value, list | set | frozenset) or type(value) is tuple:
         return [_plain(item) for item in value]
     return str(value)

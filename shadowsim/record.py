@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from shadowsim.errors import BadInput
 from shadowsim.model.change import Configs
 from shadowsim.model.telemetry import METRICS, Telemetry
 from shadowsim.model.topology import Topology
@@ -107,11 +108,25 @@ def expectations(found: Mapping[str, Any], expect: Expect | None) -> Document:
     return {"met": all(d["met"] for d in details), "details": details}
 
 
+def claim(folder: Path) -> None:
+    """Make sure that a run may be written to this folder. Raises BadInput where it may not.
+
+    Only a folder of an earlier run may be replaced; whatever else is there is somebody's.
+    """
+    standing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not standing.is_dir():
+        raise BadInput(f"{standing}: is a file, so {folder} cannot be made")
+    if not folder.exists() or (folder / "result.json").exists() or not any(folder.iterdir()):
+        return
+    raise BadInput(f"{folder}: exists, and is no folder of a run; say --out for another place")
+
+
 def write(run: Run, found: Document, folder: Path, key: bytes) -> None:
     """Write the folder of a run, all of it or nothing; one of an earlier run is replaced.
 
     The rollback signature in it is sealed with the key of the installation.
     """
+    claim(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.parent / f".{folder.name}.{os.getpid()}"
     fresh.mkdir()

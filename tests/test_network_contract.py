@@ -19,12 +19,6 @@ class TestSimulated(NetworkContract):
     def make_network(self, scenario: Scenario) -> Network:
         return NETWORKS["simulated"](replace(scenario, faults=()), scenario.configs, "production")
 
-    @pytest.mark.xfail(
-        strict=True, reason="network.py apply() accepts it; advance() dies of a KeyError later"
-    )
-    def test_a_device_that_does_not_exist_is_unreachable(self, network: Network) -> None:
-        super().test_a_device_that_does_not_exist_is_unreachable(network)
-
 
 def history(
     *faults: Fault, seed: int = 5, name: str = "production", until_s: float = 12.0

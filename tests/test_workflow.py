@@ -394,18 +394,11 @@ def test_the_bars_of_the_scenario_decide(probability: float, decision: str) -> N
     assert found.untouched() is (decision != "go")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="forecast.py worst reads the reasons alone: a forecast of 1.0 that gives none is a go",
-)
 def test_a_certain_forecast_without_reasons_refuses_too() -> None:
     certain = Stub(Forecast({**dict.fromkeys(MODES, 0.0), OUTAGE: 1.0}))
     assert trial(precog=certain).end == ("no-go", "refused")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="phases.py risk_assessment(): nan >= bar is False, so 'unknown' is a go"
-)
 def test_a_forecast_of_nan_is_never_a_go() -> None:
     assert trial(precog=says(float("nan"))).run.decision != "go"
 
@@ -419,11 +412,6 @@ def test_a_production_that_goes_dark_while_it_is_watched_is_taken_back() -> None
     assert found.restored()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="watch.py looks for darkness only once horizon_s of samples are there; a shorter "
-    "monitoring confirms without having seen anything",
-)
 def test_a_production_that_was_never_seen_is_not_confirmed() -> None:
     found = trial(HARMLESS, "{at_s: 46, telemetry_gap: {}}", "monitor_s: 10, soak_s: 1")
     assert found.run.decision == "go"
@@ -499,11 +487,6 @@ FIVE_LINES = (
 )  # fmt: skip
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="watch.py roll_back() plans from configs read while commands are still being "
-    "installed; those that come in afterwards are never reverted",
-)
 def test_an_interruption_while_a_device_installs_rolls_back_all_of_it() -> None:
     def wrap(network: Recording, name: str) -> None:
         if name == "production":
@@ -528,12 +511,6 @@ def _interrupt_while_busy(network: Recording) -> None:
     network.advance = advance  # type: ignore[method-assign, attr-defined]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=BrokenPipeError,
-    reason="workflow/__init__.py: note('interrupted') tells the very watch that has just failed; "
-    "if it fails again ('shadowsim run ... | head') the rollback does not fire",
-)
 def test_a_watch_that_is_gone_for_good_does_not_stop_the_rollback() -> None:
     def gone(event: Event) -> None:
         if event.phase == "realtime_monitoring":
@@ -632,9 +609,6 @@ def test_a_journal_is_told_as_it_is_written() -> None:
 
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), np.int64(3), np.bool_(True)], ids=repr
-)
-@pytest.mark.xfail(
-    strict=True, reason="journal.py _plain(): NaN is not JSON, and numpy's numbers become texts"
 )
 def test_numbers_stay_numbers_in_a_journal(value: Any) -> None:
     def strict(word: str) -> None:

@@ -258,6 +258,14 @@ def _rank(slot: Slot, *, removal: bool) -> int:
     return -1 if _is_shutdown(slot) else 19 - rank
 
 
+def rank_of(command: Command) -> int:
+    """The place of a command in the order of a difference; equal ranks may stand in any order."""
+    edit = _edit(command)
+    if edit.removes is not None:
+        return _rank(edit.removes, removal=True)
+    return _rank(edit.sets[-1][0], removal=False)
+
+
 def _is_shutdown(slot: Slot) -> bool:
     return locate(slot)[1].pattern == "shutdown"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -66,7 +67,13 @@ class Forecast:
     @property
     def worst(self) -> float:
         """How probable any failure is at least: by the surest reason."""
-        return max((reason.probability for reason in self.reasons), default=0.0)
+        told = (*self.probabilities.values(), *(reason.probability for reason in self.reasons))
+        return max((p for p in told if math.isfinite(p)), default=0.0)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The failure modes for which there is no number."""
+        return tuple(m for m in MODES if not math.isfinite(self.probabilities.get(m, math.nan)))
 
     @property
     def blamed(self) -> tuple[Command, ...]:

@@ -57,10 +57,10 @@ def _judge_metric(metric: Metric, evidence: Evidence) -> list[Reason]:
     if min(len(before), len(after)) < LEAST_SAMPLES:
         return []
     after = after - _drift(metric, evidence)
-    tested = np.isfinite(before).all(axis=0) & np.isfinite(after).all(axis=0)
+    tested = _enough(before) & _enough(after)
     if not tested.any():
         return []
-    low, high = np.median(before[:, tested], axis=0), np.median(after[:, tested], axis=0)
+    low, high = _median(before)[tested], _median(after)[tested]
     effect = high - low
     worse = (effect > metric.material) & (effect > metric.relative * low)
     if not worse.any():
@@ -68,7 +68,8 @@ def _judge_metric(metric: Metric, evidence: Evidence) -> list[Reason]:
     # A demand that is not tested counts with a chance of 1, which makes the others' harder to pass.
     chance = np.ones(len(low))
     sides = before[:, tested][:, worse], after[:, tested][:, worse]
-    chance[worse] = mannwhitneyu(*sides, axis=0, method="asymptotic").pvalue
+    tests = mannwhitneyu(*sides, axis=0, method="asymptotic", nan_policy="omit")
+    chance[worse] = tests.pvalue
     worse &= false_discovery_control(chance) < DISCOVERY_RATE
     return _reasons(metric, evidence, np.flatnonzero(tested)[worse], low[worse], high[worse])
 
@@ -81,12 +82,23 @@ def _drift(metric: Metric, evidence: Evidence) -> Array:
     earlier = Telemetry(
         evidence.control.layout, [s for s in evidence.control.samples if s.at_s <= start_s]
     ).series("demand", metric.name)
-    later = evidence.control.since(start_s).series("demand", metric.name)
-    if min(len(earlier), len(later)) < LEAST_SAMPLES:
-        return np.zeros(1)
-    with np.errstate(invalid="ignore"):
-        shift = np.median(later, axis=0) - np.median(earlier, axis=0)
-    return np.where(np.isfinite(shift), shift, 0.0)
+    later = evidence.control.since(start_s).series("demand", metric.name)[-WINDOW:]
+    known = _enough(earlier) & _enough(later)
+    return np.where(known, np.nan_to_num(_median(later) - _median(earlier)), 0.0)
+
+
+def _enough(series: Array) -> Array:
+    """Which columns hold enough readings to speak of them."""
+    found: Array = np.isfinite(series).sum(axis=0) >= LEAST_SAMPLES
+    return found
+
+
+def _median(series: Array) -> Array:
+    """The median of the readings there are, per column; nan where there are none."""
+    known = np.isfinite(series).any(axis=0)
+    found = np.full(series.shape[1], np.nan)
+    found[known] = np.nanmedian(series[:, known], axis=0)
+    return found
 
 
 def _reasons(
@@ -134,8 +146,7 @@ def _nearness(metric: Metric, evidence: Evidence) -> Array:
     chosen = [limit for limit in evidence.intents.limits if limit.metric == kind]
     found = np.full(len(evidence.demands), np.nan)
     values = evidence.observed.series("demand", metric.name)
-    with np.errstate(invalid="ignore"):
-        level = np.median(values, axis=0)
+    level = _median(values)
     limits = Limits(evidence.topology, evidence.demands, chosen)
     for limit, mask in zip(chosen, limits.masks, strict=True):
         found = np.where(mask, np.fmax(found, level / limit.bound), found)

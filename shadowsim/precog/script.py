@@ -141,12 +141,17 @@ def _limit_findings(start: Condition, states: Sequence[State], whatif: WhatIf) -
     end = states[-1].condition.severity
     for number, limit in enumerate(whatif.limits.limits):
         was, will = start.severity[number], end[number]
-        if not np.isfinite(will) or will <= max(NEAR, was * 1.02):
+        if not will > NEAR or will <= was * 1.02:
             continue
-        first = next(s for s in states if s.condition.severity[number] > was * 1.02)
-        text = f"{limit.name}: from {was:.0%} to {will:.0%} of it under the traffic of now"
+        least = was * 1.02 if np.isfinite(was) else NEAR
+        first = next(s for s in states if s.condition.severity[number] > least)
+        text = f"{limit.name}: from {_share(was)} to {will:.0%} of it under the traffic of now"
         found.append(_reason(DEGRADATION, _crossing(will), text, first))
     return found
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}" if np.isfinite(value) else "nothing"
 
 
 def _outages(condition: Condition) -> tuple[str, ...]:

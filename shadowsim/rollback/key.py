@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
+
+from shadowsim.errors import BadInput, Mistake
 
 LENGTH = 32
 
@@ -19,13 +23,31 @@ def key_path() -> Path:
 
 
 def installation_key(path: Path | None = None) -> bytes:
-    """The key; made at the first call, readable by its owner alone. OSError if it cannot be."""
+    """The key; made at the first call, readable by its owner alone.
+
+    Raises BadInput if what lies there is no key, OSError if none can be made. Of several
+    processes that make one at the same time, one wins and all get its key.
+    """
     where = path or key_path()
+    if not where.exists():
+        _make(where)
+    key = where.read_bytes()
+    if len(key) != LENGTH:
+        message = f"not a key ({len(key)} bytes instead of {LENGTH}); remove it to get a new one"
+        raise BadInput([Mistake(message, str(where))])
+    return key
+
+
+def _make(where: Path) -> None:
+    """Put a whole key in place at once, unless there is one by now."""
     where.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=where.parent)  # 0600 by its promise
     try:
-        handle = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return where.read_bytes()
-    with os.fdopen(handle, "wb") as file:
-        file.write(secrets.token_bytes(LENGTH))
-    return where.read_bytes()
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(LENGTH))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, where)
+    finally:
+        Path(name).unlink()

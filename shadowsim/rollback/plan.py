@@ -1,8 +1,8 @@
 """A change, the configs before it and now, and the part to blame to a rollback signature.
 
-The commands are `difference(now, target)`, cut into steps by device and section. A section
-that uses a list stands after the section that defines it. Among the orders that keep this, one
-is searched in which no state on the way breaks an intent that holds at both ends.
+The commands are `difference(now, target)`, cut into steps by device and section. What uses a list
+stands after what defines it. Among the orders that keep this, one is searched in which no state
+on the way, command by command, breaks an intent that holds at both ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from shadowsim.model.change import Change, Command, Configs, apply, difference, revert
+from shadowsim.model.change import Change, Command, Configs, apply, rank_of, revert
 from shadowsim.precog.forecast import Forecast
 from shadowsim.rollback.signature import (
     Digests,
@@ -45,9 +45,8 @@ def plan(
     commands = revert(before, now, change, reverted)
     target = apply(now, commands)
     touched = tuple(dict.fromkeys((*change.devices, *(c.device for c in commands))))
-    blocks = _blocks(commands)
-    order, safe = _safe_order(now, target, blocks, broken)
-    steps = _steps(blocks, reverted)
+    ordered, safe = _safe_order(now, target, commands, broken)
+    steps = _steps(_blocks(ordered), reverted)
     whole = len(reverted) == len(change.commands)
     identity = change_id(change)
     part = "whole" if whole else change_id(Change("", reverted))[:6]
@@ -64,9 +63,9 @@ def plan(
         ),
         reverts=lines(reverted),
         steps=steps,
-        order=tuple(steps[place].id for place in order),
+        order=tuple(step.id for step in steps),
         transiently_safe=safe,
-        order_note=_note(safe, len(blocks)),
+        order_note=_note(safe, len(commands)),
         verification=(
             *(
                 Verification(kind="config_digest", subject=device, expected=target[device].digest)
@@ -78,9 +77,9 @@ def plan(
     )
 
 
-def _note(safe: bool, steps: int) -> str:
-    if steps < 2:
-        return "one step: there is nothing in between" if steps else "nothing to do"
+def _note(safe: bool, commands: int) -> str:
+    if commands < 2:
+        return "one command: there is nothing in between" if commands else "nothing to do"
     if safe:
         return "every state on the way keeps the intents that hold at both ends"
     return "no order was found that keeps every intent on the way"
@@ -113,46 +112,46 @@ def _steps(blocks: Sequence[tuple[Command, ...]], reverted: Sequence[Command]) -
 
 
 def _safe_order(
-    now: Configs, target: Configs, blocks: Sequence[tuple[Command, ...]], broken: Broken
-) -> tuple[tuple[int, ...], bool]:
-    """An order of the blocks that keeps each device's own, and whether no state on the way breaks
-    what holds at both ends. Depth first, and bounded; the plain order where none is found.
+    now: Configs, target: Configs, commands: Sequence[Command], broken: Broken
+) -> tuple[tuple[Command, ...], bool]:
+    """An order in which no command leads to a state that breaks what holds at both ends.
+
+    Depth first over the orders that keep every device's ranks, the given one first, and bounded.
+    With no such order: the given one, and False.
     """
-    plain = tuple(range(len(blocks)))
-    if len(blocks) < 2:
-        return plain, True
+    if len(commands) < 2:
+        return tuple(commands), True
     allowed = broken(now) | broken(target)
+    most = max(STATES_TRIED, 3 * len(commands))
     tried: set[frozenset[int]] = set()
-
-    def search(done: tuple[int, ...], configs: Configs) -> tuple[int, ...] | None:
-        if len(done) == len(blocks):
-            return done
-        for place in _ready(blocks, done):
-            reached = frozenset((*done, place))
-            if reached in tried or len(tried) >= STATES_TRIED:
-                continue
-            tried.add(reached)
-            after = apply(configs, blocks[place])
-            if len(reached) < len(blocks) and broken(after) - allowed:
-                continue
-            found = search((*done, place), after)
-            if found is not None:
-                return found
-        return None
-
-    safe = search((), now)
-    return (plain, False) if safe is None else (safe, True)
-
-
-def _ready(blocks: Sequence[tuple[Command, ...]], done: Sequence[int]) -> list[int]:
-    """The next block of each device."""
-    seen: set[str] = set()
-    found = []
-    for place, block in enumerate(blocks):
-        if place not in done and block[0].device not in seen:
-            seen.add(block[0].device)
-            found.append(place)
-    return found
+    way: list[int] = []
+    open_: list[tuple[Configs, list[int]]] = [(now, _ready(commands, way))]
+    while open_ and len(way) < len(commands) and len(tried) < most:
+        configs, ready = open_[-1]
+        if not ready:
+            open_.pop()
+            way = way[:-1]
+            continue
+        place = ready.pop(0)
+        reached = frozenset((*way, place))
+        if reached in tried:
+            continue
+        tried.add(reached)
+        after = apply(configs, [commands[place]])
+        if len(reached) < len(commands) and broken(after) - allowed:
+            continue
+        way = [*way, place]
+        open_.append((after, _ready(commands, way)))
+    complete = len(way) == len(commands)
+    return tuple(commands[place] for place in way) if complete else tuple(commands), complete
 
 
-__all__ = ["difference", "plan"]
+def _ready(commands: Sequence[Command], done: Sequence[int]) -> list[int]:
+    """What may come next: of each device, the commands of the lowest rank that are left."""
+    gone = set(done)
+    left = [place for place in range(len(commands)) if place not in gone]
+    lowest: dict[str, int] = {}
+    for place in left:
+        device, rank = commands[place].device, rank_of(commands[place])
+        lowest[device] = min(rank, lowest.get(device, rank))
+    return [p for p in left if rank_of(commands[p]) == lowest[commands[p].device]]

@@ -105,7 +105,7 @@ class RollbackSignature(_Frozen):
         return self.model_copy(update={"seal": _seal(self, key)})
 
     def is_sealed_by(self, key: bytes) -> bool:
-        return hmac.compare_digest(self.seal, _seal(self, key))
+        return hmac.compare_digest(self.seal.encode(), _seal(self, key).encode())
 
 
 def _seal(signature: RollbackSignature, key: bytes) -> str:

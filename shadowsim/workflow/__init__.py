@@ -27,6 +27,7 @@ def run_workflow(run: Run) -> Run:
                 break
     except BaseException:
         if run.deployed and run.end_state == "halted" and run.execution is None:
+            run.journal.unwatch()
             run.note("interrupted")
             roll_back(run, "any", Blame(True, run.scenario.change.commands, True, "interrupted"))
         raise

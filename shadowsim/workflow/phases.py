@@ -16,7 +16,7 @@ from shadowsim.network import Witnessed
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.gate import exceeded, hard_checks, mode_of, rehearse_all, unmet_by
 from shadowsim.workflow.state import TICK_S, Run
-from shadowsim.workflow.watch import roll_back, watch
+from shadowsim.workflow.watch import has_been_dark, roll_back, roll_back_dark, watch
 
 FORECAST_EVERY_S = 5.0  # in the shadow; in production at every tick
 
@@ -124,6 +124,7 @@ def risk_assessment(run: Run) -> bool:
     plan_ = run.scenario.workflow
     run.forecast = forecast = run.predict("shadow")
     failed, missing = hard_checks(run)
+    missing += [f"the forecast says nothing of {mode}" for mode in forecast.unknown]
     strong = [r for r in forecast.reasons if r.probability >= plan_.inconclusive_above]
     why = [*failed, *missing, *(f"{r.variant}: {r.text}" for r in strong)]
     if failed or forecast.worst >= plan_.no_go_above:
@@ -205,6 +206,8 @@ def realtime_monitoring(run: Run) -> bool:
         run.advance(min(TICK_S, end_s - run.now))
         if watch(run):
             return False
+    if has_been_dark(run, run.since_s("production")) and roll_back_dark(run):
+        return False
     reference = exceeded(run, run.baseline("production"))
     unmet = unmet_by(run, "production", run.production, run.deployed, reference)
     run.end_state = "halted" if unmet else "confirmed"

@@ -27,12 +27,9 @@ def watch(run: Run) -> bool:
     if run.kept_by_person:
         return False
     recent = telemetry.since(max(run.now - plan_.horizon_s, run.since_s("production")))
-    if (
-        len(recent.samples) >= plan_.horizon_s - 1
-        and coverage(recent.samples) < plan_.minimum_coverage
-    ):
-        text = f"production has been dark for {plan_.horizon_s:g} s"
-        return roll_back(run, "any", Blame(True, run.scenario.change.commands, True, text))
+    long_enough = run.now - run.since_s("production") >= plan_.horizon_s
+    if long_enough and has_been_dark(run, run.now - plan_.horizon_s):
+        return roll_back_dark(run)
     seen = run.whatif.observe(recent, run.configs(run.production, run.deployed))
     measured = exceeded(run, recent) - exceeded(run, run.baseline("production"))
     if forecast.worst < plan_.no_go_above and not measured:
@@ -45,6 +42,18 @@ def watch(run: Run) -> bool:
     mode = forecast.mode if forecast.worst >= plan_.no_go_above else DEGRADATION
     starving = set(telemetry.layout.demands) & measured
     return roll_back(run, OUTAGE if starving else mode, verdict, what)
+
+
+def has_been_dark(run: Run, since_s: float) -> bool:
+    """Whether less than the least share of production's telemetry has arrived since then."""
+    samples = run.telemetry["production"].since(since_s).samples
+    return coverage(samples) < run.scenario.workflow.minimum_coverage
+
+
+def roll_back_dark(run: Run) -> bool:
+    """Missing data is never a pass: what cannot be seen to be well is taken back."""
+    text = "production cannot be seen: too little of its telemetry arrives"
+    return roll_back(run, "any", Blame(True, run.scenario.change.commands, True, text))
 
 
 def _tell_once(run: Run, verdict: Blame, signs: Sequence[str]) -> None:
@@ -99,6 +108,7 @@ def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) ->
         if answer is False:
             run.kept_by_person = True
             return False
+    run.settle(run.production)  # what is still being installed would escape the plan
     change = Change(run.scenario.change.summary, run.deployed)
     blamed = [c for c in verdict.commands if c in set(run.deployed)] or list(run.deployed)
     now = run.configs(run.production, run.deployed)
