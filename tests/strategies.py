@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from shadowsim.model.address import ANY, Prefix, format_address, network
 from shadowsim.model.change import Change, Command
 from shadowsim.model.config import DeviceConfig
-from shadowsim.model.grammar import CLASSES, FORMS, PROTOCOLS, SERVICES, Endpoint, Form
+from shadowsim.model.grammar import FORMS, Form
 from shadowsim.model.topology import Device, Host, Link, Topology
+from shadowsim.model.traffic import CLASSES
+from shadowsim.model.words import PROTOCOLS, SERVICES, Endpoint
 
 DEVICES = ("A", "core-1.lab")
 INTERFACES = ("to-B", "to-B-2", "eth0/1", "Vlan10:5")

@@ -32,7 +32,8 @@ from shadowsim.model.change import (
     revert,
 )
 from shadowsim.model.config import DeviceConfig, render
-from shadowsim.model.grammar import FORMS, KINDS, Form
+from shadowsim.model.grammar import FORMS, Form
+from shadowsim.model.words import KINDS
 
 often = settings(max_examples=200, deadline=None)
 EMPTY = {name: DeviceConfig(name, {}) for name in DEVICES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shadowsim.model.address import ADDRESS_SPACE
 from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
-from shadowsim.model.grammar import PROTOCOLS
+from shadowsim.model.words import PROTOCOLS
 
 Ranges = tuple[tuple[int, int], ...]
 SERVICE_PORT = {"ssh": 22, "telnet": 23, "http": 80, "https": 443, "snmp": 161, "netconf": 830}

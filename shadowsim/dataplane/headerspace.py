@@ -26,7 +26,7 @@ import numpy.typing as npt
 from shadowsim.dataplane.plane import Bits, Ints
 from shadowsim.model.address import Prefix
 from shadowsim.model.config import AclEntry
-from shadowsim.model.grammar import PROTOCOLS
+from shadowsim.model.words import PROTOCOLS
 
 Bools = npt.NDArray[np.bool_]
 Filters = tuple[tuple[AclEntry, ...], ...]

@@ -11,9 +11,9 @@ from numba import njit
 from shadowsim.dataplane.flows import Paths
 from shadowsim.dataplane.plane import FORWARD, LOCAL, Plane
 from shadowsim.model.config import AclEntry
-from shadowsim.model.grammar import PROTOCOLS
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
+from shadowsim.model.words import PROTOCOLS
 
 MAX_HOPS = 64
 EPHEMERAL = 49152  # first source port of the dynamic range (RFC 6335)

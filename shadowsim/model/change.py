@@ -18,7 +18,6 @@ from shadowsim.errors import BadInput, Mistake, choices
 from shadowsim.model.config import DeviceConfig, Settings
 from shadowsim.model.grammar import (
     CONTEXTS,
-    NotThisLine,
     Slot,
     Value,
     context_of,
@@ -29,6 +28,7 @@ from shadowsim.model.grammar import (
     slot_order,
     write_line,
 )
+from shadowsim.model.words import NotThisLine
 
 Configs = Mapping[str, DeviceConfig]
 LAST_SEQUENCE = 2**31 - 1

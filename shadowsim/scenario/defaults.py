@@ -6,8 +6,8 @@ from typing import Any
 
 from shadowsim.model.address import ANY, Prefix, parse_prefix
 from shadowsim.model.config import DeviceConfig
-from shadowsim.model.grammar import Endpoint
 from shadowsim.model.topology import Topology
+from shadowsim.model.words import Endpoint
 
 ASN = 65_000
 COST = 10
