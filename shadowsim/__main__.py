@@ -177,11 +177,12 @@ def doctor(seed: Seed = None, as_json: AsJson = False) -> None:
 @app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is named.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A Markdown page to write.")] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the speeds that matter, beside other tools in the same run."""
-    from shadowsim.bench import measure
+    from shadowsim.bench import HEADINGS, markdown, measure
 
     rows = measure(
         names or [], progress=None if as_json else lambda text: typer.echo(text, err=True)
@@ -191,9 +192,9 @@ def bench(
     else:
         from shadowsim.live import print_table
 
-        print_table(
-            "bench", ["what", "figure", "goal", "", "beside", "note"], [r.cells() for r in rows]
-        )
+        print_table("bench", HEADINGS, [row.cells() for row in rows])
+    if out is not None:
+        out.write_text(markdown(rows), encoding="utf-8")
 
 
 # -- pieces ------------------------------------------------------------------------------------

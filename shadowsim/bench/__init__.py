@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Sequence
 
 from shadowsim.bench.timing import Row
 from shadowsim.errors import BadInput, choices
+
+HEADINGS = ("what", "figure", "goal", "", "beside", "note")
 
 
 def benchmarks() -> dict[str, Callable[[], list[Row]]]:
@@ -38,4 +42,21 @@ def measure(names: Sequence[str], progress: Callable[[str], None] | None = None)
     return rows
 
 
-__all__ = ["Row", "benchmarks", "measure"]
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a page, with the command that made it and the machine it ran on."""
+    cores = os.cpu_count()
+    machine = f"{platform.machine()}, {cores} cores, Python {platform.python_version()}"
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `shadowsim bench --out docs/benchmarks.md`, every peer in the same run as what",
+        f"stands beside it, on: {machine}. On other machines the ratios travel better.",
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        "|" + "---|" * len(HEADINGS),
+        *(f"| {' | '.join(cell.replace('|', '/') for cell in row.cells())} |" for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["HEADINGS", "Row", "benchmarks", "markdown", "measure"]
