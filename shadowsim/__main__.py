@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,9 @@ app = typer.Typer(
 
 Files = Annotated[list[Path], typer.Argument(metavar="SCENARIO...", help="Scenario files (YAML).")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
-Seed = Annotated[int | None, typer.Option(help="Instead of the scenario's own seed.", min=0)]
+Seed = Annotated[
+    int | None, typer.Option(help="Instead of the scenario's own seed.", min=0, max=2**32 - 1)
+]
 Store = Annotated[Path, typer.Option(help="Where outcomes are kept (SQLite).")]
 Out = Annotated[Path, typer.Option(help="Folder that gets one folder a run.")]
 
@@ -38,6 +41,7 @@ DEFAULT_OUT = Path("runs")
 DEFAULT_STORE = DEFAULT_OUT / "outcomes.sqlite"
 NOT_MET = 1
 STOPPED = 130
+MOST_TELEMETRY = 4 * 2**30  # bytes
 
 
 @app.command()
@@ -244,6 +248,7 @@ def _check_places(scenarios: list[Scenario], network: str, out: Path, store: Pat
     from shadowsim.network import NETWORKS
     from shadowsim.outcomes import OutcomeStore
     from shadowsim.record import claim
+    from shadowsim.rollback.key import installation_key
 
     if network not in NETWORKS:
         raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
@@ -253,9 +258,24 @@ def _check_places(scenarios: list[Scenario], network: str, out: Path, store: Pat
         raise BadInput(f"several scenarios are named {', '.join(twice)}; their folders would clash")
     for name in names:
         claim(out / name)
+    for scenario in scenarios:
+        _check_size(scenario)
+    installation_key()
     if store.exists():
         with OutcomeStore(store):
             pass  # opening it finds out whether it is one
+
+
+def _check_size(scenario: Scenario) -> None:
+    """Refuse what would not fit into memory, before it is begun."""
+    from shadowsim.record import telemetry_bytes
+
+    wanted = telemetry_bytes(scenario)
+    if wanted > MOST_TELEMETRY:
+        raise BadInput(
+            f"{scenario.name}: its telemetry would take {wanted / 2**30:.1f} GiB of memory, more "
+            f"than {MOST_TELEMETRY / 2**30:.0f}; take fewer demands or shorter phases"
+        )
 
 
 def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any) -> dict[str, Any]:
@@ -272,15 +292,18 @@ def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any
     precog = variant(scenario.workflow.precog, whatif)
     journal = Journal(view.event)
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
-    finished = run_workflow(
-        Run(scenario, NETWORKS[network], precog, whatif, journal, view.paused(approve))
-    )
+    state = Run(scenario, NETWORKS[network], precog, whatif, journal, view.paused(approve))
     folder = out / scenario.name
-    found = document(finished, network, str(folder))
-    write(finished, found, folder, key)
-    with OutcomeStore(store) as outcomes:
-        outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
-    view.result(found)
+    try:
+        run_workflow(state)
+    finally:
+        # An interrupted run leaves its record too: what was taken back, and whether that held.
+        if state.telemetry:
+            found = document(state, network, str(folder))
+            write(state, found, folder, key)
+            with OutcomeStore(store) as outcomes:
+                outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
+            view.result(found)
     return found
 
 
@@ -303,7 +326,10 @@ def _exit_code(documents: list[dict[str, Any]]) -> int:
     if not all(d["expectations"]["met"] for d in documents):
         return NOT_MET
     surprised = [
-        d for d in documents if d["end_state"] == "halted" and not d["expectations"]["details"]
+        d
+        for d in documents
+        if d["end_state"] == "halted"
+        and all(detail["what"] != "end_state" for detail in d["expectations"]["details"])
     ]
     return PersonNeeded.exit_code if surprised else 0
 
@@ -357,8 +383,15 @@ def _options(
 
 def main() -> None:
     """Entry point of the `shadowsim` command."""
+    # Whoever ends the process politely gets the armed rollback as well.
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), _interrupt)
     with _told():
         app()
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from shadowsim.errors import BadInput
 from shadowsim.model.change import Configs
 from shadowsim.model.telemetry import METRICS, Telemetry
 from shadowsim.model.topology import Topology
-from shadowsim.model.truth import breach_s, failure_modes
-from shadowsim.scenario import Expect
+from shadowsim.model.truth import breach_s, failure_modes, since
+from shadowsim.scenario import Expect, Scenario
 from shadowsim.workflow import Run
 
 Document = dict[str, Any]
+BYTES_A_READING = 180  # measured: the arrays, and the row of the table with its names
 
 
 def document(run: Run, network: str, out: str = "") -> Document:
@@ -31,8 +32,7 @@ def document(run: Run, network: str, out: str = "") -> Document:
         if deployed
         else (run.shadow, run.trial_since_s)
     )
-    spells = [s for s in witness.spells() if s.to_s > since_s]
-    production = [s for s in run.production.spells() if s.to_s > since_s] if deployed else []
+    spells = since(witness.spells(), since_s)
     touched = tuple(d for d in scenario.change.devices if d in run.before)
     found: Document = {
         "scenario": scenario.name,
@@ -63,8 +63,9 @@ def document(run: Run, network: str, out: str = "") -> Document:
         "observed_in": "production" if deployed else "shadow",
         "blamed": [str(command) for command in run.blamed],
         "root_cause": run.root_cause,
+        "interrupted": run.interrupted,
         "time_to_rollback_s": run.time_to_rollback_s,
-        "breach_s": round(breach_s(production), 3),
+        "breach_s": round(breach_s(spells) if deployed else 0.0, 3),
         "duration_s": round(run.now, 3),
         "digests": {
             "before": _digests(run.before, touched),
@@ -119,6 +120,16 @@ def claim(folder: Path) -> None:
     if not folder.exists() or (folder / "result.json").exists() or not any(folder.iterdir()):
         return
     raise BadInput(f"{folder}: exists, and is no folder of a run; say --out for another place")
+
+
+def telemetry_bytes(scenario: Scenario) -> int:
+    """About how much memory the telemetry of a run takes, its table included."""
+    plan = scenario.workflow
+    phases_s = plan.baseline_s + plan.shadow_s + plan.monitor_s
+    samples = phases_s + plan.soak_s * 2 * len(scenario.change.commands) + 10
+    rows = 3 * len(scenario.topology.devices) + 4 * scenario.topology.directed_links
+    rows += 4 * len(scenario.traffic.demands)
+    return int(2 * samples * rows * BYTES_A_READING)
 
 
 def write(run: Run, found: Document, folder: Path, key: bytes) -> None:

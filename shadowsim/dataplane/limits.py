@@ -61,7 +61,7 @@ def _worst(limit: Limit, demand: Array, utilisation: Array) -> float:
         values = demand[:, 3] / limit.bound
     else:
         active = demand[:, 0] > 0
-        share = demand[active, 1] / demand[active, 0]
-        values = (1.0 - share) / max(1.0 - limit.bound, 1e-6)
+        # The loss is counted at once; two rates are each measured with their own error.
+        values = demand[active, 3] / max(1.0 - limit.bound, 1e-6)
     known = values[np.isfinite(values)]
     return float(known.max()) if known.size else float("nan")

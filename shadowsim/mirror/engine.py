@@ -18,7 +18,8 @@ from shadowsim.scenario import Mirror
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What has been mirrored so far. `share` is of production's bytes, `packets` are copies sent.
+    """What has been mirrored so far. `share` is of production's bytes, `packets` are copies sent;
+    `represented` is the share of production's traffic that they stand for.
 
     `captured_bytes` counts what is left of them after truncation; `lag_s` is how far the
     shadow's traffic is behind production's at most; `example` are flow records as
@@ -28,6 +29,7 @@ class Mirrored:
     packets: int
     captured_bytes: int
     share: float
+    represented: float
     lag_s: float
     example: tuple[str, ...]
 
@@ -56,6 +58,7 @@ class MirrorEngine:
         self._rates_bps = np.zeros(len(demands))
         self._packets = np.zeros(len(demands), dtype=np.int64)
         self._seen_bits = 0.0
+        self._taken_bits = 0.0
         self._lag_s = 0.0
         self._read_at_s = production.now
 
@@ -94,6 +97,7 @@ class MirrorEngine:
         self._packets += copied
         total = sample.column("demand", "offered_bps")
         self._seen_bits += float(np.nansum(total))
+        self._taken_bits += float(np.where(heard, offered, 0.0).sum())
         self._lag_s = max(self._lag_s, sample.at_s - self._read_at_s)
         self._read_at_s = sample.at_s
         self._shadow.offer(self._rates_bps)
@@ -107,6 +111,7 @@ class MirrorEngine:
             packets=int(self._packets.sum()),
             captured_bytes=int((self._packets * size).sum()),
             share=copied_bits / self._seen_bits if self._seen_bits else 0.0,
+            represented=self._taken_bits / self._seen_bits if self._seen_bits else 1.0,
             lag_s=self._lag_s,
             example=tuple(self._record(int(i)) for i in busiest if self._packets[i]),
         )

@@ -42,6 +42,11 @@ class Command(NamedTuple):
     context: str
     line: str
 
+    @property
+    def brief(self) -> str:
+        """The line, with the port or list it is about, but without the device."""
+        return f"{self.context.split()[-1]}: {self.line}" if self.context else self.line
+
     def __str__(self) -> str:
         inside = f"{self.context} / " if self.context else ""
         return f"{self.device}: {inside}{self.line}"
@@ -225,12 +230,43 @@ def difference(before: Configs, after: Configs) -> tuple[Command, ...]:
 def revert(
     before: Configs, now: Configs, change: Change, blamed: Iterable[Command]
 ) -> tuple[Command, ...]:
-    """The commands that take the blamed part of a change back and leave the rest of it.
+    """The commands that take the blamed part of a change back and leave all else as it is.
 
-    Only devices whose config is known now are spoken of.
+    Without the blamed commands the change would have led to `apply(before, the rest of it)`;
+    where that differs from what the whole of it leads to, the config of now is set to it. What
+    others have changed meanwhile stays. Only devices whose config is known now are spoken of.
     """
-    target = apply(before, change.without(blamed).commands)
-    return difference(now, {name: target.get(name, config) for name, config in now.items()})
+    return difference(now, reverted(before, now, change, blamed))
+
+
+def reverted(
+    before: Configs, now: Configs, change: Change, blamed: Iterable[Command]
+) -> dict[str, DeviceConfig]:
+    """The configs that `revert` leads to."""
+    known = {name: before[name] for name in now if name in before}
+    kept = change.without(blamed).commands
+    whole = apply(known, [c for c in change.commands if c.device in known])
+    part = apply(known, [c for c in kept if c.device in known])
+    found = dict(now)
+    for name in change.devices:
+        if name in known and whole[name] is not part[name]:
+            found[name] = _patched(now[name], whole[name], part[name])
+    return found
+
+
+def _patched(now: DeviceConfig, old: DeviceConfig, new: DeviceConfig) -> DeviceConfig:
+    """The config with those slots set as in `new` that differ between `old` and `new`."""
+    settings = dict(now.settings)
+    for slot in old.settings.keys() | new.settings.keys():
+        if old.settings.get(slot) == new.settings.get(slot):
+            continue
+        if slot in new.settings:
+            settings[slot] = new.settings[slot]
+        else:
+            settings.pop(slot, None)
+    opened = {context_of(slot) for slot in settings} - {()}
+    settings |= {slot: old.settings.get(slot, ()) for slot in opened if slot not in settings}
+    return now if settings == now.settings else DeviceConfig(now.hostname, settings)
 
 
 def _difference_one(before: DeviceConfig, after: DeviceConfig) -> list[Command]:

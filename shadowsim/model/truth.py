@@ -51,6 +51,24 @@ def failure_modes(spells: Iterable[Spell]) -> tuple[str, ...]:
     return tuple(mode for mode in MODES if found[mode])
 
 
+def since(spells: Iterable[Spell], at_s: float) -> list[Spell]:
+    """The spells from a time on, cut there, less what was broken just before it already."""
+    listed = list(spells)
+    before = [s for s in listed if s.from_s < at_s]
+    old = before[-1] if before else Spell(at_s, at_s)
+    return [
+        Spell(
+            max(s.from_s, at_s),
+            s.to_s,
+            s.unreachable - old.unreachable,
+            s.exposed - old.exposed,
+            s.slow - old.slow,
+        )
+        for s in listed
+        if s.to_s > at_s
+    ]
+
+
 def longest(spells: Iterable[Spell], of: Callable[[Spell], frozenset[str]]) -> float:
     """The longest time in seconds for which one and the same thing was broken."""
     since: dict[str, float] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from shadowsim.model.change import Configs
+from shadowsim.model.faults import TRAFFIC_FAULTS, Fault
 from shadowsim.network.protocol import Network, Witnessed
 from shadowsim.network.simulated import SimulatedNetwork
 from shadowsim.scenario import Scenario
@@ -23,9 +24,15 @@ def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
         intents=scenario.intents,
     )
     for fault in scenario.faults:
-        if fault.network in (name, "both"):
+        if _strikes(fault, name):
             network.inject(fault)
     return network
+
+
+def _strikes(fault: Fault, name: str) -> bool:
+    """Whether a fault hits this network. What production's users do the mirror brings along."""
+    mirrored = fault.kind in TRAFFIC_FAULTS and name == "shadow"
+    return fault.network == name or (fault.network == "both" and not mirrored)
 
 
 NETWORKS: Mapping[str, Factory] = {"simulated": simulated}

@@ -14,6 +14,7 @@ from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 Array = np.ndarray
 STEADY = 3  # samples a level is averaged over
 TREND = 15  # samples a trend is fitted to
+SAME = 1.05  # of a level: within this it is the same
 SHARPNESS = 12.0  # how fast probability rises as a level nears its limit
 
 
@@ -32,6 +33,14 @@ class Threshold:
             for limit, series in zip(limits.limits, _severities(limits, observed).T, strict=True)
         ]
         levels.append((OUTAGE, "a critical demand below half", _starvation(limits, observed)))
+        if evidence.baseline.samples:
+            earlier = [*_severities(limits, evidence.baseline).T]
+            earlier.append(_starvation(limits, evidence.baseline))
+            levels = [
+                level
+                for level, before in zip(levels, earlier, strict=True)
+                if not _as_before(level[2], before)
+            ]
         for metric, bound in (("cpu", 0.98), ("memory", 0.97)):
             worst = _worst(observed.series("device", metric) / bound)
             levels.append(
@@ -55,6 +64,14 @@ def _starvation(limits: Limits, telemetry: Telemetry) -> Array:
     """`[samples]`: 1 where the worst critical demand gets half of what it wants, 2: nothing."""
     loss = telemetry.series("demand", "loss")[:, limits.critical]
     return _worst(loss) / 0.5 if loss.shape[1] else np.zeros(len(telemetry.samples))
+
+
+def _as_before(series: Array, before: Array) -> bool:
+    """Whether a level is broken now no worse than it was: what is not new tells nothing new."""
+    now, then = series[np.isfinite(series)][-STEADY:], before[np.isfinite(before)]
+    if not now.size or not then.size:
+        return False
+    return bool(np.median(then) > 1.0 and np.median(now) <= np.median(then) * SAME)
 
 
 def _worst(rows: Array) -> Array:

@@ -91,14 +91,22 @@ class WhatIf:
         links = len(plane.up)
         if not recent:
             return Observed(frozenset(), np.zeros(links), np.zeros(len(self._layout.demands)))
-        last = recent[-1]
-        dark = plane.up & (last.column("link", "up") == 0.0)
+        seen_down = np.any([s.column("link", "up") == 0.0 for s in recent], axis=0)
+        dark = plane.up & seen_down
         load = _mean([s.column("link", "load_bps") for s in recent])
         drop = _mean([s.column("link", "drop_bps") for s in recent])
         calm = _mean([s.column("link", "utilisation") for s in recent]) < 0.9
         loss = np.where(calm & (load > 0), drop / np.maximum(load, 1.0), 0.0)
         rates = _mean([s.column("demand", "offered_bps") for s in recent])
         return Observed(frozenset(np.flatnonzero(dark).tolist()), np.minimum(loss, 1.0), rates)
+
+    def same_rules(self, a: Configs, b: Configs) -> bool:
+        """Whether packets are treated alike under both: then neither explains a difference."""
+        one, two = (self._compiled(configs, frozenset()).plane for configs in (a, b))
+        arrays = ("next_hops", "decision", "filter_out", "filter_in", "up", "rate_bps", "mtu_bytes")
+        return one.filters == two.filters and all(
+            np.array_equal(getattr(one, name), getattr(two, name)) for name in (*arrays, "level")
+        )
 
     def look(self, configs: Configs, seen: Observed, before: Configs) -> Condition:
         """The condition under these configs when settled. `before` says what was closed."""

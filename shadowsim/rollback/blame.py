@@ -7,13 +7,13 @@ Where the failure stays although the whole change is reverted, the change is not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from shadowsim.model.change import Change, Command, Configs, apply
+from shadowsim.model.change import Change, Command, Configs, reverted
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
 
 LARGEST_PAIRED = 12  # commands; with more, no pairs are tried
@@ -43,16 +43,18 @@ def blame(
 ) -> Blame:
     """Attribute what is broken `now`. Limits count from `margin` of their bound on."""
     present = whatif.look(now, seen, before)
-    without = whatif.look(_reverted(change, before, change.commands), seen, before)
+    without = whatif.look(reverted(before, now, change, change.commands), seen, before)
     if not present.modes(margin):
         return Blame(False, (), False, "the model of the configs shows no failure")
     if not _better(present, without, margin):
         return Blame(False, (), True, "it would be the same without the change")
     for candidate in _candidates(change):
-        condition = whatif.look(_reverted(change, before, candidate), seen, before)
+        condition = whatif.look(reverted(before, now, change, candidate), seen, before)
         if not _worse(condition, without, margin):
             names = "; ".join(f"'{command}'" for command in candidate)
             return Blame(True, candidate, True, f"without {names} it would not be")
+    if len(change.commands) == 1:
+        return Blame(True, change.commands, True, f"without '{change.commands[0]}' it would not be")
     return Blame(True, change.commands, True, "only the whole change taken back removes it")
 
 
@@ -68,10 +70,6 @@ def _candidates(change: Change) -> Iterator[tuple[Command, ...]]:
         mine = tuple(c for c in commands if c.device == device)
         if 1 < len(mine) < len(commands):
             yield mine
-
-
-def _reverted(change: Change, before: Configs, commands: Sequence[Command]) -> Configs:
-    return apply(before, change.without(commands).commands)
 
 
 def _better(present: Condition, without: Condition, margin: float) -> bool:

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from shadowsim.model.address import format_address
 from shadowsim.model.topology import Topology
 
-_NAMED = re.compile(r"\bhost\s+(?P<host>[A-Za-z][^\s#]*)|\blan\((?P<lan>[^()#]*)\)")
+_LAN = r"\blan\((?P<lan>[^()]*)\)"
+_HOST_OR_LAN = re.compile(rf"\bhost\s+(?P<host>[A-Za-z]\S*)|{_LAN}")
+_ONLY_LAN = re.compile(rf"(?P<host>(?!))|{_LAN}")
+_ACCESS_LIST_LINE = re.compile(r"\s*(no\s+)?(\d+\s+)?(permit|deny)\s")
 _PLACEHOLDERS = {"host": "host 0.0.0.1", "lan": "0.0.0.0/24"}
 
 Unknown = Callable[[int, str, str, list[str]], None]
@@ -17,12 +20,13 @@ Unknown = Callable[[int, str, str, list[str]], None]
 def addressed(text: str, topology: Topology | None, unknown: Unknown) -> str:
     """The text with the address of each `host NAME` and the prefix of each `lan(DEVICE)`.
 
+    A host is named so on the lines of access lists only; comments and descriptions stay.
     `unknown(line, kind, name, valid)` is told of each name that is none, with its place in the
     text counted from 0; a placeholder stands there then, as it does for every name without a
     topology.
     """
     return "\n".join(
-        _line(line, number, topology, unknown) for number, line in enumerate(text.split("\n"))
+        _line(line, number, topology, unknown) for number, line in enumerate(text.splitlines())
     )
 
 
@@ -43,4 +47,6 @@ def _line(line: str, number: int, topology: Topology | None, unknown: Unknown) -
         unknown(number, "host" if kind == "host" else "device", name, list(valid))
         return _PLACEHOLDERS[kind]
 
-    return _NAMED.sub(replaced, line)
+    named = _HOST_OR_LAN if _ACCESS_LIST_LINE.match(line) else _ONLY_LAN
+    code, mark, comment = line.partition("#")
+    return named.sub(replaced, code) + mark + comment

@@ -21,6 +21,12 @@ MARKUP = re.compile(r"<!(?!--|\[CDATA\[)\s*(\w*)")
 GRAPHML_ENDING, CLAB_ENDINGS = ".graphml", (".clab.yml", ".clab.yaml")
 ENDINGS = (GRAPHML_ENDING, *CLAB_ENDINGS)
 
+# What containerlab links lead to outside the lab, where no node has that name.
+OUTSIDE = ("host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch", "dummy")
+PER_MBPS = 1e6
+# Attributes of GraphML edges that tell a rate, and how many bit/s their unit is.
+RATES = {"linkspeedraw": 1.0, "bandwidth": PER_MBPS, "speed": PER_MBPS}
+
 
 # ---- topohub
 
@@ -131,19 +137,62 @@ def _read_graphml(raw: bytes, name: str, shown: str) -> Wiring:
     except Exception as error:  # whatever a strange file makes of the parser
         message = f"not GraphML: {shorten(str(error)) or type(error).__name__}"
         raise BadInput([Mistake(message, shown)]) from None
-    if graph.is_directed():
-        graph = networkx.Graph(graph)
     nodes = list(graph.nodes(data=True))
-    labels = [str(data.get("label", "")).strip() for _, data in nodes]
-    unique = all(labels) and len(set(labels)) == len(labels)
-    names = safe_names(labels if unique else [str(node) for node, _ in nodes])
+    edges = _cables_of(graph)
+    names = _node_names(nodes, edges)
     by_id = {node: safe for (node, _), safe in zip(nodes, names, strict=True)}
     devices = [
         Device(safe, position=_position(data.get("Longitude"), data.get("Latitude")))
         for (_, data), safe in zip(nodes, names, strict=True)
     ]
-    cables = [Cable(by_id[a], by_id[b], ("topology", "file")) for a, b in graph.edges()]
+    path: Path = ("topology", "file")
+    cables = [Cable(by_id[a], by_id[b], path, natural_rate_bps=rate) for a, b, rate in edges]
     return Wiring(name, devices, cables=cables)
+
+
+def _cables_of(graph: Any) -> list[tuple[Any, Any, float | None]]:
+    """The edges as ends and rate, parallel ones too; a directed one and its way back are one."""
+    found: list[tuple[Any, Any, float | None]] = []
+    waiting: dict[tuple[Any, Any], list[int]] = {}
+    for a, b, data in graph.edges(data=True):
+        rate = _rate_of(data)
+        if graph.is_directed() and a != b:
+            if back := waiting.get((b, a)):
+                place = back.pop(0)
+                found[place] = (b, a, rate if found[place][2] is None else found[place][2])
+                continue
+            waiting.setdefault((a, b), []).append(len(found))
+        found.append((a, b, rate))
+    return found
+
+
+def _rate_of(data: Mapping[str, Any]) -> float | None:
+    """The rate an edge tells in bit/s, None where it tells none above 0."""
+    lower = {str(key).lower(): value for key, value in data.items()}
+    for key, unit in RATES.items():
+        try:
+            rate = float(lower[key]) * unit
+        except (KeyError, TypeError, ValueError):
+            continue
+        if math.isfinite(rate) and rate > 0:
+            return rate
+    return None
+
+
+def _node_names(
+    nodes: list[tuple[Any, dict[str, Any]]], edges: list[tuple[Any, Any, float | None]]
+) -> list[str]:
+    """The labels of nodes (the id where one has none), the second `Paris` as `Paris-2`.
+
+    As `Paris_2`, if the port to it were named like that of a second cable to `Paris`.
+    """
+    wanted = [str(data.get("label", "")).strip() or str(node) for node, data in nodes]
+    names = safe_names(wanted, "-")
+    by_id = {node: name for (node, _), name in zip(nodes, names, strict=True)}
+    ends = [(by_id[a], by_id[b]) for a, b, _ in edges]
+    count = Counter(pair for a, b in ends for pair in ((a, b), (b, a)))
+    clash = any((a, f"{b}-{i}") in count for (a, b), n in count.items() for i in range(2, n + 1))
+    return safe_names(wanted) if clash else names
 
 
 def _plain_xml(raw: bytes, shown: str) -> str:
@@ -163,7 +212,10 @@ def _plain_xml(raw: bytes, shown: str) -> str:
 
 
 def _read_clab(document: Document) -> Wiring:
-    """The nodes and links of a containerlab file; `linux` nodes with one link are hosts."""
+    """The nodes and links of a containerlab file; `linux` nodes with one link are hosts.
+
+    Links that lead out of the lab (`host:eth9`, `mgmt-net:x`, `macvlan:eth0`) are left out.
+    """
     lab = document.values.get("topology")
     nodes = lab.get("nodes") if isinstance(lab, dict) else None
     if not isinstance(lab, dict) or not isinstance(nodes, dict) or not nodes:
@@ -192,21 +244,31 @@ def _clab_links(
     found = []
     for i, item in enumerate(items):
         path: Path = ("topology", "links", i)
-        ends = item.get("endpoints") if isinstance(item, dict) else None
+        ends = _clab_ends(item)
         if not isinstance(ends, list) or len(ends) != 2:
             message = 'a link wants two endpoints, like {endpoints: ["a:eth1", "b:eth1"]}'
             mistakes.append(document.mistake(path, message))
             continue
         names = [_clab_end(end) for end in ends]
-        strange = [n for n in names if n not in lab["nodes"]]
+        outside = [n for n in names if n in OUTSIDE and n not in lab["nodes"]]
+        strange = [n for n in names if n not in lab["nodes"] and n not in outside]
         if names[0] == names[1]:
             mistakes.append(document.mistake(path, f"a link joins '{shorten(names[0])}' to itself"))
         for name in strange:
             message = f"there is no node '{shorten(name)}'; {choices(name[:200], lab['nodes'])}"
             mistakes.append(document.mistake(path, message))
-        if not strange:
+        if not strange and not outside:
             found.append((names[0], names[1]))
     return found
+
+
+def _clab_ends(item: Any) -> Any:
+    """The endpoints of a link; `{type: macvlan, endpoint: ...}` has one, and one outside."""
+    if not isinstance(item, dict):
+        return None
+    if "endpoint" in item and item.get("type") in OUTSIDE:
+        return [item["endpoint"], item["type"]]
+    return item.get("endpoints")
 
 
 def _clab_end(end: Any) -> str:

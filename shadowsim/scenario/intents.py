@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from shadowsim.model.intents import LIMIT_METRICS, PATH_KINDS, Intents, Limit, PathIntent
 from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.scenario.findings import Findings
 from shadowsim.scenario.spec import IntentSpec, Packets
 from shadowsim.scenario.yamlfile import Path
@@ -71,6 +72,21 @@ def _limit(
         return Limit(metric, bound)
     check_hosts((*where, metric), given.source, given.destination, topology, findings)
     return Limit(metric, bound, given.traffic_class, given.source, given.destination)
+
+
+def check_limits(
+    specs: Iterable[IntentSpec | str] | None, demands: Iterable[Demand], findings: Findings
+) -> None:
+    """A limit on a class of which there is no traffic would watch nothing."""
+    classes = {demand.traffic_class for demand in demands}
+    there = [name for name in CLASSES if name in classes]
+    shown = f"all traffic is of class {' or '.join(there)}" if there else "there is no traffic"
+    for i, spec in enumerate(specs or ()):
+        for metric in () if isinstance(spec, str) else _given(spec, LIMIT_METRICS):
+            wanted = getattr(getattr(spec, metric), "traffic_class", None)
+            if wanted is not None and wanted not in classes:
+                message = f"this limit speaks of no demand: none is of class {wanted}; {shown}"
+                findings.add(("intents", i, metric, "class"), message)
 
 
 def check_hosts(

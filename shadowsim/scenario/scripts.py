@@ -20,7 +20,8 @@ class Scripts:
     """Reads scripts; the names in them are checked as far as the topology is known.
 
     `topology` None: no name can be checked. `whole` False: parts of it are missing, so that
-    devices are known but not all ports.
+    devices are known but not all ports. `nameless`: the lines of a text, from 0, on which an
+    address could not be found; nothing else is said about how they are written.
     """
 
     def __init__(self, findings: Findings, topology: Topology | None, *, whole: bool) -> None:
@@ -29,6 +30,7 @@ class Scripts:
         self.devices = topology.device_index if topology else None
         self.ports = topology.ports if topology and whole else None
         self.topology = topology if whole else None
+        self.nameless: dict[Path, set[int]] = {}
 
     def change(self, path: Path, text: str) -> tuple[Command, ...]:
         """A script that says itself for which devices its lines are."""
@@ -67,7 +69,10 @@ class Scripts:
     def _addressed(self, path: Path, text: str) -> str:
         first, real = self._lines_of(path)
 
+        nameless = self.nameless.setdefault(path, set())
+
         def unknown(place: int, kind: str, name: str, valid: list[str]) -> None:
+            nameless.add(place)
             line = first + place if real else first
             self.findings.at_line(line, self.findings.no_such(kind, name, valid))
 
@@ -92,11 +97,12 @@ class Scripts:
         return path in self.document.folded
 
     def _include(self, path: Path, error: BadInput) -> None:
-        _, real = self._lines_of(path)
+        first, real = self._lines_of(path)
         line = self.document.line(path)
-        self.findings.include(
-            error if real else BadInput([Mistake(m.message, m.file, line) for m in error.mistakes])
-        )
+        nameless = {first + place for place in self.nameless.get(path, ())}
+        left = [m for m in error.mistakes if m.line not in nameless]
+        placed = left if real else [Mistake(m.message, m.file, line) for m in left]
+        self.findings.include(BadInput(placed))
 
     def _lines_of(self, path: Path) -> tuple[int, bool]:
         """The line of the file on which a text begins, and whether its lines are the file's."""

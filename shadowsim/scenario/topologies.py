@@ -32,6 +32,7 @@ MAX_HOSTS = 100_000
 HOST_SPEED_UP = 10
 DEFAULT_DELAY_S = 0.002
 FASTEST_HOST_BPS = 1e13
+MAX_RATE_BPS = 1e13
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def build(spec: TopologySpec, name: str, folder: FilePath, findings: Findings) -
     _check_devices(wiring, findings)
     cables = _check_cables(_overridden(wiring, spec, findings), wiring, findings)
     defaults = _defaults(spec)
+    _check_rates(cables, defaults, findings)
     links = tuple(_link(cable, defaults) for cable in cables)
     hosts = _hosts(wiring, spec, links, findings)
     _check_hosts(hosts, wiring, findings)
@@ -225,10 +227,30 @@ def _link(cable: Cable, defaults: LinkDefaults) -> Link:
     return Link(
         cable.a,
         cable.b,
-        rate_bps=(cable.rate_mbps or defaults.rate_mbps) * 1e6,
+        rate_bps=_natural_rate(cable, defaults) or (cable.rate_mbps or defaults.rate_mbps) * 1e6,
         delay_s=fallback_s if delay_ms is None else delay_ms / 1e3,
         queue_packets=cable.queue_packets or defaults.queue_packets,
     )
+
+
+def _natural_rate(cable: Cable, defaults: LinkDefaults) -> float | None:
+    """The rate that the source of a cable tells, None where the scenario tells one."""
+    told = cable.rate_mbps is not None or "rate_mbps" in defaults.model_fields_set
+    return None if told else cable.natural_rate_bps
+
+
+def _check_rates(cables: list[Cable], defaults: LinkDefaults, findings: Findings) -> None:
+    """A file may tell rates in another unit than the one they are read in."""
+    for cable in cables:
+        rate = _natural_rate(cable, defaults) or 0.0
+        if rate > MAX_RATE_BPS:
+            message = (
+                f"the file gives the link '{cable.a}' to '{cable.b}' {rate / 1e6:,.0f} Mbit/s; "
+                f"at most {MAX_RATE_BPS / 1e6:,.0f} (LinkSpeedRaw is read as bit/s, bandwidth and "
+                "speed as Mbit/s; 'links: {rate_mbps: 100}' sets all rates)"
+            )
+            findings.add(cable.path, message)
+            return
 
 
 def _check_connected(devices: list[Device], cables: list[Cable], findings: Findings) -> None:

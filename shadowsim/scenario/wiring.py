@@ -19,7 +19,10 @@ SHORTEST_S = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Cable:
-    """A link before its defaults are filled in. `path` is where the scenario speaks of it."""
+    """A link before its defaults are filled in. `path` is where the scenario speaks of it.
+
+    `natural_*`: what its source tells, used unless the scenario says otherwise for all links.
+    """
 
     a: str
     b: str
@@ -28,6 +31,7 @@ class Cable:
     delay_ms: float | None = None
     queue_packets: int | None = None
     natural_delay_s: float | None = None
+    natural_rate_bps: float | None = None
 
 
 @dataclass
@@ -54,7 +58,7 @@ def name_trouble(name: str) -> str | None:
     return None if NAME.fullmatch(name) else f"a name consists of {NAME_IN_WORDS}"
 
 
-def safe_names(wanted: Iterable[str]) -> list[str]:
+def safe_names(wanted: Iterable[str], before_number: str = "_") -> list[str]:
     """Names that are unique and safe, as close to the wanted ones as can be."""
     taken: set[str] = set()
     found = []
@@ -65,7 +69,7 @@ def safe_names(wanted: Iterable[str]) -> list[str]:
         choice, nth = base, 1
         while choice in taken:
             nth += 1
-            choice = f"{base}_{nth}"
+            choice = f"{base}{before_number}{nth}"
         taken.add(choice)
         found.append(choice)
     return found

@@ -26,10 +26,12 @@ def run_workflow(run: Run) -> Run:
             if not phase(run):
                 break
     except BaseException:
+        run.interrupted = True
         if run.deployed and run.end_state == "halted" and run.execution is None:
             run.journal.unwatch()
             run.note("interrupted")
-            roll_back(run, "any", Blame(True, run.scenario.change.commands, True, "interrupted"))
+            verdict = Blame(True, run.scenario.change.commands, True, "interrupted")
+            roll_back(run, "any", verdict, cause="interrupted")
         raise
     finally:
         run.production.close()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from shadowsim.model.change import Command, Configs
-from shadowsim.model.telemetry import Telemetry, coverage
-from shadowsim.model.truth import DEGRADATION
+from shadowsim.model.change import Command, Configs, reverted
+from shadowsim.model.intents import Limit
+from shadowsim.model.telemetry import Sample, Telemetry, coverage
+from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 from shadowsim.network import Witnessed
-from shadowsim.precog.whatif import Condition, Observed
+from shadowsim.precog import Evidence
+from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.execute import execute
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import Rehearsal, RollbackSignature
 from shadowsim.workflow.state import Run
 
+WORST_FIRST = (OUTAGE, VULNERABILITY, DEGRADATION)
+LEAST_REPRESENTED = 0.5  # of production's traffic: with less in the shadow no load is judged
 PARTS_REHEARSED = 3  # single commands whose rollback is rehearsed beside the whole
 STEADY = 2  # consecutive samples that make a measured breach a fact
 
@@ -23,21 +28,58 @@ STEADY = 2  # consecutive samples that make a measured breach a fact
 def hard_checks(run: Run) -> tuple[list[str], list[str]]:
     """What speaks against the change whatever a forecast says: (failed, missing)."""
     evidence = run.evidence("shadow")
-    missing = []
-    covered = coverage(evidence.observed.samples)
-    if covered < run.scenario.workflow.minimum_coverage:
-        missing.append(f"only {covered:.0%} of the shadow's telemetry arrived")
+    missing = _unseen(run, evidence)
     if run.mirror.drift(run.trial):
         missing.append("the shadow's configs are not production's with the change")
-    seen = run.whatif.observe(evidence.observed, evidence.now)
-    clean = Observed(frozenset(), np.zeros_like(seen.loss), seen.rates_bps)
-    start = run.whatif.look(run.before, clean, run.before)
-    end = run.whatif.look(evidence.now, clean, run.before)
-    failed = [f"breaks {name}" for name in end.broken if name not in start.broken]
-    failed += [f"exposes {name}" for name in end.exposed if name not in start.exposed]
+    failed: list[str] = []
+    for seen in _grounds(run, evidence):
+        found = _broken_beside(run, evidence.now, seen)
+        failed += [f"breaks {name}" for name in found.broken]
+        failed += [f"exposes {name}" for name in found.exposed]
+    failed = list(dict.fromkeys(failed))
     measured = exceeded(run, evidence.observed) - exceeded(run, evidence.baseline)
     failed += [f"measured in the shadow: {name}" for name in sorted(measured)]
     return failed, missing
+
+
+def _grounds(run: Run, evidence: Evidence) -> list[Observed]:
+    """What the configs may stand on: all links sound, and the links as production has them now."""
+    shadow = run.whatif.observe(evidence.observed, evidence.now)
+    production = run.whatif.observe(run.telemetry["production"], run.before)
+    sound = np.zeros_like(shadow.loss)
+    return [
+        Observed(frozenset(), sound, shadow.rates_bps),
+        Observed(production.down, sound, shadow.rates_bps),
+    ]
+
+
+def _unseen(run: Run, evidence: Evidence) -> list[str]:
+    """What would have to be known for a go, and is not."""
+    least = run.scenario.workflow.minimum_coverage
+    samples = evidence.observed.samples
+    missing = []
+    covered = coverage(samples)
+    if covered < least:
+        missing.append(f"only {covered:.0%} of the shadow's telemetry arrived")
+    layout = evidence.observed.layout
+    for name in evidence.change.devices if samples else ():
+        row = layout.devices.index(name)
+        if np.mean([np.isfinite(s.device[row]).all() for s in samples]) < least:
+            missing.append(f"{name} is changed, and its telemetry did not arrive")
+    limits = run.whatif.limits
+    for limit, mask in zip(limits.limits, limits.masks, strict=True):
+        if mask.any() and not _is_known(limit, mask, samples):
+            missing.append(f"nothing is known of {limit.name}")
+    if limits.limits and run.mirror.report().represented < LEAST_REPRESENTED:
+        missing.append("the mirror carries too little of production's traffic to judge limits")
+    return missing
+
+
+def _is_known(limit: Limit, mask: np.ndarray, samples: Sequence[Sample]) -> bool:
+    """Whether any reading of what a limit speaks of arrived lately."""
+    if limit.metric == "utilisation":
+        return any(np.isfinite(s.column("link", "utilisation")).any() for s in samples[-STEADY:])
+    return any(np.isfinite(s.demand[mask, 3]).any() for s in samples[-STEADY:])
 
 
 def mode_of(run: Run) -> str:
@@ -45,7 +87,7 @@ def mode_of(run: Run) -> str:
     evidence = run.evidence("shadow")
     seen = run.whatif.observe(evidence.observed, evidence.now)
     modes = run.whatif.look(evidence.now, seen, run.before).modes()
-    return min(modes) if modes else DEGRADATION
+    return next((mode for mode in WORST_FIRST if mode in modes), DEGRADATION)
 
 
 def exceeded(run: Run, telemetry: Telemetry) -> set[str]:
@@ -139,13 +181,35 @@ def _idle(run: Run) -> Observed:
     return Observed(frozenset(), np.zeros(links), np.zeros(demands))
 
 
+class Broken(NamedTuple):
+    """Names of intents, and of what is exposed, that would hold without the change."""
+
+    broken: tuple[str, ...]
+    exposed: tuple[str, ...]
+
+
+def broken_by_change(run: Run, seen: Observed) -> Broken:
+    """What production's configs break on the links and with the traffic that are seen there."""
+    return _broken_beside(run, run.configs(run.production, run.deployed), seen)
+
+
+def _broken_beside(run: Run, configs: Configs, seen: Observed) -> Broken:
+    change = run.scenario.change
+    now = run.whatif.look(configs, seen, run.before)
+    without = reverted(run.before, configs, change, change.commands)
+    then = run.whatif.look(without, seen, run.before)
+    return Broken(
+        tuple(name for name in now.broken if name not in then.broken),
+        tuple(name for name in now.exposed if name not in then.exposed),
+    )
+
+
 def unmet_by(
     run: Run, where: str, network: Witnessed, commands: Sequence[Command], reference: set[str]
 ) -> tuple[str, ...]:
-    """Intents and limits a network does not meet that were met before the change."""
+    """Intents that a network would meet without the change, and limits it met before it."""
     configs = run.configs(network, commands)
     seen = run.whatif.observe(run.telemetry[where], configs)
-    now: Condition = run.whatif.look(configs, seen, run.before)
-    then = run.whatif.look(run.before, seen, run.before)
-    unmet = (set(now.broken) | set(now.exposed)) - set(then.broken) - set(then.exposed)
-    return tuple(sorted(unmet | (exceeded(run, run.telemetry[where]) - reference)))
+    found = _broken_beside(run, configs, seen)
+    limits = exceeded(run, run.telemetry[where]) - reference
+    return tuple(sorted({*found.broken, *found.exposed} | limits))

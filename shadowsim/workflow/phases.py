@@ -76,9 +76,8 @@ class NotInstalled(Exception):
 def deploy(run: Run, network: Witnessed, commands: tuple[Command, ...]) -> None:
     """Apply, and wait until it is installed. Raises NotInstalled."""
     where = "production" if network is run.production else "shadow"
-    run.note(
-        "deploy", network=where, device=commands[0].device, commands=[c.line for c in commands]
-    )
+    device = commands[0].device
+    run.note("deploy", network=where, device=device, commands=[c.brief for c in commands])
     for _ in range(3):
         try:
             network.apply(commands)
@@ -88,7 +87,7 @@ def deploy(run: Run, network: Witnessed, commands: tuple[Command, ...]) -> None:
             run.advance(2.0)
     else:
         raise NotInstalled(sent=False)
-    if not run.settle(network):
+    if not run.settle(network) or not run.runs(network, commands):
         raise NotInstalled(sent=True)
 
 
@@ -167,6 +166,7 @@ def _may_deploy(run: Run) -> bool:
 
 def production_deployment(run: Run) -> bool:
     """Deploy device by device, with a check between. The rollback is armed before all of it."""
+    _read_again(run)
     run.deployed_since_s = run.now
     run.note("armed", signature=run.signature.id if run.signature else "none")
     for commands in by_device(run.scenario.change):
@@ -184,11 +184,21 @@ def production_deployment(run: Run) -> bool:
     return True
 
 
+def _read_again(run: Run) -> None:
+    """What others have changed since the run began is theirs, and no rollback may undo it."""
+    found = {**run.before, **run.production.configs()}
+    changed = [name for name, config in found.items() if config != run.before[name]]
+    if changed:
+        run.note("changed_by_others", devices=changed)
+    run.before = found
+
+
 def _give_up(run: Run, begun: tuple[Command, ...], previously: tuple[Command, ...]) -> bool:
     """A device did not take its commands: take back what was done, if anything may have been."""
     run.deployed = previously + begun
     if run.deployed:
-        roll_back(run, "any", Blame(True, run.deployed, True, "a device did not take its commands"))
+        verdict = Blame(True, run.deployed, True, "a device did not take its commands")
+        roll_back(run, "any", verdict, cause="device did not answer")
     else:
         run.deployed_since_s = None
         run.end_state = "refused"
@@ -210,6 +220,8 @@ def realtime_monitoring(run: Run) -> bool:
         return False
     reference = exceeded(run, run.baseline("production"))
     unmet = unmet_by(run, "production", run.production, run.deployed, reference)
+    if not run.runs(run.production, run.deployed):
+        unmet = ("the change is not in force any more", *unmet)
     run.end_state = "halted" if unmet else "confirmed"
     run.note(run.end_state, unmet=unmet)
     return False

@@ -64,6 +64,7 @@ class Run:
     time_to_rollback_s: float | None = None
     told: set[str] = field(default_factory=set)
     kept_by_person: bool = False
+    interrupted: bool = False
 
     @property
     def now(self) -> float:
@@ -91,6 +92,13 @@ class Run:
         while network.busy and self.now < end_s:
             self.advance(0.1)
         return not network.busy
+
+    def runs(self, network: Witnessed, commands: Sequence[Command]) -> bool:
+        """Whether these commands are in force there, by the configs read back."""
+        found = network.configs()
+        if any(command.device not in found for command in commands):
+            return False
+        return all(config is found[name] for name, config in apply(found, commands).items())
 
     def configs(self, network: Witnessed, commands: Sequence[Command]) -> Configs:
         """What a network runs, as read back; for devices that do not answer, as last known."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shadowsim.model.change import Change
-from shadowsim.model.telemetry import Telemetry, coverage
-from shadowsim.model.truth import DEGRADATION, OUTAGE
+from shadowsim.model.change import Change, reverted
+from shadowsim.model.telemetry import coverage
+from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE, VULNERABILITY
 from shadowsim.precog import Forecast
 from shadowsim.precog.script import growth
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.blame import Blame, blame
 from shadowsim.rollback.execute import execute
 from shadowsim.rollback.plan import plan
-from shadowsim.workflow.gate import broken_by, exceeded, unmet_by
+from shadowsim.workflow.gate import Broken, broken_by, broken_by_change, exceeded, unmet_by
 from shadowsim.workflow.state import Run
 
+LOSSY = 0.001  # of its packets: a link that loses more has a fault
 NEARLY = 0.95  # of a limit: what the model puts there may in truth be beyond
 
 
@@ -31,17 +32,27 @@ def watch(run: Run) -> bool:
     if long_enough and has_been_dark(run, run.now - plan_.horizon_s):
         return roll_back_dark(run)
     seen = run.whatif.observe(recent, run.configs(run.production, run.deployed))
+    broken = broken_by_change(run, seen)
     measured = exceeded(run, recent) - exceeded(run, run.baseline("production"))
-    if forecast.worst < plan_.no_go_above and not measured:
+    signs = sorted(measured | set(broken.broken) | set(broken.exposed))
+    if forecast.worst < plan_.no_go_above and not signs:
         return False
-    verdict = _attribute(run, seen, recent, measured)
-    what = sorted(measured) or [f"{r.variant}: {r.text}" for r in forecast.reasons[:3]]
+    verdict = _attribute(run, seen, measured)
+    what = signs or [f"{r.variant}: {r.text}" for r in forecast.reasons[:3]]
     if not verdict.change:
         _tell_once(run, verdict, what)
         return False
-    mode = forecast.mode if forecast.worst >= plan_.no_go_above else DEGRADATION
-    starving = set(telemetry.layout.demands) & measured
-    return roll_back(run, OUTAGE if starving else mode, verdict, what)
+    return roll_back(run, _mode(run, forecast, broken, measured), verdict, what)
+
+
+def _mode(run: Run, forecast: Forecast, broken: Broken, measured: set[str]) -> str:
+    """The failure mode of what is seen; where nothing is yet, of what is forecast."""
+    starving = set(run.telemetry["production"].layout.demands) & measured
+    if broken.exposed:
+        return VULNERABILITY
+    if broken.broken or starving:
+        return OUTAGE
+    return DEGRADATION if measured else forecast.mode
 
 
 def has_been_dark(run: Run, since_s: float) -> bool:
@@ -53,7 +64,8 @@ def has_been_dark(run: Run, since_s: float) -> bool:
 def roll_back_dark(run: Run) -> bool:
     """Missing data is never a pass: what cannot be seen to be well is taken back."""
     text = "production cannot be seen: too little of its telemetry arrives"
-    return roll_back(run, "any", Blame(True, run.scenario.change.commands, True, text))
+    verdict = Blame(True, run.scenario.change.commands, True, text)
+    return roll_back(run, "any", verdict, cause="telemetry lost")
 
 
 def _tell_once(run: Run, verdict: Blame, signs: Sequence[str]) -> None:
@@ -68,9 +80,9 @@ def _tell_once(run: Run, verdict: Blame, signs: Sequence[str]) -> None:
         run.note("doubted", signs=signs, why=verdict.text)
 
 
-def _attribute(run: Run, seen: Observed, recent: Telemetry, measured: set[str]) -> Blame:
+def _attribute(run: Run, seen: Observed, measured: set[str]) -> Blame:
     """Whom the signs are due to: by the model under the traffic of now, then under the traffic to
-    come, and last, where the model shows nothing, by what else was seen to change.
+    come, and last, where the model shows nothing, by the circumstances.
     """
     change, now = run.scenario.change, run.configs(run.production, run.deployed)
     ahead = Observed(seen.down, seen.loss, seen.rates_bps * growth(run.evidence("production")))
@@ -82,17 +94,31 @@ def _attribute(run: Run, seen: Observed, recent: Telemetry, measured: set[str]) 
     verdict = max(verdicts, key=lambda v: (v.change, v.explained))
     if verdict.explained or not measured:
         return verdict
-    if seen.down or (seen.loss > 0.001).any():
+    return _by_circumstance(run, seen)
+
+
+def _by_circumstance(run: Run, seen: Observed) -> Blame:
+    """Whom a failure is due to that is measured, but not shown by the model of the configs."""
+    change, now = run.scenario.change, run.configs(run.production, run.deployed)
+    if seen.down or (seen.loss > LOSSY).any():
         return Blame(
             False, (), True, "links are down or lossy, and the configs alone explain nothing"
         )
-    return Blame(
-        True, change.commands, False, "it began after the change, and nothing else changed"
-    )
+    if run.whatif.same_rules(now, reverted(run.before, now, change, change.commands)):
+        return Blame(False, (), True, "packets are treated alike with and without the change")
+    plan_ = run.scenario.workflow
+    if run.now - run.since_s("production") > plan_.horizon_s + plan_.soak_s:
+        return Blame(False, (), True, "it began long after the change, which does not explain it")
+    return Blame(True, change.commands, False, "it began with the change, and nothing else changed")
 
 
-def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) -> bool:
-    """Take the blamed part back, and say how it ended. False if a person wants to go on."""
+def roll_back(
+    run: Run, mode: str, verdict: Blame, signs: Sequence[str] = (), *, cause: str = "change"
+) -> bool:
+    """Take the blamed part back, and say how it ended. False if a person wants to go on.
+
+    `mode` is "any" where no failure was seen, but `cause` is reason enough.
+    """
     run.triggered_s = run.now if run.triggered_s is None else run.triggered_s
     forecast = run.forecasts[-1][2] if run.forecasts else Forecast()
     run.note(
@@ -124,8 +150,8 @@ def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) ->
     rehearsed = run.signatures.get(signature.id)
     if rehearsed is not None and rehearsed.steps == signature.steps:
         signature = signature.model_copy(update={"rehearsal": rehearsed.rehearsal})
-    run.signature, run.blamed, run.failure_mode = signature, tuple(blamed), mode
-    run.root_cause = "change"
+    run.signature, run.blamed, run.root_cause = signature, tuple(blamed), cause
+    run.failure_mode = mode if mode in MODES else "none"
     run.note("rollback", signature=signature.id, scope=signature.scope, steps=len(signature.steps))
     left = tuple(c for c in run.deployed if c not in set(blamed))
     reference = exceeded(run, run.baseline("production"))
@@ -136,7 +162,8 @@ def roll_back(run: Run, mode: str, verdict: Blame, signs: Sequence[str] = ()) ->
         lambda: unmet_by(run, "production", run.production, left, reference),
         lambda step, outcome: run.note("step", step=step, outcome=outcome),
     )
-    run.time_to_rollback_s = round(run.now - run.triggered_s, 6)
+    took_s = round(run.now - run.triggered_s, 6)
+    run.time_to_rollback_s = took_s if run.execution.verified else None
     run.end_state = "rolled_back" if run.execution.verified else "halted"
-    run.note(run.end_state, took_s=run.time_to_rollback_s, failed=run.execution.failed)
+    run.note(run.end_state, took_s=took_s, failed=run.execution.failed)
     return True

@@ -276,8 +276,9 @@ class SimulatedNetwork:
 
     def _rates(self) -> Array:
         """What every flow wants to send now."""
-        factor = 1.0 if self._profile is None else self._profile.factor(self.now)
-        wanted = self._base_bps * factor * self._breath * self._crowd.factor(self._active)
+        wanted = self._base_bps * self._crowd.factor(self._active)
+        if self._profile is not None:
+            wanted = wanted * self._profile.factor(self.now) * self._breath
         return self._loader.spread(wanted)
 
     def _solve(self) -> Loads:

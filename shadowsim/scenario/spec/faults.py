@@ -25,7 +25,9 @@ class OnLink(Spec):
 class LinkFlap(OnLink):
     """A link that goes down and up."""
 
-    half_period_s: Duration = Field(examples=[1], description="Seconds down, and seconds up.")
+    half_period_s: Annotated[float, Field(ge=0.05, le=1_000_000)] = Field(
+        examples=[1], description="Seconds down, and seconds up."
+    )
 
 
 class LinkLoss(OnLink):

@@ -23,7 +23,7 @@ class MirrorSpec(Spec):
         description="The classes that are mirrored.",
     )
     fraction: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=1.0, examples=[0.5], description="The share of their flows that is mirrored."
+        default=1.0, examples=[0.5], description="The share of their packets that is mirrored."
     )
     truncate_bytes: int = Field(
         default=96, ge=64, le=9216, examples=[96], description="How much of each packet is kept."
@@ -53,13 +53,13 @@ class WorkflowSpec(Spec):
     autonomy: Literal["observe", "ask", "automatic"] = Field(
         default="automatic", examples=["automatic"], description="Whether a person decides."
     )
-    baseline_s: Duration = Field(
+    baseline_s: Annotated[float, Field(ge=2, le=1_000_000)] = Field(
         default=10.0, examples=[10], description="Seconds watched before the change."
     )
-    shadow_s: Duration = Field(
+    shadow_s: Annotated[float, Field(ge=5, le=1_000_000)] = Field(
         default=30.0, examples=[30], description="Seconds watched in the shadow."
     )
-    monitor_s: Duration = Field(
+    monitor_s: Annotated[float, Field(ge=5, le=1_000_000)] = Field(
         default=60.0, examples=[60], description="Seconds watched in production."
     )
     soak_s: Seconds = Field(
