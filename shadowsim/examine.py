@@ -24,7 +24,7 @@ def examine(scenario: Scenario) -> dict[str, Any]:
     }
     net = difference(scenario.configs, after)
     notes = [
-        f"the change: {len(scenario.change.commands)} commands, {len(net)} of them have an effect"
+        f"commands of the change: {len(scenario.change.commands)}, settings it changes: {len(net)}"
     ]
     for when, condition in conditions.items():
         notes += [f"{when} the change: {text}" for text in _told(whatif, condition)]

@@ -391,6 +391,35 @@ def test_lines_of_scripts_are_lines_of_the_file() -> None:
     assert complaints(text)[0].startswith("x.yml:6: 'nope' is not a command")
 
 
+def test_names_of_hosts_stand_for_addresses_on_access_list_lines_only() -> None:
+    script = (
+        '"device A\\nip access-list extended X\\n permit tcp host h-B any eq 22 # host none\\n'
+        " 30 deny ip lan(B) host h-C\\nno ip access-list extended host\\n"
+        'interface to-B\\n description host none in lan(none)"'
+    )
+    commands = parse(TINY.replace('""', script)).change.commands
+    assert [command.line for command in commands] == [
+        "10 permit tcp host 10.0.1.2 any eq 22",
+        "30 deny ip 10.0.1.0/24 host 10.0.2.2",
+        "no ip access-list extended host",
+        "description host none in lan(none)",
+    ]
+
+
+def test_limits_on_a_class_are_not_judged_while_its_traffic_is_unknown() -> None:
+    limits = "intents: [{loss: {class: critical, below_percent: 1}}]\n"
+    demands = "traffic: {demands: [{from: A, to: %s, rate_mbps: 1, class: critical}]}\n"
+    assert len(tiny(limits + demands % "B").intents.limits) == 1
+    found = complaints(TINY + limits + demands % "Q")
+    assert len(found) == 1
+    assert "there is no host, device or group 'Q'" in found[0]
+
+
+def test_phases_may_be_as_short_as_is_sensible() -> None:
+    plan = tiny("workflow: {baseline_s: 2, shadow_s: 5, monitor_s: 5}\n").workflow
+    assert (plan.baseline_s, plan.shadow_s, plan.monitor_s) == (2, 5, 5)
+
+
 def test_names_are_checked_after_a_bad_topology_but_not_what_depends_on_it() -> None:
     text = TINY.replace("[A, C]]", "[A, Q]]").replace('""', '"device A\\ninterface to-C\\n mtu 99"')
     assert complaints(text + "faults: [{at_s: 1, device_crash: {device: X}}]") == [
@@ -416,7 +445,8 @@ def test_shapes_are_scaled_to_the_busiest_link(source: str, scale: float) -> Non
 
 
 def test_the_measured_matrix_keeps_its_proportions() -> None:
-    scenario = parse(FULL.replace("  mix: {critical: 0.1, normal: 0.7, bulk: 0.2}\n", ""))
+    text = FULL.replace("  mix: {critical: 0.1, normal: 0.7, bulk: 0.2}\n", "")
+    scenario = parse(text.replace("class: critical, below_ms", "below_ms"))
     rate = {(d.source, d.destination): d.rate_bps for d in scenario.traffic.demands}
     assert len(rate) == 132
     ratio = rate["h-CHINng", "h-HSTNng"] / rate["h-CHINng", "h-ATLAM5"]

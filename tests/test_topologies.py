@@ -20,6 +20,9 @@ KEYS = (
     '<key id="l" for="node" attr.name="label" attr.type="string"/>'
     '<key id="x" for="node" attr.name="Longitude" attr.type="double"/>'
     '<key id="y" for="node" attr.name="Latitude" attr.type="double"/>'
+    '<key id="raw" for="edge" attr.name="LinkSpeedRaw" attr.type="double"/>'
+    '<key id="bw" for="edge" attr.name="bandwidth" attr.type="double"/>'
+    '<key id="sp" for="edge" attr.name="speed" attr.type="string"/>'
 )
 CLAB = """
 name: lab
@@ -65,8 +68,8 @@ def node(name: str, label: str = "") -> str:
     return f'<node id="{name}"><data key="l">{label}</data></node>'
 
 
-def edge(a: str, b: str) -> str:
-    return f'<edge source="{a}" target="{b}"/>'
+def edge(a: str, b: str, data: str = "") -> str:
+    return f'<edge source="{a}" target="{b}">{data}</edge>'
 
 
 def is_connected(topology: Topology) -> bool:
@@ -214,16 +217,69 @@ def test_graphml_with_labels_and_positions(tmp_path: Path) -> None:
     check_whole(topology)
 
 
-def test_graphml_labels_that_are_not_unique_are_not_used(tmp_path: Path) -> None:
+def test_graphml_labels_that_are_not_unique_get_a_number(tmp_path: Path) -> None:
+    nodes = node("a", "Paris") + node("b", "Paris") + node("c", "Lyon") + node("d")
+    edges = edge("a", "b") + edge("b", "c") + edge("a", "b") + edge("c", "d")
+    topology = graphml(tmp_path, nodes, edges)
+    assert [device.name for device in topology.devices] == ["Paris", "Paris-2", "Lyon", "d"]
+    assert len(topology.links) == 4
+
+
+def test_numbered_labels_are_not_mistaken_for_ports(tmp_path: Path) -> None:
+    """The second cable to Paris has the port `to-Paris-2`."""
     nodes = node("a", "Paris") + node("b", "Paris") + node("c", "Lyon")
-    topology = graphml(tmp_path, nodes, edge("a", "b") + edge("b", "c") + edge("a", "b"))
-    assert [device.name for device in topology.devices] == ["a", "b", "c"]
-    assert len(topology.links) == 3
+    topology = graphml(tmp_path, nodes, edge("c", "a") + edge("c", "a") + edge("c", "b"))
+    assert [device.name for device in topology.devices] == ["Paris", "Paris_2", "Lyon"]
+    check_whole(topology)
 
 
-def test_graphml_both_directions_are_one_cable(tmp_path: Path) -> None:
-    edges = edge("a", "b") + edge("b", "a")
-    assert len(graphml(tmp_path, node("a") + node("b"), edges, directed=True).links) == 1
+@pytest.mark.parametrize(
+    ("pairs", "cables"),
+    [
+        (["ab"], 1), (["ab", "ba"], 1), (["ab", "ab"], 2), (["ab", "ab", "ba"], 2),
+        (["ba", "ab", "ab", "ba"], 2), (["ab", "ba", "ba", "ba"], 3),
+    ],
+)  # fmt: skip
+def test_directed_graphml_keeps_parallel_links(
+    tmp_path: Path, pairs: list[str], cables: int
+) -> None:
+    """Both directions are one cable."""
+    edges = "".join(edge(*pair) for pair in pairs)
+    topology = graphml(tmp_path, node("a") + node("b"), edges, directed=True)
+    assert len(topology.links) == cables
+    check_whole(topology)
+
+
+RATED = [
+    ('<data key="raw">2500000000</data>', 2.5e9),
+    ('<data key="bw">40</data>', 4e7),
+    ('<data key="sp">25</data>', 2.5e7),
+    ('<data key="raw">1e6</data><data key="bw">40</data>', 1e6),
+    ('<data key="raw">0</data><data key="bw">40</data>', 4e7),
+    ('<data key="sp">10 Gbps</data>', 1e8),
+    ('<data key="bw">NaN</data>', 1e8),
+    ('<data key="bw">-5</data>', 1e8),
+    ("", 1e8),
+]
+
+
+@pytest.mark.parametrize(("data", "rate"), RATED)
+@pytest.mark.parametrize("directed", [False, True])
+def test_graphml_rates(tmp_path: Path, data: str, rate: float, directed: bool) -> None:
+    edges = (edge("a", "b") if directed else "") + edge("b", "a", data)
+    topology = graphml(tmp_path, node("a") + node("b"), edges, directed=directed)
+    assert [link.rate_bps for link in topology.links] == [rate]
+
+
+def test_rates_of_the_scenario_come_before_those_of_the_file(tmp_path: Path) -> None:
+    edges = edge("a", "b", '<data key="bw">40</data>') + edge("b", "c", '<data key="bw">1e9</data>')
+    with pytest.raises(BadInput, match="gives the link 'b' to 'c' 1,000,000,000 Mbit/s; at most"):
+        graphml(tmp_path, node("a") + node("b") + node("c"), edges)
+    file, scenario = "file: x.graphml\n  ", str(tmp_path / "s.yml")
+    topology = build(file + "links: {rate_mbps: 7}", scenario)
+    assert [link.rate_bps for link in topology.links] == [7e6, 7e6]
+    more = "links: {delay_ms: 1}\n  overrides: [{link: [b, c], rate_mbps: 7}]"
+    assert [link.rate_bps for link in build(file + more, scenario).links] == [4e7, 7e6]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +328,42 @@ def test_containerlab(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert topology.resolve("dmz") == ("web",)
     assert len(topology.links) == 3
+
+
+OUTSIDE_LINKS = """\
+    - endpoints: ["leaf1:eth9", "host:eth9"]
+    - endpoints: ["mgmt-net:x", "web:eth2"]
+    - endpoints: ["db:eth9", "macvlan:eth0"]
+    - endpoints: ["leaf1:eth10", "vxlan:10.0.0.1/100/4789"]
+    - endpoints: [{node: leaf2, interface: eth9}, {node: host, interface: x}]
+    - {type: macvlan, endpoint: {node: leaf2, interface: eth8}, host-interface: eth0}
+    - {type: vxlan-stitch, endpoint: {node: leaf2, interface: eth7}, remote: 10.0.0.1, vni: 5}
+"""
+
+
+def test_links_out_of_a_containerlab_are_left_out(tmp_path: Path) -> None:
+    scenario = str(tmp_path / "s.yml")
+    (tmp_path / "site.clab.yml").write_text(CLAB)
+    alone = build("file: site.clab.yml", scenario)
+    (tmp_path / "site.clab.yml").write_text(CLAB + OUTSIDE_LINKS)
+    assert build("file: site.clab.yml", scenario) == alone
+
+
+def test_links_out_of_a_containerlab_have_a_node_inside(tmp_path: Path) -> None:
+    wrong = '    - endpoints: ["leaf9:eth1", "host:x"]\n'
+    wrong += "    - {type: macvlan, endpoint: {node: leaf8, interface: eth8}}\n"
+    wrong += "    - {type: veth, endpoint: {node: leaf1, interface: eth8}}\n"
+    (tmp_path / "site.clab.yml").write_text(CLAB + wrong)
+    found = refusal("file: site.clab.yml", str(tmp_path / "s.yml")).splitlines()
+    assert len(found) == 3
+    assert "there is no node 'leaf9'" in found[0]
+    assert "there is no node 'leaf8'" in found[1]
+    assert "a link wants two endpoints" in found[2]
+
+
+def test_a_node_of_a_containerlab_may_be_called_host(tmp_path: Path) -> None:
+    (tmp_path / "site.clab.yml").write_text(CLAB.replace("web", "host"))
+    assert "host" in build("file: site.clab.yml", str(tmp_path / "s.yml")).host_index
 
 
 def test_mistakes_in_a_clab_file_are_placed_in_that_file(tmp_path: Path) -> None:

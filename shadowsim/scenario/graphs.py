@@ -252,7 +252,7 @@ def _clab_links(
         names = [_clab_end(end) for end in ends]
         outside = [n for n in names if n in OUTSIDE and n not in lab["nodes"]]
         strange = [n for n in names if n not in lab["nodes"] and n not in outside]
-        if names[0] == names[1]:
+        if names[0] == names[1] and not outside:
             mistakes.append(document.mistake(path, f"a link joins '{shorten(names[0])}' to itself"))
         for name in strange:
             message = f"there is no node '{shorten(name)}'; {choices(name[:200], lab['nodes'])}"

@@ -12,14 +12,13 @@ from shadowsim.model.intents import Limit
 from shadowsim.model.telemetry import Sample, Telemetry, coverage
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 from shadowsim.network import Witnessed
-from shadowsim.precog import Evidence
+from shadowsim.precog import Evidence, Forecast
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.execute import execute
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import Rehearsal, RollbackSignature
 from shadowsim.workflow.state import Run
 
-WORST_FIRST = (OUTAGE, VULNERABILITY, DEGRADATION)
 LEAST_REPRESENTED = 0.5  # of production's traffic: with less in the shadow no load is judged
 PARTS_REHEARSED = 3  # single commands whose rollback is rehearsed beside the whole
 STEADY = 2  # consecutive samples that make a measured breach a fact
@@ -82,12 +81,13 @@ def _is_known(limit: Limit, mask: np.ndarray, samples: Sequence[Sample]) -> bool
     return any(np.isfinite(s.demand[mask, 3]).any() for s in samples[-STEADY:])
 
 
-def mode_of(run: Run) -> str:
-    """The failure mode that the shadow's own condition amounts to."""
-    evidence = run.evidence("shadow")
-    seen = run.whatif.observe(evidence.observed, evidence.now)
-    modes = run.whatif.look(evidence.now, seen, run.before).modes()
-    return next((mode for mode in WORST_FIRST if mode in modes), DEGRADATION)
+def mode_of(failed: Sequence[str], forecast: Forecast) -> str:
+    """The failure mode of a refusal: by the facts if they name one, else by the forecast."""
+    if any(text.startswith("breaks ") for text in failed):
+        return OUTAGE
+    if any(text.startswith("exposes ") for text in failed):
+        return VULNERABILITY
+    return forecast.mode if forecast.worst > 0.0 else DEGRADATION
 
 
 def exceeded(run: Run, telemetry: Telemetry) -> set[str]:

@@ -128,7 +128,7 @@ def risk_assessment(run: Run) -> bool:
     why = [*failed, *missing, *(f"{r.variant}: {r.text}" for r in strong)]
     if failed or forecast.worst >= plan_.no_go_above:
         run.decision, run.end_state = "no-go", "refused"
-        run.failure_mode = forecast.mode if forecast.worst >= plan_.no_go_above else mode_of(run)
+        run.failure_mode = mode_of(failed, forecast)
         run.blamed = forecast.blamed
         run.root_cause = "change" if run.blamed or failed else "unknown"
     elif missing or forecast.worst >= plan_.inconclusive_above:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shadowsim.dataplane.plane import NO_ROUTE, Plane
+from shadowsim.dataplane.plane import Plane
 
 
 def mix(installed: Plane, target: Plane, devices: np.ndarray) -> Plane:
@@ -35,12 +35,3 @@ def _refine(plane: Plane, atom_first: np.ndarray) -> Plane:
     padded[:, : len(old)] = flat
     words = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
     return replace(plane, atom_first=atom_first, next_hops=words, decision=plane.decision[:, old])
-
-
-def silent(plane: Plane) -> Plane:
-    """A plane in which no device has a route yet."""
-    return replace(
-        plane,
-        next_hops=np.zeros_like(plane.next_hops),
-        decision=np.full_like(plane.decision, NO_ROUTE),
-    )
