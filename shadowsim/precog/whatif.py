@@ -140,7 +140,10 @@ class WhatIf:
 
 
 def _same(a: Configs, b: Configs) -> bool:
-    return len(a) == len(b) and all(b.get(name) is config for name, config in a.items())
+    # Nearly all are the same objects; only what was built anew is looked into.
+    return len(a) == len(b) and all(
+        b.get(name) is config or b.get(name) == config for name, config in a.items()
+    )
 
 
 def _mean(columns: list[Array]) -> Array:
