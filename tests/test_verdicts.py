@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shadowsim.journal import Journal
+from shadowsim.journal import Event, Journal
 from shadowsim.network import NETWORKS
-from shadowsim.precog import WhatIf, variant
+from shadowsim.precog import Forecast, WhatIf, variant
 from shadowsim.record import document
-from shadowsim.scenario import parse
+from shadowsim.scenario import load, parse
 from shadowsim.workflow import Run, run_workflow
 
 DESCRIBE = "device ATLAng\ninterface to-HSTNng\n description x\n"
@@ -185,6 +186,29 @@ def test_a_surge_on_both_networks_is_not_doubled_by_the_mirror() -> None:
         for name in ("production", "shadow")
     }
     assert offered["shadow"] == pytest.approx(offered["production"], rel=0.1)
+
+
+def test_an_interruption_leaves_no_time_for_questions() -> None:
+    scenario = load(Path(__file__).parent.parent / "scenarios" / "drain-fits.yml")
+    scenario = replace(scenario, workflow=replace(scenario.workflow, autonomy="ask"))
+    asked = []
+
+    def approve(question: str, forecast: Forecast) -> bool:
+        asked.append(question)
+        return question.startswith("deploy")
+
+    def interrupt(event: Event) -> None:
+        if event.phase == "realtime_monitoring":
+            raise KeyboardInterrupt
+
+    whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+    precog = variant("hybrid", whatif)
+    run = Run(scenario, NETWORKS["simulated"], precog, whatif, Journal(interrupt), approve)
+    with pytest.raises(KeyboardInterrupt):
+        run_workflow(run)
+    assert len(asked) == 1
+    assert run.end_state == "rolled_back"
+    assert dict(run.production.configs()) == dict(scenario.configs)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

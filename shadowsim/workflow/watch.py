@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shadowsim.model.change import Change, reverted
+from shadowsim.model.change import Change, Command, reverted
 from shadowsim.model.telemetry import coverage
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE, VULNERABILITY
 from shadowsim.precog import Forecast
@@ -13,6 +13,7 @@ from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.blame import Blame, blame
 from shadowsim.rollback.execute import execute
 from shadowsim.rollback.plan import plan
+from shadowsim.rollback.signature import RollbackSignature
 from shadowsim.workflow.gate import Broken, broken_by, broken_by_change, exceeded, unmet_by
 from shadowsim.workflow.state import Run
 
@@ -120,40 +121,52 @@ def roll_back(
     `mode` is "any" where no failure was seen, but `cause` is reason enough.
     """
     run.triggered_s = run.now if run.triggered_s is None else run.triggered_s
-    forecast = run.forecasts[-1][2] if run.forecasts else Forecast()
-    run.note(
-        "trigger",
-        mode=mode,
-        signs=signs,
-        why=verdict.text,
-        blamed=[str(c) for c in verdict.commands],
-    )
-    if run.scenario.workflow.autonomy == "ask":
-        answer = run.approve(f"roll back ({mode}: {verdict.text})?", forecast)
-        run.note("asked", question="roll back", answer=answer)
-        if answer is False:
-            run.kept_by_person = True
-            return False
+    named = [str(command) for command in verdict.commands]
+    run.note("trigger", mode=mode, signs=signs, why=verdict.text, blamed=named)
+    if not _is_agreed(run, f"roll back ({mode}: {verdict.text})?"):
+        run.kept_by_person = True
+        return False
     run.settle(run.production)  # what is still being installed would escape the plan
-    change = Change(run.scenario.change.summary, run.deployed)
-    blamed = [c for c in verdict.commands if c in set(run.deployed)] or list(run.deployed)
-    now = run.configs(run.production, run.deployed)
+    blamed = tuple(c for c in verdict.commands if c in set(run.deployed)) or run.deployed
+    run.signature, run.blamed, run.root_cause = _planned(run, mode, blamed), blamed, cause
+    run.failure_mode = mode if mode in MODES else "none"
+    _carry_out(run, run.signature, tuple(c for c in run.deployed if c not in set(blamed)))
+    return True
+
+
+def _is_agreed(run: Run, question: str) -> bool:
+    """Whether nobody objects. What interrupts a run leaves no time for questions."""
+    if run.scenario.workflow.autonomy != "ask" or run.interrupted:
+        return True
+    answer = run.approve(question, _last_forecast(run))
+    run.note("asked", question="roll back", answer=answer)
+    return answer is not False
+
+
+def _last_forecast(run: Run) -> Forecast:
+    return run.forecasts[-1][2] if run.forecasts else Forecast()
+
+
+def _planned(run: Run, mode: str, blamed: tuple[Command, ...]) -> RollbackSignature:
+    """The plan for production as it is now, with its rehearsal if it was rehearsed in this form."""
     signature = plan(
-        change,
+        Change(run.scenario.change.summary, run.deployed),
         run.before,
-        now,
-        lambda c: broken_by(run, c),
+        run.configs(run.production, run.deployed),
+        lambda configs: broken_by(run, configs),
         blamed=blamed,
         mode=mode,
-        forecast=forecast,
+        forecast=_last_forecast(run),
     )
     rehearsed = run.signatures.get(signature.id)
     if rehearsed is not None and rehearsed.steps == signature.steps:
-        signature = signature.model_copy(update={"rehearsal": rehearsed.rehearsal})
-    run.signature, run.blamed, run.root_cause = signature, tuple(blamed), cause
-    run.failure_mode = mode if mode in MODES else "none"
+        return signature.model_copy(update={"rehearsal": rehearsed.rehearsal})
+    return signature
+
+
+def _carry_out(run: Run, signature: RollbackSignature, left: tuple[Command, ...]) -> None:
+    """Execute a plan on production, and write down whether it could be verified."""
     run.note("rollback", signature=signature.id, scope=signature.scope, steps=len(signature.steps))
-    left = tuple(c for c in run.deployed if c not in set(blamed))
     reference = exceeded(run, run.baseline("production"))
     run.execution = execute(
         run.production,
@@ -162,8 +175,7 @@ def roll_back(
         lambda: unmet_by(run, "production", run.production, left, reference),
         lambda step, outcome: run.note("step", step=step, outcome=outcome),
     )
-    took_s = round(run.now - run.triggered_s, 6)
+    took_s = round(run.now - (run.triggered_s or run.now), 6)
     run.time_to_rollback_s = took_s if run.execution.verified else None
     run.end_state = "rolled_back" if run.execution.verified else "halted"
     run.note(run.end_state, took_s=took_s, failed=run.execution.failed)
-    return True

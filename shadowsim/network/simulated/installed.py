@@ -27,6 +27,14 @@ def mix(installed: Plane, target: Plane, devices: np.ndarray) -> Plane:
     return replace(target, next_hops=next_hops, decision=decision)
 
 
+def behind(installed: Plane, target: Plane) -> np.ndarray:
+    """The devices whose tables differ from what they should hold."""
+    differ = (installed.decision != target.decision).any(axis=1)
+    links = (installed.next_hops != target.next_hops).any(axis=1)
+    differ[target.graph.tail[links]] = True
+    return np.flatnonzero(differ)
+
+
 def _refine(plane: Plane, atom_first: np.ndarray) -> Plane:
     """The same plane over smaller atoms; `atom_first` must hold every old boundary."""
     old = np.searchsorted(plane.atom_first, atom_first, side="right") - 1

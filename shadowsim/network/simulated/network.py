@@ -19,7 +19,6 @@ from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader
-from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.verify import Verifier
 from shadowsim.errors import Unreachable
 from shadowsim.model.change import Command, Configs, apply_one, difference, parse_script
@@ -33,7 +32,7 @@ from shadowsim.model.traffic import Profile, Traffic
 from shadowsim.model.truth import Spell
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
 from shadowsim.network.simulated.damage import Crowd, Damage, damage
-from shadowsim.network.simulated.installed import mix
+from shadowsim.network.simulated.installed import behind, mix
 
 Array = np.ndarray
 Process = Generator[simpy.Event, None, None]
@@ -253,14 +252,14 @@ class SimulatedNetwork:
         numbers = np.array([self.topology.device_index[name] for name in devices], dtype=np.int64)
         awake = [n for n in numbers if self.topology.devices[n].name not in self._damage.deaf]
         self._install_plane(np.array(awake, dtype=np.int64))
-        behind = _behind(self._installed, self._target)
-        if not behind.size:
+        late = behind(self._installed, self._target)
+        if not late.size:
             return
         near = [hops_from(self._target, int(n)) for n in numbers]
         hops = np.min(near, axis=0) if near else np.zeros(len(self.topology.devices))
-        delays = self._control.convergence_delays_s(hops, self._random["control"])[behind]
+        delays = self._control.convergence_delays_s(hops, self._random["control"])[late]
         for delay_s in np.unique(delays):
-            self._env.process(self._write_tables(float(delay_s), behind[delays == delay_s]))
+            self._env.process(self._write_tables(float(delay_s), late[delays == delay_s]))
 
     def _install_plane(self, devices: Array) -> None:
         self._record()
@@ -380,14 +379,6 @@ def _layout(topology: Topology, traffic: Traffic) -> Layout:
         tuple(topology.link_name(n) for n in range(topology.directed_links)),
         tuple(demand.name for demand in traffic.demands),
     )
-
-
-def _behind(installed: Plane, target: Plane) -> Array:
-    """The devices whose tables differ from what they should hold."""
-    differ = (installed.decision != target.decision).any(axis=1)
-    links = (installed.next_hops != target.next_hops).any(axis=1)
-    differ[target.graph.tail[links]] = True
-    return np.flatnonzero(differ)
 
 
 def _joined(spells: list[Spell], spell: Spell) -> Spell:
