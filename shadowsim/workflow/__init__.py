@@ -27,7 +27,7 @@ def run_workflow(run: Run) -> Run:
                 break
     except BaseException:
         run.interrupted = True
-        if run.deployed and run.end_state == "halted" and run.execution is None:
+        if run.deployed and run.end_state != "confirmed" and run.execution is None:
             run.journal.unwatch()
             run.note("interrupted")
             verdict = Blame(True, run.scenario.change.commands, True, "interrupted")

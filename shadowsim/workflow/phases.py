@@ -156,7 +156,8 @@ def _may_deploy(run: Run) -> bool:
     if autonomy == "ask":
         answer = run.approve(f"deploy '{run.scenario.change.summary}' to production?", run.forecast)
         run.note("asked", question="deploy", answer=answer)
-        run.end_state = "halted" if answer is None else "refused"
+        if answer is not True:
+            run.end_state = "halted" if answer is None else "refused"
         return answer is True
     return True
 
