@@ -60,6 +60,8 @@ def choices(wrong: str, valid: Iterable[str], *, limit: int = 12) -> str:
     names = sorted({str(name) for name in valid})
     by_lower = {name.lower(): name for name in reversed(names)}
     close = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.6)
+    if not close and len(wrong) >= 4:  # a part of a long name, such as a city's
+        close = [name for name in by_lower if wrong.lower() in name][:1]
     meant = f"did you mean '{by_lower[close[0]]}'? " if close else ""
     more = f", ... ({len(names)} in all)" if len(names) > limit else ""
     shown = ", ".join(names[:limit]) + more

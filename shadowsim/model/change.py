@@ -45,7 +45,8 @@ class Command(NamedTuple):
     @property
     def brief(self) -> str:
         """The line, with the port or list it is about, but without the device."""
-        return f"{self.context.split()[-1]}: {self.line}" if self.context else self.line
+        about = self.context.removeprefix("interface ").removeprefix("ip access-list extended ")
+        return f"{about}: {self.line}" if about else self.line
 
     def __str__(self) -> str:
         inside = f"{self.context} / " if self.context else ""

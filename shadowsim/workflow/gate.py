@@ -36,8 +36,12 @@ def hard_checks(run: Run) -> tuple[list[str], list[str]]:
         failed += [f"breaks {name}" for name in found.broken]
         failed += [f"exposes {name}" for name in found.exposed]
     failed = list(dict.fromkeys(failed))
+    demands = set(evidence.observed.layout.demands)
     measured = exceeded(run, evidence.observed) - exceeded(run, evidence.baseline)
-    failed += [f"measured in the shadow: {name}" for name in sorted(measured)]
+    if measured:
+        first, *others = sorted(measured, key=lambda name: (name in demands, name))
+        more = f", and {len(others)} more" if others else ""
+        failed.append(f"measured in the shadow: {first}{more}")
     return failed, missing
 
 
