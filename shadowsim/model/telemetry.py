@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
+
 DEVICE_METRICS = ("cpu", "memory", "table")
 LINK_METRICS = ("load_bps", "drop_bps", "utilisation", "up")
 DEMAND_METRICS = ("offered_bps", "throughput_bps", "latency_s", "loss")
@@ -26,6 +29,15 @@ class Layout:
 
     def names(self, subject: str) -> tuple[str, ...]:
         return {"device": self.devices, "link": self.links, "demand": self.demands}[subject]
+
+
+def layout_of(topology: Topology, demands: Sequence[Demand]) -> Layout:
+    """The rows of a network of this wiring under these demands."""
+    return Layout(
+        tuple(device.name for device in topology.devices),
+        tuple(topology.link_name(n) for n in range(topology.directed_links)),
+        tuple(demand.name for demand in demands),
+    )
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.random import Generator
+
+from shadowsim.model.address import ANY, Prefix
 from shadowsim.model.change import Command, Configs
 from shadowsim.model.faults import Fault
 from shadowsim.model.telemetry import Array, Layout, Sample
 from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What the mirror ports at the edge gave since they were last read.
+
+    Per demand, `[demands]` each: `packets` copied, `bits` of these packets before they were
+    truncated, `heard` (whether anything is known of it at all). `seen_bits` is all the traffic
+    that came in at the edge, copied or not; `captured_bytes` what is left of the copies after
+    truncation; `strangers` counts copies that belong to no demand. `over_s` is the time covered.
+    """
+
+    packets: np.ndarray
+    bits: np.ndarray
+    heard: np.ndarray
+    seen_bits: float
+    captured_bytes: int
+    strangers: int
+    over_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Packets as they come in from a host; what is None or ANY is not looked at."""
+
+    traffic_class: str | None = None
+    source: Prefix = ANY
+    destination: Prefix = ANY
+    protocol: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Diverted:
+    """What was taken off at the edge since the start, and where it was seen afterwards.
+
+    `packets[demands]` and `bits[demands]` left for the other network; `strangers` belonged to no
+    demand. `leaked` packets of them were seen within this network all the same, and `returned`
+    packets came back from the other one: both must be 0, and both are counted, not assumed.
+    """
+
+    packets: np.ndarray
+    bits: np.ndarray
+    strangers: int
+    leaked: int
+    returned: int
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of test traffic so far. `latency_s` is the mean over what arrived, else nan."""
+
+    packets: int
+    delivered: int
+    latency_s: float
 
 
 class Network(Protocol):
@@ -58,6 +119,52 @@ class Network(Protocol):
 
     def advance(self, until_s: float) -> list[Sample]:
         """Let time pass, and return the telemetry of it; nothing if it is that late already."""
+        ...
+
+    def resize(self, devices: frozenset[str]) -> None:
+        """Only these devices, with their hosts and the cables between them, are there from now on.
+
+        The others are neither configured nor measured: nan in every sample, missing in `configs`.
+        """
+        ...
+
+    def copy(
+        self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
+    ) -> None:
+        """From now on copy this share of the packets of these classes as they come in from hosts.
+
+        An empty `classes` ends it. What is copied still goes where it was going.
+        """
+        ...
+
+    def copies(self) -> Copies:
+        """What was copied since this was last called."""
+        ...
+
+    def divert(self, matches: Sequence[Match], into: Network) -> None:
+        """From now on take matching packets off at the edge, into the same place of `into`.
+
+        They do not enter this network. An empty `matches` ends it.
+        """
+        ...
+
+    def diverted(self) -> Diverted:
+        """What was diverted since the start."""
+        ...
+
+    def send(self, flow: Demand) -> int:
+        """Send test traffic between two hosts from now on, beside the demands; its number.
+
+        It is not among the demands of `layout`, but the links carry it.
+        """
+        ...
+
+    def sent(self, number: int) -> Sent:
+        """What became of the test traffic of that number."""
+        ...
+
+    def cease(self, number: int) -> None:
+        """Send no more of it; a second call does nothing."""
         ...
 
     def close(self) -> None:

@@ -8,34 +8,32 @@ traffic varies and telemetry is read.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import simpy
 
-from shadowsim.dataplane.exposure import newly_open
 from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler
-from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader
-from shadowsim.dataplane.verify import Verifier
 from shadowsim.errors import Unreachable
-from shadowsim.model.change import Command, Configs, apply_one, difference, parse_script
+from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import Layout, Sample
+from shadowsim.model.telemetry import Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Profile, Traffic
 from shadowsim.model.truth import Spell
+from shadowsim.network.damage import Crowd, Damage, damage
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
-from shadowsim.network.simulated.damage import Crowd, Damage, damage
 from shadowsim.network.simulated.installed import behind, mix
+from shadowsim.network.striking import Process, Striker
+from shadowsim.network.witness import Witness
 
 Array = np.ndarray
-Process = Generator[simpy.Event, None, None]
 
 TICK_S = 1.0
 NO_INTENTS = Intents()
@@ -63,10 +61,9 @@ class SimulatedNetwork:
         control: ControlModel = USUAL,
     ) -> None:
         self.topology = topology
-        self.layout = _layout(topology, traffic)
+        self.layout = layout_of(topology, traffic.demands)
         self._env = simpy.Environment()
         self._configs: dict[str, DeviceConfig] = dict(configs)
-        self._initial = dict(configs)
         self._control = control
         self._random = {
             use: stream(seed, name, use) for use in ("control", "health", "noise", "traffic")
@@ -78,7 +75,9 @@ class SimulatedNetwork:
         self._loader = Loader(topology, traffic.demands)
         self._crowd = Crowd(topology, traffic.demands)
         self._health = Health(len(topology.devices), self._random["health"])
-        self._active: list[Fault] = []
+        self._faults = Striker(
+            self._env, lambda fault: self._reconsider([fault]), self._drift, lambda: self._configs
+        )
         self._damage: Damage = damage(topology, ())
         self._queues: dict[str, list[Command]] = {}
         self._samples: list[Sample] = []
@@ -87,13 +86,11 @@ class SimulatedNetwork:
         self._compiler = Compiler(topology)
         self._target = self._installed = self._compiler.compile(configs)
         self._meter = self._loader.meter()
-        self._limits = Limits(topology, traffic.demands, intents.limits)
-        self._verifier = Verifier(topology, intents.paths)
         self._routed = self._loader.route(self._installed)
         self._offered_bps = self._rates()
         self._loads = self._solve()
-        self._spells: list[Spell] = []
-        self._broken = self._broken_intents()
+        self._witness = Witness(topology, traffic.demands, intents, self.layout, configs)
+        self._witness.look(self._installed, configs)
         self._state_since_s = 0.0
         self._env.process(self._tick())
 
@@ -125,7 +122,7 @@ class SimulatedNetwork:
                 self._env.process(self._install(device, queue))
 
     def inject(self, fault: Fault) -> None:
-        self._env.process(self._strike(fault))
+        self._faults.strike(fault)
 
     def offer(self, rates_bps: Array) -> None:
         self._profile = None
@@ -149,7 +146,7 @@ class SimulatedNetwork:
     def spells(self) -> tuple[Spell, ...]:
         """What was really broken from the start until now. No decision may look at this."""
         self._record()
-        return tuple(self._spells)
+        return tuple(self._witness.spells)
 
     # -- processes -------------------------------------------------------------------------
 
@@ -160,7 +157,7 @@ class SimulatedNetwork:
             self._record()
             self._samples.append(self._read())
             self._leak()
-            self._crowd.react(self._active, self._delivered_share())
+            self._crowd.react(self._faults.active, self._delivered_share())
             self._breath = np.exp(self._random["traffic"].normal(0.0, BREATH, len(self._demands)))
             self._change_rates()
 
@@ -184,30 +181,6 @@ class SimulatedNetwork:
                 self._reprogram([device])
             queue.pop(0)
 
-    def _strike(self, fault: Fault) -> Process:
-        yield self._env.timeout(max(fault.at_s - self.now, 0.0))
-        end_s = np.inf if fault.for_s is None else self.now + fault.for_s
-        if fault.kind == "config_drift":
-            before = dict(self._configs)
-            self._drift(parse_script(fault.script))
-            undo = difference(self._configs, before)
-            if end_s < np.inf:
-                yield self._env.timeout(end_s - self.now)
-                self._drift(undo)
-            return
-        while self.now < end_s:
-            self._active.append(fault)
-            self._reconsider([fault])
-            half_s = fault.amount if fault.kind == "link_flap" else np.inf
-            left_s = min(end_s - self.now, half_s)
-            if left_s == np.inf:
-                return
-            yield self._env.timeout(left_s)
-            self._active.remove(fault)
-            self._reconsider([fault])
-            if half_s < np.inf and self.now < end_s:
-                yield self._env.timeout(min(half_s, end_s - self.now))
-
     def _write_tables(self, delay_s: float, devices: Array) -> Process:
         yield self._env.timeout(delay_s)
         deaf = {self.topology.device_index[name] for name in self._damage.deaf}
@@ -223,7 +196,7 @@ class SimulatedNetwork:
 
     def _leak(self) -> None:
         """One tick of every memory leak; a device that runs out of memory restarts."""
-        for fault in [f for f in self._active if f.kind == "memory_leak"]:
+        for fault in [f for f in self._faults.active if f.kind == "memory_leak"]:
             named = [fault.device] if fault.device else list(self.topology.device_index)
             for name in set(named) - self._damage.dead:
                 self._health.leaked[self.topology.device_index[name]] += fault.amount * TICK_S
@@ -232,13 +205,13 @@ class SimulatedNetwork:
             name = self.topology.devices[number].name
             self._health.leaked[number] = 0.0
             crash = Fault("device_crash", self.now, self._control.restart_s, device=name)
-            self._env.process(self._strike(crash))
+            self._faults.strike(crash)
 
     def _reconsider(self, faults: Iterable[Fault]) -> None:
         """The set of active faults has changed."""
         self._record()
         returned = self._damage.deaf
-        self._damage = damage(self.topology, self._active)
+        self._damage = damage(self.topology, self._faults.active)
         self._health.hogged = self._damage.cpu
         devices = sorted(
             {name for f in faults for name in (*(f.link or ()), f.device) if name}
@@ -266,7 +239,7 @@ class SimulatedNetwork:
         self._installed = mix(self._installed, self._target, devices)
         self._routed = self._loader.route(self._installed)
         self._loads = self._solve()
-        self._broken = self._broken_intents()
+        self._witness.look(self._installed, self._configs)
 
     def _change_rates(self) -> None:
         self._record()
@@ -275,7 +248,7 @@ class SimulatedNetwork:
 
     def _rates(self) -> Array:
         """What every flow wants to send now."""
-        wanted = self._base_bps * self._crowd.factor(self._active)
+        wanted = self._base_bps * self._crowd.factor(self._faults.active)
         if self._profile is not None:
             wanted = wanted * self._profile.factor(self.now) * self._breath
         return self._loader.spread(wanted)
@@ -301,28 +274,10 @@ class SimulatedNetwork:
         self._meter.add(
             self._loads, self._offered_bps, self._installed.up, self._damage.loss, span_s
         )
-        unreachable, exposed = self._broken
         plane = replace(self._installed, rate_bps=self._installed.rate_bps * self._damage.rate_left)
         now = self._loader.at_once(plane, self._loads, self._offered_bps, self._damage.loss)
-        severity = self._limits.severity(now.demand, now.utilisation)
-        slow = {
-            limit.name
-            for limit, value in zip(self._limits.limits, severity, strict=True)
-            if value > 1.0
-        }
-        starved = self._limits.starved(now.demand, self.layout)
-        spell = Spell(
-            self._state_since_s, self.now, unreachable | set(starved), exposed, frozenset(slow)
-        )
-        self._spells.append(_joined(self._spells, spell))
+        self._witness.close(self._state_since_s, self.now, now.demand, now.utilisation)
         self._state_since_s = self.now
-
-    def _broken_intents(self) -> tuple[frozenset[str], frozenset[str]]:
-        broken = [v.intent for v in self._verifier.check(self._installed) if not v.holds]
-        exposed = {i.name for i in broken if i.kind in ("isolated", "waypoint")}
-        opened = newly_open(self._initial, self._configs)
-        exposed |= {f"management {service} of {device}" for device, service in opened}
-        return frozenset(i.name for i in broken if i.kind == "reachable"), frozenset(exposed)
 
     def _delivered_share(self) -> Array:
         offered = self._meter.per_demand(self._offered_bps)
@@ -371,25 +326,3 @@ class SimulatedNetwork:
             ] = np.nan
         homes = {host.name: host.device for host in self.topology.hosts}
         demand[[homes[d.source] in dark for d in self._demands]] = np.nan
-
-
-def _layout(topology: Topology, traffic: Traffic) -> Layout:
-    return Layout(
-        tuple(device.name for device in topology.devices),
-        tuple(topology.link_name(n) for n in range(topology.directed_links)),
-        tuple(demand.name for demand in traffic.demands),
-    )
-
-
-def _joined(spells: list[Spell], spell: Spell) -> Spell:
-    """Grow the last spell where nothing has changed; it is taken off the list then."""
-    if not spells:
-        return spell
-    last = spells[-1]
-    if (last.unreachable, last.exposed, last.slow) != (
-        spell.unreachable,
-        spell.exposed,
-        spell.slow,
-    ):
-        return spell
-    return replace(spells.pop(), to_s=spell.to_s)

@@ -1,0 +1,61 @@
+"""Faults to when they hold and when not, as processes in SimPy: the same for every network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import simpy
+
+from shadowsim.model.change import Command, Configs, difference, parse_script
+from shadowsim.model.config import DeviceConfig
+from shadowsim.model.faults import Fault
+
+Process = Generator[simpy.Event, None, None]
+
+
+@dataclass
+class Striker:
+    """The faults of one network. `active` hold now, oldest first.
+
+    `changed(fault)` is called whenever one has begun or ended to hold; `drift(commands)` is what
+    config drift does, and `configs()` says what runs, so that it can be undone.
+    """
+
+    env: simpy.Environment
+    changed: Callable[[Fault], None]
+    drift: Callable[[Iterable[Command]], None]
+    configs: Callable[[], Mapping[str, DeviceConfig]]
+    active: list[Fault] = field(default_factory=list)
+
+    def strike(self, fault: Fault) -> None:
+        """Let it strike at its time, or now if that has passed."""
+        self.env.process(self._strike(fault))
+
+    def _strike(self, fault: Fault) -> Process:
+        yield self.env.timeout(max(fault.at_s - self.env.now, 0.0))
+        end_s = np.inf if fault.for_s is None else self.env.now + fault.for_s
+        if fault.kind == "config_drift":
+            yield from self._drift(fault, end_s)
+            return
+        while self.env.now < end_s:
+            self.active.append(fault)
+            self.changed(fault)
+            half_s = fault.amount if fault.kind == "link_flap" else np.inf
+            left_s = min(end_s - self.env.now, half_s)
+            if left_s == np.inf:
+                return
+            yield self.env.timeout(left_s)
+            self.active.remove(fault)
+            self.changed(fault)
+            if half_s < np.inf and self.env.now < end_s:
+                yield self.env.timeout(min(half_s, end_s - self.env.now))
+
+    def _drift(self, fault: Fault, end_s: float) -> Process:
+        before: Configs = dict(self.configs())
+        self.drift(parse_script(fault.script))
+        undo = difference(self.configs(), before)
+        if end_s < np.inf:
+            yield self.env.timeout(end_s - self.env.now)
+            self.drift(undo)
