@@ -5,9 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCENARIOS ?= scenarios/*.yml
+EMULATED := $(VENV)/.emulated
+EMULATED_SCENARIOS ?= scenarios/drain-overload.yml scenarios/drain-fits.yml
+APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo scenarios test lint bench schemas clean
+.PHONY: help setup setup-emulated demo emulated scenarios test lint bench schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -20,6 +24,23 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'
 	$(BIN)/shadowsim doctor
 	touch $@
+
+setup-emulated: $(EMULATED) ## the emulated network too: Mininet, Open vSwitch, Ryu, os-ken (root or sudo)
+
+$(EMULATED): $(READY) build-constraints.txt
+	@missing=$$(for p in $(APT); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    $(AS_ROOT) apt-get update -qq && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.3'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    --build-constraint build-constraints.txt -e '.[emulated]'
+	$(BIN)/shadowsim doctor
+	touch $@
+
+emulated: $(EMULATED) ## one change refused and one confirmed, with real packets through real switches
+	$(BIN)/shadowsim run --network emulated $(EMULATED_SCENARIOS)
 
 demo: $(READY) ## the main job: a change refused in the shadow, one confirmed, one taken back
 	$(BIN)/shadowsim run scenarios/drain-overload.yml scenarios/drain-fits.yml scenarios/drain-then-peak.yml

@@ -15,10 +15,12 @@ import typer
 
 from shadowsim import __version__
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
+from shadowsim.shadow_commands import answered, shadow
 
 if TYPE_CHECKING:
     from shadowsim.precog import Forecast
     from shadowsim.scenario import Scenario
+    from shadowsim.workflow import Run
 
 app = typer.Typer(
     name="shadowsim",
@@ -28,6 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Try a network change on a shadow first, and take it back before it hurts.",
 )
+
+app.add_typer(shadow, name="shadow")
 
 Files = Annotated[list[Path], typer.Argument(metavar="SCENARIO...", help="Scenario files (YAML).")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
@@ -47,13 +51,22 @@ MOST_TELEMETRY = 4 * 2**30  # bytes
 @app.command()
 def run(
     scenarios: Files,
-    network: Annotated[str, typer.Option(help="Where it runs: simulated.")] = "simulated",
+    network: Annotated[
+        str, typer.Option(help="Where it runs: simulated, or emulated (real packets).")
+    ] = "simulated",
+    controller: Annotated[
+        str, typer.Option(help="Of the emulated network: ryu or os-ken.")
+    ] = "ryu",
     precog: Annotated[
         str | None, typer.Option(help="PreCog variant instead of the scenario's.")
     ] = None,
     autonomy: Annotated[str | None, typer.Option(help="observe, ask or automatic.")] = None,
     pace: Annotated[
         float | None, typer.Option(help="Network seconds per second of yours.", min=0.1)
+    ] = None,
+    api: Annotated[
+        int | None,
+        typer.Option(help="Port for 'shadowsim shadow' while it runs; 0: any.", min=0, max=65535),
     ] = None,
     out: Out = DEFAULT_OUT,
     store: Store = DEFAULT_STORE,
@@ -64,13 +77,16 @@ def run(
     from shadowsim.live import View, warn_of_first_run
 
     loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
-    _check_places(loaded, network, out, store)
+    _check_places(loaded, network, out, store, controller)
+    beside = answered(api, network, pace, out)
     if not as_json:
         warn_of_first_run()
     documents = []
     for scenario in loaded:
-        with View(scenario, quiet=as_json, pace=pace) as view:
-            documents.append(_run_one(scenario, network, out, store, view))
+        with View(scenario, quiet=as_json, pace=pace if api is None else None) as view:
+            with beside() as attend:
+                found = _run_one(scenario, network, out, store, view, controller, attend)
+            documents.append(found)
     if as_json:
         _print_json(documents[0] if len(documents) == 1 else documents)
     elif len(documents) > 1:
@@ -162,19 +178,30 @@ def analytics(
 
 
 @app.command()
-def doctor(seed: Seed = None, as_json: AsJson = False) -> None:
+def doctor(
+    clean: Annotated[
+        bool, typer.Option("--clean", help="End and remove what killed runs have left.")
+    ] = False,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
     """Say what this machine can do, and what it lacks."""
+    from shadowsim.capabilities import examine_emulation
     from shadowsim.doctor import examine_machine
 
-    findings = examine_machine()
+    if clean:
+        _clean(as_json)
+        return
+    tables = {"this machine": examine_machine(), "emulated network": examine_emulation()}
     if as_json:
-        _print_json([f._asdict() for f in findings])
+        _print_json([f._asdict() for findings in tables.values() for f in findings])
     else:
         from shadowsim.live import print_table
 
-        rows = [("ok" if f.ok else "lacks", f.what, f.found, f.remedy) for f in findings]
-        print_table("this machine", ["", "what", "found", "how to get it"], rows)
-    if any(f.needed and not f.ok for f in findings):
+        for title, findings in tables.items():
+            rows = [("ok" if f.ok else "lacks", f.what, f.found, f.remedy) for f in findings]
+            print_table(title, ["", "what", "found", "how to get it"], rows)
+    if any(f.needed and not f.ok for findings in tables.values() for f in findings):
         raise typer.Exit(3)
 
 
@@ -199,6 +226,18 @@ def bench(
         print_table("bench", HEADINGS, [row.cells() for row in rows])
     if out is not None:
         out.write_text(markdown(rows), encoding="utf-8")
+
+
+def _clean(as_json: bool) -> None:
+    from shadowsim.network.emulated.rundir import clean
+
+    found = [{"folder": str(one.path), "processes": list(one.pids)} for one in clean()]
+    if as_json:
+        _print_json(found)
+        return
+    for one in found:
+        typer.echo(f"removed {one['folder']}, {len(one['processes'])} processes ended")
+    typer.echo(f"{len(found)} left-over networks removed")
 
 
 # -- pieces ------------------------------------------------------------------------------------
@@ -242,16 +281,22 @@ def _adjusted(
     return replace(scenario, workflow=workflow, seed=scenario.seed if seed is None else seed)
 
 
-def _check_places(scenarios: list[Scenario], network: str, out: Path, store: Path) -> None:
+def _check_places(
+    scenarios: list[Scenario], network: str, out: Path, store: Path, controller: str
+) -> None:
     """What would only be found out later: nothing is run if anything could not be kept."""
     from shadowsim.errors import choices
-    from shadowsim.network import NETWORKS
+    from shadowsim.network import CONTROLLERS, NETWORKS
     from shadowsim.outcomes import OutcomeStore
     from shadowsim.record import claim
     from shadowsim.rollback.key import installation_key
 
     if network not in NETWORKS:
         raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
+    if controller not in CONTROLLERS:
+        raise BadInput(
+            f"--controller: there is no '{controller}'; {choices(controller, CONTROLLERS)}"
+        )
     names = [scenario.name for scenario in scenarios]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -278,9 +323,17 @@ def _check_size(scenario: Scenario) -> None:
         )
 
 
-def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any) -> dict[str, Any]:
+def _run_one(
+    scenario: Scenario,
+    network: str,
+    out: Path,
+    store: Path,
+    view: Any,
+    controller: str,
+    beside: Callable[[Run], None],
+) -> dict[str, Any]:
     from shadowsim.journal import Journal
-    from shadowsim.network import NETWORKS
+    from shadowsim.network import factory
     from shadowsim.outcomes import OutcomeStore
     from shadowsim.precog import WhatIf, variant
     from shadowsim.record import document, write
@@ -292,7 +345,10 @@ def _run_one(scenario: Scenario, network: str, out: Path, store: Path, view: Any
     precog = variant(scenario.workflow.precog, whatif)
     journal = Journal(view.event)
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
-    state = Run(scenario, NETWORKS[network], precog, whatif, journal, view.paused(approve))
+    state = Run(
+        scenario, factory(network, controller), precog, whatif, journal, view.paused(approve),
+        beside,
+    )  # fmt: skip
     folder = out / scenario.name
     try:
         run_workflow(state)

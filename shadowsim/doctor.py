@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 import sqlite3
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = ("numpy", "numba", "simpy", "networkx", "topohub", "polars", "matplotlib", "pydantic")
-LATER = ("ovs-vsctl", "mn")
 SMALLEST = """
 name: doctor
 topology: {nodes: [A, B, C], links: [[A, B], [B, C], [A, C]]}
@@ -47,9 +45,9 @@ class Finding(NamedTuple):
 
 
 def examine_machine() -> list[Finding]:
-    """Look at Python, packages, memory, the places that are written to, and the emulated part."""
+    """Look at Python, packages, memory, the places that are written to, and the engine."""
     basics = [_python(), *map(_package, PACKAGES), _memory(), _sqlite(), _writable()]
-    return [*basics, _engine(), *map(_tool, LATER)]
+    return [*basics, _engine()]
 
 
 def _python() -> Finding:
@@ -96,11 +94,3 @@ def _engine() -> Finding:
         return Finding("engine", False, str(error).split("\n")[0], True, "make clean setup")
     ok = not found["broken_before"] and found["broken_after"] == ["reachable any>any"]
     return Finding("engine", ok, "compiled" if ok else "wrong verdicts", True, "")
-
-
-def _tool(name: str) -> Finding:
-    where = shutil.which(name)
-    remedy = (
-        "" if where else "only for the emulated network: apt-get install openvswitch-switch mininet"
-    )
-    return Finding(name, where is not None, where or "missing", False, remedy)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from shadowsim.mirror import Chooser
 from shadowsim.model.change import apply, difference
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
 from shadowsim.scenario import Scenario
@@ -26,6 +27,7 @@ def examine(scenario: Scenario) -> dict[str, Any]:
     notes = [
         f"commands of the change: {len(scenario.change.commands)}, settings it changes: {len(net)}"
     ]
+    notes += _shadow(scenario)
     for when, condition in conditions.items():
         notes += [f"{when} the change: {text}" for text in _told(whatif, condition)]
     return {
@@ -36,6 +38,24 @@ def examine(scenario: Scenario) -> dict[str, Any]:
         "broken_after": list(conditions["after"].broken + conditions["after"].exposed),
         "notes": notes,
     }
+
+
+def _shadow(scenario: Scenario) -> list[str]:
+    """What a shadow that is a part of the network would cover, at the start and when scaled."""
+    plan = scenario.shadow
+    if plan.scope == "full":
+        return []
+    topology, demands = scenario.topology, scenario.traffic.demands
+    chooser = Chooser(topology, demands, scenario.intents, scenario.change)
+    rates = np.array([d.rate_bps for d in demands])
+    notes = []
+    for at_s, hops in ((0.0, plan.hops), *plan.scale):
+        subset = chooser.choose(scenario.configs, rates, hops=hops)
+        notes.append(
+            f"shadow at {at_s:g} s: {len(subset.devices)} of {len(topology.devices)} devices, "
+            f"covers {subset.coverage.text}"
+        )
+    return notes
 
 
 def _told(whatif: WhatIf, condition: Condition) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -34,7 +34,16 @@ def say(event: Event) -> str | None:
     """One line for a person about an event, None where it is not worth one."""
     data = event.data
     told: dict[str, Callable[[], str]] = {
-        "shadow_created": lambda: f"shadow of {data['devices']} devices is up",
+        "shadow_created": lambda: f"shadow of {_size(data)} devices is up" + _covering(data),
+        "shadow_scaled": lambda: (
+            f"shadow scaled from {data['before']} to {data['after']} devices: {data['why']}"
+            + _covering(data)
+        ),
+        "mirror_budget": lambda: (
+            f"mirrored from now on: {data['fraction']:.0%} of {', '.join(data['classes'])}, "
+            f"for a budget of {data['budget_bps'] / 1e6:g} Mbit/s"
+        ),
+        "not_covered": lambda: f"not judged in the shadow: {'; '.join(data['limits'])}",
         "deploy": lambda: f"{data['network']}: {data['device']} <- {'; '.join(data['commands'])}",
         "unreachable": lambda: f"{data['network']}: {data['detail']}",
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
@@ -66,6 +75,19 @@ def say(event: Event) -> str | None:
         "interrupted": lambda: "interrupted: the armed rollback fires",
     }
     return told[event.kind]() if event.kind in told else None
+
+
+def _size(data: Mapping[str, Any]) -> str:
+    of = data.get("of", data["devices"])
+    return f"{data['devices']}" if of == data["devices"] else f"{data['devices']} of {of}"
+
+
+def _covering(data: Mapping[str, Any]) -> str:
+    shares = data.get("coverage", {})
+    if all(share == 1.0 for share in shares.values()):
+        return ""
+    told = ", ".join(f"{share:.0%} of the {name}" for name, share in shares.items())
+    return f"\n{'':11}- it covers {told}"
 
 
 def _because(reasons: Sequence[str] | None) -> str:

@@ -61,6 +61,7 @@ def document(run: Run, network: str, out: str = "") -> Document:
         "failure_mode": run.failure_mode,
         "failure_modes": list(failure_modes(spells)),
         "observed_in": "production" if deployed else "shadow",
+        "shadow": shadow_of(run),
         "blamed": [str(command) for command in run.blamed],
         "root_cause": run.root_cause,
         "interrupted": run.interrupted,
@@ -75,6 +76,20 @@ def document(run: Run, network: str, out: str = "") -> Document:
     }
     found["expectations"] = expectations(found, scenario.expect)
     return found
+
+
+def shadow_of(run: Run) -> Document:
+    """What the shadow was at last, and what it stood for."""
+    subset, mirrored = run.mirror.subset, run.mirror.report()
+    return {
+        "scope": run.scenario.shadow.scope,
+        "devices": len(subset.devices),
+        "covers": subset.coverage.shares,
+        "represented": round(mirrored.represented, 4),
+        "lag_s": round(mirrored.lag_s, 6),
+        "config_lag_s": None if mirrored.config_lag_s is None else round(mirrored.config_lag_s, 6),
+        "shed": list(mirrored.shed),
+    }
 
 
 def _digests(configs: Configs, devices: tuple[str, ...]) -> dict[str, str]:

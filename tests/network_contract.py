@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 
 from shadowsim.errors import Unreachable
+from shadowsim.model.address import parse_prefix
 from shadowsim.model.change import Command, apply, parse_script
 from shadowsim.model.faults import Fault
 from shadowsim.model.telemetry import DEMAND_METRICS, DEVICE_METRICS, LINK_METRICS
+from shadowsim.model.traffic import Demand
 from shadowsim.network import Network
+from shadowsim.network.protocol import Match
 from shadowsim.scenario import Scenario, parse
 
 SQUARE = parse("""
@@ -43,6 +46,8 @@ device C
 interface to-D
  description to Dora
 """)
+TEST_FLOW = Demand("h-A", "h-B", 4e6, "bulk", "udp", 9, packet_bytes=1000)
+CRITICAL = Match(traffic_class="critical")
 INSTALLED_WITHIN_S = 30.0
 RATE_TOLERANCE = 0.25
 
@@ -253,6 +258,104 @@ class NetworkContract:
         assert np.isfinite(np.delete(last.device, dark, axis=0)).all()
         assert set(network.configs()) == {"A", "B", "C", "D"}
 
+    # -- test traffic --------------------------------------------------------------------------
+
+    def test_test_traffic_arrives_and_the_links_carry_it(self, network: Network) -> None:
+        before = _load(network, "A>B", 4.0)
+        number = network.send(TEST_FLOW)
+        network.advance(5.0)
+        assert _load(network, "A>B", 8.0) - before == pytest.approx(4e6, rel=RATE_TOLERANCE)
+        found = network.sent(number)
+        wanted = 4e6 * (network.now - 4.0) / (8 * TEST_FLOW.packet_bytes)
+        assert found.packets == pytest.approx(wanted, rel=RATE_TOLERANCE)
+        assert found.delivered == pytest.approx(found.packets, rel=0.05)
+        assert 0.002 < found.latency_s < 0.1
+
+    def test_test_traffic_is_not_among_the_demands(self, network: Network) -> None:
+        layout = network.layout
+        network.send(TEST_FLOW)
+        assert network.layout == layout
+        assert _offered(network, 4.0) == pytest.approx([5e6, 3e6], rel=RATE_TOLERANCE)
+
+    def test_what_has_ceased_is_sent_no_more(self, network: Network) -> None:
+        number = network.send(TEST_FLOW)
+        network.advance(3.0)
+        network.cease(number)
+        network.cease(number)
+        network.advance(4.0)
+        counted = network.sent(number)
+        network.advance(6.0)
+        assert network.sent(number) == counted
+        assert counted.packets > 0
+        again = network.send(TEST_FLOW)
+        assert again != number
+        network.advance(8.0)
+        assert network.sent(again).packets > 0
+        assert network.sent(number) == counted
+
+    # -- diversion -----------------------------------------------------------------------------
+
+    @pytest.fixture
+    def other(self) -> Iterator[Network]:
+        network = self.make_network(SQUARE)
+        network.offer(np.zeros(2))
+        yield network
+        network.close()
+
+    def test_what_is_diverted_is_there_and_not_here(self, network: Network, other: Network) -> None:
+        _side_by_side(network, other, 2.0)
+        network.divert([CRITICAL], other)
+        _side_by_side(network, other, 4.0)
+        here, there = _side_by_side(network, other, 8.0)
+        assert here == pytest.approx([0.0, 3e6], rel=RATE_TOLERANCE, abs=1e4)
+        assert there == pytest.approx([5e6, 0.0], rel=RATE_TOLERANCE, abs=1e4)
+        found = network.diverted()
+        assert found.bits[0] == pytest.approx(5e6 * (network.now - 2.0), rel=RATE_TOLERANCE)
+        assert found.packets[0] == pytest.approx(found.bits[0] / 8e3, rel=0.01)
+        assert (found.bits[1], found.packets[1]) == (0, 0)
+        assert (found.strangers, found.leaked, found.returned) == (0, 0, 0)
+
+    def test_an_ended_diversion_leaves_everything_as_before(
+        self, network: Network, other: Network
+    ) -> None:
+        network.divert([CRITICAL], other)
+        _side_by_side(network, other, 3.0)
+        network.divert([], other)
+        _side_by_side(network, other, 5.0)
+        counted = network.diverted()
+        here, there = _side_by_side(network, other, 8.0)
+        assert here == pytest.approx([5e6, 3e6], rel=RATE_TOLERANCE)
+        assert there == pytest.approx([0.0, 0.0], abs=1e4)
+        assert counted.packets[0] > 0
+        assert network.diverted().packets.tolist() == counted.packets.tolist()
+
+    def test_the_last_diversion_is_the_one_that_counts(
+        self, network: Network, other: Network
+    ) -> None:
+        network.divert([CRITICAL], other)
+        network.divert([Match(traffic_class="normal", protocol="tcp", port=443)], other)
+        _side_by_side(network, other, 3.0)
+        here, there = _side_by_side(network, other, 7.0)
+        assert here == pytest.approx([5e6, 0.0], rel=RATE_TOLERANCE, abs=1e4)
+        assert there == pytest.approx([0.0, 3e6], rel=RATE_TOLERANCE, abs=1e4)
+
+    @pytest.mark.parametrize(
+        "match",
+        [
+            Match(traffic_class="bulk"),
+            Match(protocol="udp", port=5005),
+            Match(source=parse_prefix("10.0.7.0/24")),
+            Match(destination=parse_prefix("10.0.0.0/32")),
+        ],
+        ids=["class", "port", "source", "destination"],
+    )
+    def test_what_no_packet_matches_diverts_nothing(
+        self, network: Network, other: Network, match: Match
+    ) -> None:
+        network.divert([match], other)
+        _side_by_side(network, other, 2.0)
+        assert network.diverted().packets.tolist() == [0, 0]
+
     # -- the end -------------------------------------------------------------------------------
 
     def test_closing_twice_is_as_good_as_once(self, network: Network) -> None:
@@ -265,3 +368,21 @@ def _offered(network: Network, until_s: float) -> list[float]:
     samples = network.advance(until_s)[-2:]
     found: list[float] = np.mean([s.column("demand", "offered_bps") for s in samples], axis=0)
     return found
+
+
+def _load(network: Network, link: str, until_s: float) -> float:
+    """What a link carried in the last two seconds up to then."""
+    row = network.layout.links.index(link)
+    samples = network.advance(until_s)[-2:]
+    return float(np.mean([s.column("link", "load_bps")[row] for s in samples]))
+
+
+def _side_by_side(network: Network, other: Network, until_s: float) -> tuple[Any, Any]:
+    """Let time pass in both; what each demand offered to each of them, on the average."""
+    here, there = [], []
+    while network.now < until_s - 1e-9:
+        at_s = min(np.floor(network.now + 1e-9) + 1.0, until_s)
+        here += network.advance(at_s)
+        there += other.advance(at_s)
+    offered = ([s.column("demand", "offered_bps") for s in samples] for samples in (here, there))
+    return tuple(np.mean(rows, axis=0) for rows in offered)  # type: ignore[return-value]

@@ -28,9 +28,9 @@ ORDER = (
     {"journal", "workflow"},
     {"env", "vector_env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
-     "examine", "doctor", "live"},
+     "examine", "doctor", "live", "session"},
     {"bench"},
-    {"api", "__main__"},
+    {"api", "shadow_commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
-from shadowsim.mirror.anonymise import anonymise
-from shadowsim.model.address import format_address
-from shadowsim.model.change import Command, apply, difference
+from shadowsim.mirror.blast import Marks
+from shadowsim.mirror.lag import ConfigLag
+from shadowsim.mirror.subset import Chooser, Subset, whole
+from shadowsim.mirror.traffic import Tap
+from shadowsim.model.change import Command, Configs, apply, difference
 from shadowsim.model.telemetry import Sample
 from shadowsim.model.traffic import Demand
 from shadowsim.network.protocol import Network
 from shadowsim.scenario import Mirror
 
+SPARE_S = 10.0  # a device that is not needed any more is kept for so long
+NOTABLE = 0.02  # of the rate of a link: by less its background is not set anew
+
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What has been mirrored so far. `share` is of production's bytes, `packets` are copies sent;
-    `represented` is the share of production's traffic that they stand for.
+    """What has been mirrored so far. `share` is of production's bits, `packets` are copies;
+    `represented` is the share they stand for of the traffic that the shadow should have.
 
-    `captured_bytes` counts what is left of them after truncation; `lag_s` is how far the
-    shadow's traffic is behind production's at most; `example` are flow records as
-    the shadow sees them.
+    `captured_bytes` counts what is left of the copies after truncation, `peak_bps` the most of
+    them in one reading, beside `budget_bps`; `shed` are classes left out for it now. `lag_s` is
+    how far the shadow's traffic is behind production's at most, `config_lag_s` its configs, None
+    if nothing changed. `example` are flow records as the shadow sees them.
     """
 
     packets: int
@@ -32,11 +40,26 @@ class Mirrored:
     represented: float
     lag_s: float
     example: tuple[str, ...]
+    config_lag_s: float | None = None
+    budget_bps: float = 0.0
+    peak_bps: float = 0.0
+    shed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the engine did of itself, for the journal."""
+
+    kind: str
+    data: Mapping[str, Any]
 
 
 class MirrorEngine:
-    """Keeps `shadow` in step with `production`. Only `production.configs()` and its telemetry are
-    read; nothing is ever sent to it.
+    """Keeps `shadow` in step with `production`. Of production only its configs, its telemetry and
+    its copies are read; all it is told is what to copy. No packet and no command goes there.
+
+    With a `chooser` the shadow is the part of production that the change can reach, and follows
+    as that grows and shrinks; without one it is all of production.
     """
 
     def __init__(
@@ -45,22 +68,32 @@ class MirrorEngine:
         shadow: Network,
         demands: Sequence[Demand],
         plan: Mirror,
-        random: np.random.Generator,
+        random: Generator,
+        *,
+        chooser: Chooser | None = None,
+        hops: int = 1,
     ) -> None:
         self._production = production
         self._shadow = shadow
-        self._demands = demands
-        self._plan = plan
-        self._random = random
-        self._key = random.bytes(32)
-        self._taken = np.array([d.traffic_class in plan.classes for d in demands], dtype=np.bool_)
-        self._bits = np.array([8.0 * d.packet_bytes for d in demands])
-        self._rates_bps = np.zeros(len(demands))
-        self._packets = np.zeros(len(demands), dtype=np.int64)
-        self._seen_bits = 0.0
-        self._taken_bits = 0.0
+        self._chooser = chooser
+        self._hops = hops
+        self._tap = Tap(production, demands, plan, random)
+        self._names = [demand.name for demand in demands]
+        self._running: Configs = dict(production.configs())
+        self._lag = ConfigLag(self._running)
+        self._sent_bps = np.array([demand.rate_bps for demand in demands], dtype=np.float64)
+        self._down: frozenset[int] = frozenset()
         self._lag_s = 0.0
         self._read_at_s = production.now
+        self._news: list[Notice] = []
+        self._needed_s: dict[str, float] = {}
+        self.subset = whole(production.topology, demands)
+        if chooser is not None:
+            self._choose(keep=False)
+            self._resize()
+        self._sizes: list[tuple[float, frozenset[str]]] = [(-np.inf, self.subset.devices)]
+
+    # -- configs -------------------------------------------------------------------------------
 
     def drift(self, trial: Sequence[Command] = ()) -> tuple[Command, ...]:
         """The commands that would bring the shadow to production's configs and, on top, the trial.
@@ -68,60 +101,186 @@ class MirrorEngine:
         Devices of production that do not answer are left as they are in the shadow.
         """
         running = self._production.configs()
-        wanted = apply(running, [command for command in trial if command.device in running])
-        have = self._shadow.configs()
-        both = sorted(set(wanted) & set(have))
-        differ = [n for n in both if have[n].digest != wanted[n].digest]
+        wanted, have = _with(running, trial), self._shadow.configs()
+        differ = _differing(wanted, have)
         return difference({n: have[n] for n in differ}, {n: wanted[n] for n in differ})
 
     def sync(self, trial: Sequence[Command] = ()) -> tuple[Command, ...]:
-        """Repair what `drift` finds; returns the commands sent to the shadow."""
-        commands = self.drift(trial)
-        if commands:
-            self._shadow.apply(commands)
+        """Fit the shadow to what it has to be, and repair what `drift` finds.
+
+        Returns the commands sent to the shadow; none while it is still at work on others.
+        """
+        running, now = self._production.configs(), self._production.now
+        self._running = {**self._running, **running}
+        self._lag.saw(running, now)
+        self._rescale()
+        wanted, have = _with(running, trial), self._shadow.configs()
+        differ = _differing(wanted, have)
+        self._lag.arrived(set(have) & set(wanted) - set(differ), now)
+        if not differ or self._shadow.busy:
+            return ()
+        commands = difference({n: have[n] for n in differ}, {n: wanted[n] for n in differ})
+        self._shadow.apply(commands)
         return commands
 
-    def forward(self, sample: Sample) -> None:
-        """Copy one second of production's traffic into the shadow.
+    def arrived(self, trial: Sequence[Command] = ()) -> None:
+        """Look whether the shadow has by now what was sent to it: so its lag is known exactly."""
+        wanted, have = _with(self._running, trial), self._shadow.configs()
+        same = set(have) & set(wanted) - set(_differing(wanted, have))
+        self._lag.arrived(same, self._production.now)
 
-        A share `fraction` of the packets is copied; the shadow replays the estimate that follows
-        from them, so its load is production's plus the sampling error. Where production reports
-        nothing the last rate is kept.
+    # -- size ----------------------------------------------------------------------------------
+
+    def scale(self, hops: int) -> None:
+        """From now on the shadow reaches so many hops around the change, and no further than it
+        must. Devices that are new to it get production's configs and the trial at the next sync.
         """
-        offered = np.where(self._taken, sample.column("demand", "offered_bps"), 0.0)
-        heard = np.isfinite(offered)
-        sent = np.where(heard, offered, 0.0) / self._bits
-        copied = self._random.binomial(np.round(sent).astype(np.int64), self._plan.fraction)
-        estimate = copied * self._bits / self._plan.fraction
-        self._rates_bps = np.where(heard, estimate, self._rates_bps)
-        self._packets += copied
-        total = sample.column("demand", "offered_bps")
-        self._seen_bits += float(np.nansum(total))
-        self._taken_bits += float(np.where(heard, offered, 0.0).sum())
+        if self._chooser is not None and hops != self._hops:
+            self._hops = hops
+            self._rescale(why=f"{hops} hop{'s' * (hops != 1)} were asked for")
+
+    def there(self, at_s: float) -> Marks:
+        """`[D]`: the devices that were in the shadow when it was read at this time."""
+        devices = next(devices for from_s, devices in reversed(self._sizes) if from_s < at_s)
+        return np.array([d.name in devices for d in self._shadow.topology.devices], dtype=np.bool_)
+
+    def _rescale(self, why: str = "") -> None:
+        if self._chooser is None:
+            return
+        before = self.subset
+        self._choose(keep=not why)
+        if self.subset.devices != before.devices:
+            self._resize()
+            self._sizes.append((self._production.now, self.subset.devices))
+            self._news.append(Notice("shadow_scaled", self._scaled(before, why)))
+        elif self._is_notable(before.background_bps):
+            self._resize()
+        else:
+            self.subset = replace(self.subset, background_bps=before.background_bps)
+
+    def _choose(self, *, keep: bool) -> None:
+        """Choose the subset anew; `keep` for a while what was needed a moment ago."""
+        if self._chooser is None:
+            return
+        now, beside = self._production.now, self._lag.changed
+        given: dict[str, Any] = {"hops": self._hops, "down": self._down}
+        needed = self._chooser.choose(self._running, self._sent_bps, beside=beside, **given)
+        spared = {n: at_s for n, at_s in self._needed_s.items() if keep and now - at_s < SPARE_S}
+        self._needed_s = {**spared, **dict.fromkeys(needed.devices, now)}
+        if spared.keys() - needed.devices:
+            beside |= spared.keys()
+            needed = self._chooser.choose(self._running, self._sent_bps, beside=beside, **given)
+        self.subset = needed
+
+    def _resize(self) -> None:
+        self._shadow.resize(self.subset.devices, self.subset.background_bps)
+
+    def _is_notable(self, before: Mapping[int, float]) -> bool:
+        after, topology = self.subset.background_bps, self._production.topology
+        rates_bps = [link.rate_bps for link in topology.links]
+        rates_bps += [host.rate_bps for host in topology.hosts]
+        return any(
+            abs(after.get(n, 0.0) - before.get(n, 0.0)) > NOTABLE * rates_bps[n // 2]
+            for n in before.keys() | after.keys()
+        )
+
+    def _scaled(self, before: Subset, why: str) -> dict[str, Any]:
+        new = sorted(self.subset.devices - before.devices)
+        fresh = np.flatnonzero(self.subset.touched & ~before.touched)
+        others = set(new) & self._lag.changed
+        if not why and others:
+            why = f"changed by others: {', '.join(sorted(others))}"
+        if not why and fresh.size:
+            more = f", and {fresh.size - 1} more" if fresh.size > 1 else ""
+            why = f"now meets the change: {self._names[fresh[0]]}{more}"
+        return {
+            "before": len(before.devices),
+            "after": len(self.subset.devices),
+            "joined": new,
+            "left": sorted(before.devices - self.subset.devices),
+            "why": why or ("needed" if new else "not needed any more"),
+            "coverage": self.subset.coverage.shares,
+        }
+
+    # -- traffic -------------------------------------------------------------------------------
+
+    @property
+    def speaks_for(self) -> Marks:
+        """`[F]`: the demands whose readings in the shadow say anything of production."""
+        return self.subset.demands & self._tap.copied & self._tap.known
+
+    def forward(self, sample: Sample) -> None:
+        """Send into the shadow what the copies since the last time say that production sends.
+
+        A share of the packets is copied; the shadow replays the estimate that follows from them,
+        so its load is production's plus the sampling error. `sample` is production's telemetry of
+        that time, which says what the demands outside of a subset put on the links inside.
+        """
+        sent = sample.column("demand", "throughput_bps")
+        self._sent_bps = np.where(np.isfinite(sent), sent, self._sent_bps)
+        self._down = frozenset(np.flatnonzero(sample.column("link", "up") == 0.0).tolist())
         self._lag_s = max(self._lag_s, sample.at_s - self._read_at_s)
         self._read_at_s = sample.at_s
-        self._shadow.offer(self._rates_bps)
+        before = self._tap.ration.classes(self._tap.budget)
+        if self._tap.read(self.subset.demands, self._inside_share()):
+            self._news.append(Notice("mirror_budget", self._rationed(before)))
+        self._shadow.offer(np.where(self.subset.demands, self._tap.rates_bps, 0.0))
+
+    def seen(self, sample: Sample) -> Sample:
+        """A sample of the shadow without what says nothing of production: nan, as if not there."""
+        mute = ~self.speaks_for
+        if not mute.any():
+            return sample
+        demand = sample.demand.copy()
+        demand[mute] = np.nan
+        return replace(sample, demand=demand)
+
+    def _inside_share(self) -> float:
+        total = float(self._sent_bps.sum())
+        inside = float(self._sent_bps[self.subset.demands].sum())
+        return inside / total if total else 1.0
+
+    def _rationed(self, before: tuple[str, ...]) -> dict[str, Any]:
+        tap = self._tap
+        return {
+            "before": before,
+            "classes": tap.ration.classes(tap.budget),
+            "fraction": tap.ration.fraction,
+            "expected_bps": round(
+                sum(tap.ration.cost_bps[: tap.ration.kept]) * tap.ration.fraction
+            ),
+            "budget_bps": round(tap.budget.bps),
+        }
+
+    # -- what came of it -----------------------------------------------------------------------
+
+    def news(self) -> list[Notice]:
+        """What the engine did of itself since this was last called."""
+        found, self._news = self._news, []
+        return found
 
     def report(self) -> Mirrored:
         """What has been mirrored since the start."""
-        size = np.minimum(self._bits / 8.0, self._plan.truncate_bytes)
-        copied_bits = float((self._packets * self._bits).sum())
-        busiest = np.argsort(-self._packets, kind="stable")[:3]
+        tap = self._tap
         return Mirrored(
-            packets=int(self._packets.sum()),
-            captured_bytes=int((self._packets * size).sum()),
-            share=copied_bits / self._seen_bits if self._seen_bits else 0.0,
-            represented=self._taken_bits / self._seen_bits if self._seen_bits else 1.0,
+            packets=int(tap.packets.sum()),
+            captured_bytes=tap.captured_bytes,
+            share=tap.share,
+            represented=tap.represented,
             lag_s=self._lag_s,
-            example=tuple(self._record(int(i)) for i in busiest if self._packets[i]),
+            example=tap.records(),
+            config_lag_s=self._lag.worst_s(self._production.now),
+            budget_bps=tap.budget.bps,
+            peak_bps=tap.peak_bps,
+            shed=tap.budget.classes[tap.ration.kept :],
         )
 
-    def _record(self, number: int) -> str:
-        demand = self._demands[number]
-        address = self._production.topology.address
-        ends = [address[demand.source], address[demand.destination]]
-        if self._plan.anonymise:
-            ends = [anonymise(end, self._key) for end in ends]
-        source, destination = map(format_address, ends)
-        what = f"{demand.protocol}/{demand.port} {demand.traffic_class}"
-        return f"{source} > {destination} {what}: {int(self._packets[number])} packets"
+
+def _with(running: Configs, trial: Sequence[Command]) -> Configs:
+    """Production's configs with the trial, as far as its devices answer."""
+    return apply(running, [command for command in trial if command.device in running])
+
+
+def _differing(wanted: Configs, have: Configs) -> list[str]:
+    both = sorted(set(wanted) & set(have))
+    return [name for name in both if have[name].digest != wanted[name].digest]

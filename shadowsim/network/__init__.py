@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, get_args
 
 from shadowsim.model.change import Configs
 from shadowsim.model.faults import TRAFFIC_FAULTS, Fault
@@ -10,6 +11,10 @@ from shadowsim.network.protocol import Network, Witnessed
 from shadowsim.network.simulated import SimulatedNetwork
 from shadowsim.scenario import Scenario
 
+if TYPE_CHECKING:
+    from shadowsim.network.emulated.clock import WallClock
+
+Controller = Literal["ryu", "os-ken"]
 Factory = Callable[[Scenario, Configs, str], Witnessed]
 
 
@@ -35,6 +40,46 @@ def _strikes(fault: Fault, name: str) -> bool:
     return fault.network == name or (fault.network == "both" and not mirrored)
 
 
-NETWORKS: Mapping[str, Factory] = {"simulated": simulated}
+class Emulation:
+    """Makes emulated networks that run side by side, under one clock and one kind of controller."""
 
-__all__ = ["NETWORKS", "Factory", "Network", "Witnessed", "simulated"]
+    def __init__(self, controller: Controller = "ryu") -> None:
+        self._controller = controller
+        self._clock: WallClock | None = None
+
+    def __call__(self, scenario: Scenario, configs: Configs, name: str) -> Witnessed:
+        """An emulated network of a scenario. Raises MachineLacks."""
+        from shadowsim.network.emulated.clock import WallClock
+        from shadowsim.network.emulated.network import EmulatedNetwork
+
+        self._clock = self._clock or WallClock()
+        network = EmulatedNetwork(scenario, configs, name, self._clock, self._controller)
+        for fault in scenario.faults:
+            if _strikes(fault, name):
+                network.inject(fault)
+        return network
+
+
+def factory(network: str, controller: Controller = "ryu") -> Factory:
+    """What makes the networks of one run, by the name of their kind."""
+    return Emulation(controller) if network == "emulated" else NETWORKS[network]
+
+
+def emulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
+    """An emulated network that runs by itself."""
+    return Emulation()(scenario, configs, name)
+
+
+NETWORKS: Mapping[str, Factory] = {"simulated": simulated, "emulated": emulated}
+CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
+
+__all__ = [
+    "CONTROLLERS",
+    "NETWORKS",
+    "Emulation",
+    "Factory",
+    "Network",
+    "Witnessed",
+    "factory",
+    "simulated",
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,8 @@ from shadowsim.model.telemetry import Array, Layout, Sample
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
+
+NOTHING: Mapping[int, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,19 @@ class Network(Protocol):
         """Let time pass, and return the telemetry of it; nothing if it is that late already."""
         ...
 
-    def resize(self, devices: frozenset[str]) -> None:
+    def resize(
+        self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
+    ) -> None:
         """Only these devices, with their hosts and the cables between them, are there from now on.
 
         The others are neither configured nor measured: nan in every sample, missing in `configs`.
+        They are the boundary: they go on announcing what their last config says, so that inside
+        packets are routed as in the whole network; what is sent to them is lost. Devices that
+        come back have that last config.
+
+        `background_bps` is, by number of directed link, what traffic that is not there would put
+        on it. The link has that much less of its rate, and its utilisation in samples is counted
+        as if the traffic were there, of the whole rate.
         """
         ...
 

@@ -217,6 +217,26 @@ def _rollback(group: Sequence[Event]) -> str:
     return f"rollback of {scope} begins"
 
 
+def _created(group: Sequence[Event]) -> str:
+    details = group[0].details
+    devices, of = details.get("devices"), details.get("of")
+    if devices == of:
+        return "the shadow is cloned from production"
+    return escape(f"a part of production is shadowed: {plain(devices)} of {plain(of)} devices")
+
+
+def _scaled(event: Event) -> str:
+    told = event.details
+    return (
+        f"the shadow is scaled from {told.get('before')} to {told.get('after')} devices: "
+        f"{plain(told.get('why', ''))}"
+    )
+
+
+def _rationed(event: Event) -> str:
+    return f"the mirror's budget allows {plain(event.details.get('classes', ()))} from now on"
+
+
 def _mirrored(group: Sequence[Event]) -> str:
     packets = group[0].details.get("packets")
     count = f": {packets:,} packets" if isinstance(packets, int) else ""
@@ -224,7 +244,12 @@ def _mirrored(group: Sequence[Event]) -> str:
 
 
 SAID: Mapping[str, Callable[[Sequence[Event]], str]] = {
-    "shadow_created": lambda g: "the shadow is cloned from production",
+    "shadow_created": _created,
+    "shadow_scaled": lambda g: joined(_scaled(event) for event in g),
+    "mirror_budget": lambda g: joined(_rationed(event) for event in g),
+    "not_covered": lambda g: (
+        f"not judged in the shadow: {escape(plain(g[0].details.get('limits', ())))}"
+    ),
     "baseline_taken": lambda g: "the baseline is taken, before the change",
     "deploy": _deployed,
     "mirrored": _mirrored,

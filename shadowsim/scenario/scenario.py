@@ -11,9 +11,10 @@ from shadowsim.errors import BadInput, Mistake
 from shadowsim.model.change import Change, Command, Configs, numbered
 from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
+from shadowsim.model.services import Service
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Traffic
-from shadowsim.scenario import faults, intents, topologies, traffic
+from shadowsim.scenario import faults, intents, services, topologies, traffic
 from shadowsim.scenario.defaults import default_configs
 from shadowsim.scenario.findings import Findings
 from shadowsim.scenario.messages import choice_mistakes, explain
@@ -30,14 +31,20 @@ class Mirror:
     fraction: float = 1.0
     truncate_bytes: int = 96
     anonymise: bool = True
+    budget_bps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowPlan:
-    """What the shadow network is."""
+    """What the shadow network is. `scope` is "full" or "subset"; the rest is of a subset.
+
+    `scale` are (from this second on, hops), in order of time.
+    """
 
     scope: str = "full"
     mirror: Mirror = Mirror()
+    hops: int = 1
+    scale: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class Scenario:
     workflow: WorkflowPlan
     expect: Expect | None
     file: str
+    services: tuple[Service, ...] = ()
 
 
 def load(path: str | FilePath) -> Scenario:
@@ -129,6 +137,8 @@ def _build(spec: ScenarioSpec, document: Document) -> Scenario:
     change = Change(spec.change.summary, scripts.change(("change", "script"), spec.change.script))
     wanted = intents.build(spec.intents, topology, findings)
     injected = faults.build(spec.faults, topology, scripts, findings)
+    databases = services.build(spec.services, topology, findings)
+    shadow = _shadow(spec.shadow, findings)
     workflow = _workflow(spec.workflow, findings)
     expect = _expect(spec.expect, change.commands, findings)
     before = len(findings.mistakes)
@@ -149,18 +159,32 @@ def _build(spec: ScenarioSpec, document: Document) -> Scenario:
         wanted,
         change,
         injected,
-        _shadow(spec.shadow),
+        shadow,
         workflow,
         expect,
         document.file,
+        databases,
     )
 
 
-def _shadow(spec: ShadowSpec) -> ShadowPlan:
+def _shadow(spec: ShadowSpec, findings: Findings) -> ShadowPlan:
+    if spec.scope == "full":
+        for key in ("hops", "scale"):
+            if getattr(spec, key) not in (None, []):
+                findings.add(("shadow", key), f"'{key}' is of a subset; add 'scope: subset'")
     mirror = spec.mirror
+    budget = None if mirror.budget_mbps is None else mirror.budget_mbps * 1e6
     return ShadowPlan(
         spec.scope,
-        Mirror(tuple(mirror.classes), mirror.fraction, mirror.truncate_bytes, mirror.anonymise),
+        Mirror(
+            tuple(mirror.classes),
+            mirror.fraction,
+            mirror.truncate_bytes,
+            mirror.anonymise,
+            budget,
+        ),
+        1 if spec.hops is None else spec.hops,
+        tuple(sorted((step.at_s, step.hops) for step in spec.scale)),
     )
 
 

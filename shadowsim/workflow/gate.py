@@ -9,7 +9,7 @@ import numpy as np
 
 from shadowsim.model.change import Command, Configs, reverted
 from shadowsim.model.intents import Limit
-from shadowsim.model.telemetry import Sample, Telemetry, coverage
+from shadowsim.model.telemetry import Sample, Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 from shadowsim.network import Witnessed
 from shadowsim.precog import Evidence, Forecast
@@ -61,7 +61,7 @@ def _unseen(run: Run, evidence: Evidence) -> list[str]:
     least = run.scenario.workflow.minimum_coverage
     samples = evidence.observed.samples
     missing = []
-    covered = coverage(samples)
+    covered = _arrived(run, samples)
     if covered < least:
         missing.append(f"only {covered:.0%} of the shadow's telemetry arrived")
     layout = evidence.observed.layout
@@ -69,13 +69,47 @@ def _unseen(run: Run, evidence: Evidence) -> list[str]:
         row = layout.devices.index(name)
         if np.mean([np.isfinite(s.device[row]).all() for s in samples]) < least:
             missing.append(f"{name} is changed, and its telemetry did not arrive")
-    limits = run.whatif.limits
-    for limit, mask in zip(limits.limits, limits.masks, strict=True):
-        if mask.any() and not _is_known(limit, mask, samples):
-            missing.append(f"nothing is known of {limit.name}")
-    if limits.limits and run.mirror.report().represented < LEAST_REPRESENTED:
+    missing += _limits_unseen(run, samples)
+    if run.whatif.limits.limits and run.mirror.report().represented < LEAST_REPRESENTED:
         missing.append("the mirror carries too little of production's traffic to judge limits")
     return missing
+
+
+def _arrived(run: Run, samples: Sequence[Sample]) -> float:
+    """The share of the readings of devices that arrived, of those that were in the shadow."""
+    shares = [np.isfinite(s.device[run.mirror.there(s.at_s)]).mean() for s in samples]
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _limits_unseen(run: Run, samples: Sequence[Sample]) -> list[str]:
+    """The limits that the change can bear on, and of which the shadow does not tell enough."""
+    subset, speaks = run.mirror.subset, run.mirror.speaks_for
+    rates_bps = run.whatif.observe(run.telemetry["production"], run.before).rates_bps
+    limits, missing = run.whatif.limits, []
+    for limit, mask in zip(limits.limits, limits.masks, strict=True):
+        concerned = mask & subset.staked
+        if not concerned.any():
+            continue
+        inside = float(rates_bps[concerned & subset.demands].sum())
+        if not _is_known(limit, concerned & speaks, samples):
+            missing.append(f"nothing is known of {limit.name}")
+        elif _of_demands(limit) and inside < LEAST_REPRESENTED * rates_bps[concerned].sum():
+            missing.append(f"the shadow covers too little of {limit.name}")
+    return missing
+
+
+def not_covered(run: Run) -> list[str]:
+    """The limits of which no demand can fare otherwise by the change: none is judged here.
+
+    The configs prove it for all equal paths of these demands, so it is no want of data.
+    """
+    limits, staked = run.whatif.limits, run.mirror.subset.staked
+    pairs = zip(limits.limits, limits.masks, strict=True)
+    return [limit.name for limit, mask in pairs if mask.any() and not (mask & staked).any()]
+
+
+def _of_demands(limit: Limit) -> bool:
+    return limit.metric != "utilisation"
 
 
 def _is_known(limit: Limit, mask: np.ndarray, samples: Sequence[Sample]) -> bool:

@@ -8,13 +8,20 @@ from itertools import groupby
 import numpy as np
 
 from shadowsim.errors import Unreachable
-from shadowsim.mirror import MirrorEngine
+from shadowsim.mirror import Chooser, MirrorEngine
 from shadowsim.model.change import Change, Command
 from shadowsim.model.streams import stream
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.network import Witnessed
 from shadowsim.rollback.blame import Blame
-from shadowsim.workflow.gate import exceeded, hard_checks, mode_of, rehearse_all, unmet_by
+from shadowsim.workflow.gate import (
+    exceeded,
+    hard_checks,
+    mode_of,
+    not_covered,
+    rehearse_all,
+    unmet_by,
+)
 from shadowsim.workflow.state import TICK_S, Run
 from shadowsim.workflow.watch import has_been_dark, roll_back, roll_back_dark, watch
 
@@ -32,21 +39,22 @@ def shadow_deployment(run: Run) -> bool:
     run.shadow = run.factory(scenario, run.before, "shadow")
     demands = scenario.traffic.demands
     run.shadow.offer(np.zeros(len(demands)))
-    random = stream(scenario.seed, "mirror")
-    run.mirror = MirrorEngine(run.production, run.shadow, demands, scenario.shadow.mirror, random)
+    run.mirror = _mirror(run)
     run.telemetry = {
         "production": Telemetry(run.production.layout),
         "shadow": Telemetry(run.shadow.layout),
     }
-    devices = len(scenario.topology.devices)
     run.note(
         "shadow_created",
         scope=scenario.shadow.scope,
-        devices=devices,
+        devices=len(run.mirror.subset.devices),
+        of=len(scenario.topology.devices),
+        coverage=run.mirror.subset.coverage.shares,
         drift=len(run.mirror.drift()),
     )
     run.advance(scenario.workflow.baseline_s)
     repaired = run.mirror.sync()
+    run.tell()
     run.note("baseline_taken", samples=len(run.telemetry["shadow"].samples), repaired=len(repaired))
     run.trial_since_s = run.now
     for commands in by_device(scenario.change):
@@ -59,6 +67,23 @@ def shadow_deployment(run: Run) -> bool:
         run.trial += commands
         run.advance(scenario.workflow.soak_s)
     return True
+
+
+def _mirror(run: Run) -> MirrorEngine:
+    scenario = run.scenario
+    topology, demands, plan_ = scenario.topology, scenario.traffic.demands, scenario.shadow
+    chooser = None
+    if plan_.scope == "subset":
+        chooser = Chooser(topology, demands, scenario.intents, scenario.change)
+    return MirrorEngine(
+        run.production,
+        run.shadow,
+        demands,
+        plan_.mirror,
+        stream(scenario.seed, "mirror"),
+        chooser=chooser,
+        hops=plan_.hops,
+    )
 
 
 def by_device(change: Change) -> list[tuple[Command, ...]]:
@@ -98,10 +123,10 @@ def traffic_and_monitoring(run: Run) -> bool:
     """Watch the changed shadow under production's traffic, and keep it in step with production."""
     end_s = run.now + run.scenario.workflow.shadow_s
     while run.now < end_s - 1e-9:
-        run.advance(min(FORECAST_EVERY_S, end_s - run.now))
-        repaired = run.mirror.sync(run.trial)
-        if repaired:
-            run.note("drift_repaired", commands=[str(c) for c in repaired])
+        until_s = min(run.now + FORECAST_EVERY_S, end_s)
+        while run.now < until_s - 1e-9:
+            run.advance(min(TICK_S, until_s - run.now))
+            run.keep_in_step()
         run.predict("shadow")
     mirrored = run.mirror.report()
     run.note(
@@ -109,7 +134,12 @@ def traffic_and_monitoring(run: Run) -> bool:
         packets=mirrored.packets,
         captured_bytes=mirrored.captured_bytes,
         share=mirrored.share,
+        represented=mirrored.represented,
         lag_s=mirrored.lag_s,
+        config_lag_s=mirrored.config_lag_s,
+        peak_bps=mirrored.peak_bps,
+        budget_bps=mirrored.budget_bps,
+        shed=mirrored.shed,
         example=mirrored.example,
     )
     return True
@@ -124,6 +154,9 @@ def risk_assessment(run: Run) -> bool:
     run.forecast = forecast = run.predict("shadow")
     failed, missing = hard_checks(run)
     missing += [f"the forecast says nothing of {mode}" for mode in forecast.unknown]
+    unjudged = not_covered(run)
+    if unjudged:
+        run.note("not_covered", limits=unjudged)
     strong = [r for r in forecast.reasons if r.probability >= plan_.inconclusive_above]
     why = [*failed, *missing, *(f"{r.variant}: {r.text}" for r in strong)]
     if failed or forecast.worst >= plan_.no_go_above:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shadowsim.errors import Unreachable
 from shadowsim.journal import Journal
 from shadowsim.mirror import MirrorEngine
 from shadowsim.model.change import Command, Configs, apply
@@ -29,6 +30,10 @@ def nobody(question: str, forecast: Forecast) -> bool | None:
     return None
 
 
+def nothing(run: Run) -> None:
+    """Nothing is done beside the run."""
+
+
 @dataclass
 class Run:
     """The state of one run. Phases read and extend it; nothing else is shared between them."""
@@ -39,6 +44,7 @@ class Run:
     whatif: WhatIf
     journal: Journal
     approve: Approve = nobody
+    beside: Callable[[Run], None] = nothing  # called whenever time has passed in both networks
     phase: str = ""
     production: Witnessed = field(init=False)
     shadow: Witnessed = field(init=False)
@@ -84,7 +90,35 @@ class Run:
         self.telemetry["production"].samples += samples
         for sample in samples:
             self.mirror.forward(sample)
-        self.telemetry["shadow"].samples += self.shadow.advance(at_s)
+        self._scale()
+        found = self.shadow.advance(at_s)
+        self.telemetry["shadow"].samples += [self.mirror.seen(sample) for sample in found]
+        self.tell()
+        self.beside(self)
+
+    def _scale(self) -> None:
+        """Make the shadow larger or smaller where the scenario says so."""
+        due = [hops for at_s, hops in self.scenario.shadow.scale if at_s <= self.now + 1e-9]
+        if due:
+            self.mirror.scale(due[-1])
+
+    def tell(self) -> None:
+        """Write down what the mirror did of itself."""
+        for notice in self.mirror.news():
+            self.note(notice.kind, **notice.data)
+
+    def keep_in_step(self) -> None:
+        """Bring the shadow to production's configs with the trial, and wait until it has them."""
+        try:
+            repaired = self.mirror.sync(self.trial)
+        except Unreachable as error:
+            self.note("unreachable", network="shadow", detail=str(error))
+            return
+        self.tell()
+        if repaired:
+            self.note("drift_repaired", commands=[str(command) for command in repaired])
+            self.settle(self.shadow)
+            self.mirror.arrived(self.trial)
 
     def settle(self, network: Witnessed) -> bool:
         """Wait until commands are installed; False if that takes too long."""

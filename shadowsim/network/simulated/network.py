@@ -8,11 +8,12 @@ traffic varies and telemetry is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import simpy
+from numpy.random import Generator
 
 from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler
@@ -25,11 +26,15 @@ from shadowsim.model.intents import Intents
 from shadowsim.model.streams import stream
 from shadowsim.model.telemetry import Sample, layout_of
 from shadowsim.model.topology import Topology
-from shadowsim.model.traffic import Profile, Traffic
+from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
 from shadowsim.network.damage import Crowd, Damage, damage
+from shadowsim.network.protocol import NOTHING, Copies, Diverted, Match, Network, Sent
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
+from shadowsim.network.simulated.copying import Copying
+from shadowsim.network.simulated.edge import Diversion, TestFlows
 from shadowsim.network.simulated.installed import behind, mix
+from shadowsim.network.simulated.part import Part
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
 
@@ -73,6 +78,11 @@ class SimulatedNetwork:
         self._base_bps = np.array([d.rate_bps for d in traffic.demands])
         self._breath = np.ones(len(traffic.demands))
         self._loader = Loader(topology, traffic.demands)
+        self._tests = TestFlows(topology, traffic.demands)
+        self._edge = Diversion(topology, traffic.demands)
+        self._part = Part(topology, traffic.demands)
+        homes = {host.name: host.device for host in topology.hosts}
+        self._copying = Copying(traffic.demands, [homes[d.source] for d in traffic.demands])
         self._crowd = Crowd(topology, traffic.demands)
         self._health = Health(len(topology.devices), self._random["health"])
         self._faults = Striker(
@@ -86,7 +96,7 @@ class SimulatedNetwork:
         self._compiler = Compiler(topology)
         self._target = self._installed = self._compiler.compile(configs)
         self._meter = self._loader.meter()
-        self._routed = self._loader.route(self._installed)
+        self._routed = self._tests.loader.route(self._installed)
         self._offered_bps = self._rates()
         self._loads = self._solve()
         self._witness = Witness(topology, traffic.demands, intents, self.layout, configs)
@@ -105,7 +115,8 @@ class SimulatedNetwork:
         return any(self._queues.values())
 
     def configs(self) -> Configs:
-        return {n: c for n, c in self._configs.items() if n not in self._damage.deaf}
+        silent = self._damage.deaf | self._part.absent
+        return {n: c for n, c in self._configs.items() if n not in silent}
 
     def apply(self, commands: Sequence[Command]) -> None:
         by_device: dict[str, list[Command]] = {}
@@ -137,6 +148,58 @@ class SimulatedNetwork:
             self._record()
         samples, self._samples = self._samples, []
         return samples
+
+    def resize(
+        self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
+    ) -> None:
+        self._record()
+        self._part = Part(self.topology, self._demands, devices, background_bps)
+        self._change_rates()
+
+    def copy(
+        self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
+    ) -> None:
+        self._record()
+        self._copying.copy(classes, fraction, truncate_bytes, random)
+
+    def copies(self) -> Copies:
+        self._record()
+        return self._copying.copies()
+
+    def divert(self, matches: Sequence[Match], into: Network) -> None:
+        self._record()
+        self._edge.divert(matches, into, self.now)
+        self._change_rates()
+
+    def diverted(self) -> Diverted:
+        self._record()
+        return self._edge.diverted()
+
+    def send(self, flow: Demand) -> int:
+        self._record()
+        number = self._tests.send(flow)
+        self._routed = self._tests.loader.route(self._installed)
+        self._change_rates()
+        return number
+
+    def sent(self, number: int) -> Sent:
+        self._record()
+        return self._tests.sent(number)
+
+    def cease(self, number: int) -> None:
+        self._record()
+        self._tests.cease(number)
+        self._change_rates()
+
+    def take_in(self, wanted_bps: Array, at_s: float) -> None:
+        """From `at_s` on another network sends this much of each demand here, beside its own.
+
+        Networks that run side by side take turns, so `at_s` may be ahead of `now`.
+        """
+        if at_s > self.now and not self._closed:
+            self._env.process(self._arrival(np.array(wanted_bps), at_s))
+        elif self._edge.arrive(wanted_bps):
+            self._change_rates()
 
     def close(self) -> None:
         self._closed = True
@@ -171,7 +234,7 @@ class SimulatedNetwork:
             random = self._random["control"]
             delay_s = self._control.install_delay_s(command, slowness, cpu, random)
             yield self._env.timeout(delay_s)
-            if device in self._damage.deaf:
+            if device in self._damage.deaf | self._part.absent:
                 queue.clear()
                 return
             after = apply_one(self._configs[device], [command])
@@ -186,6 +249,10 @@ class SimulatedNetwork:
         deaf = {self.topology.device_index[name] for name in self._damage.deaf}
         self._install_plane(np.array([d for d in devices if d not in deaf], dtype=np.int64))
         self._health.work(devices, 0.05, self.now)
+
+    def _arrival(self, wanted_bps: Array, at_s: float) -> Process:
+        yield self._env.timeout(at_s - self.now)
+        self.take_in(wanted_bps, self.now)
 
     # -- changes of state ------------------------------------------------------------------
 
@@ -237,7 +304,7 @@ class SimulatedNetwork:
     def _install_plane(self, devices: Array) -> None:
         self._record()
         self._installed = mix(self._installed, self._target, devices)
-        self._routed = self._loader.route(self._installed)
+        self._routed = self._tests.loader.route(self._installed)
         self._loads = self._solve()
         self._witness.look(self._installed, self._configs)
 
@@ -251,18 +318,25 @@ class SimulatedNetwork:
         wanted = self._base_bps * self._crowd.factor(self._faults.active)
         if self._profile is not None:
             wanted = wanted * self._profile.factor(self.now) * self._breath
-        return self._loader.spread(wanted)
+        staying = self._edge.with_arrivals(self._edge.keep(wanted, self.now))
+        return self._loader.spread(np.where(self._part.demands, staying, 0.0))
 
     def _solve(self) -> Loads:
         hurt = self._damage
-        return self._loader.solve(
+        loads = self._tests.loader.solve(
             self._installed,
             self._routed,
-            self._offered_bps,
+            self._tests.beside(self._offered_bps),
             hurt.loss,
             added_s=hurt.delay_s,
-            rate_left=hurt.rate_left,
+            rate_left=hurt.rate_left * self._part.rate_left(self._rate_bps()),
         )
+        return self._tests.apart(loads)
+
+    def _rate_bps(self) -> Array:
+        """What every link can carry now."""
+        found: Array = self._installed.rate_bps * self._damage.rate_left
+        return found
 
     # -- readings --------------------------------------------------------------------------
 
@@ -274,21 +348,33 @@ class SimulatedNetwork:
         self._meter.add(
             self._loads, self._offered_bps, self._installed.up, self._damage.loss, span_s
         )
-        plane = replace(self._installed, rate_bps=self._installed.rate_bps * self._damage.rate_left)
+        self._tests.count(span_s)
+        offered, throughput = self._per_demand()
+        self._edge.count(offered, throughput, span_s)
+        self._copying.count(offered, self._damage.dark, span_s)
+        rate_bps = self._rate_bps()
+        plane = replace(self._installed, rate_bps=rate_bps)
         now = self._loader.at_once(plane, self._loads, self._offered_bps, self._damage.loss)
-        self._witness.close(self._state_since_s, self.now, now.demand, now.utilisation)
+        used = now.utilisation + self._part.background_share(rate_bps)
+        self._witness.close(self._state_since_s, self.now, now.demand, used)
         self._state_since_s = self.now
 
     def _delivered_share(self) -> Array:
-        offered = self._meter.per_demand(self._offered_bps)
-        delivered = self._meter.per_demand(self._loads.throughput_bps[0])
+        offered, delivered = self._per_demand()
         share = np.divide(delivered, offered, out=np.ones(len(offered)), where=offered > 0)
         return np.asarray(share)
+
+    def _per_demand(self) -> tuple[Array, Array]:
+        """What is offered of every demand now, and what of it is delivered."""
+        flows = self._offered_bps, self._loads.throughput_bps[0]
+        offered, delivered = map(self._meter.per_demand, flows)
+        return offered, delivered
 
     def _read(self) -> Sample:
         """One noisy reading of everything that reports."""
         link, demand = self._meter.read(self._installed.rate_bps)
         plane = self._installed
+        link[:, 2] += self._part.background_share(plane.rate_bps)
         device = np.column_stack((
             self._health.cpu(self.now),
             self._health.memory(plane.routes),
@@ -300,6 +386,7 @@ class SimulatedNetwork:
         demand[:, :3] *= np.exp(noise.normal(0.0, NOISE, (len(demand), 3)))
         demand[:, 3] = np.clip(demand[:, 3], 0.0, 1.0)
         self._hide(device, link, demand)
+        self._part.hide(device, link, demand)
         return Sample(self.now, np.minimum(device, 1.0), link, demand)
 
     def _table_left(self) -> Array:

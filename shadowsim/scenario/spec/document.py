@@ -10,6 +10,7 @@ from pydantic import Field, Tag
 from shadowsim.scenario.spec.base import BY_SHAPE, MAPPING, TEXT, Spec
 from shadowsim.scenario.spec.faults import FaultSpec
 from shadowsim.scenario.spec.intents import IntentSpec
+from shadowsim.scenario.spec.services import Services
 from shadowsim.scenario.spec.topology import TopologySpec
 from shadowsim.scenario.spec.traffic import TrafficSpec
 from shadowsim.scenario.spec.workflow import ExpectSpec, ShadowSpec, WorkflowSpec
@@ -81,6 +82,7 @@ class ScenarioSpec(Spec):
         examples=[[{"at_s": 40, "link_loss": {"link": ["A", "B"], "percent": 2}, "for_s": 20}]],
         description="Failures that are injected.",
     )
+    services: Services = []
     shadow: ShadowSpec = Field(
         default=ShadowSpec(),
         examples=[{"mirror": {"fraction": 0.5}}],

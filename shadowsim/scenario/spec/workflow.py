@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from shadowsim.scenario.spec.base import Duration, Seconds, Share, Spec
+from shadowsim.scenario.spec.base import Duration, Rate, Seconds, Share, Spec
 from shadowsim.scenario.spec.traffic import TrafficClass
 
 Precog = Literal["threshold", "judge", "script", "hybrid"]
@@ -31,13 +31,42 @@ class MirrorSpec(Spec):
     anonymise: bool = Field(
         default=True, examples=[True], description="Replace addresses by pseudonyms."
     )
+    budget_mbps: Rate | None = Field(
+        default=None,
+        examples=[20],
+        description="The most bandwidth that captured copies may take; a tenth of the rate of "
+        "all hosts together if not given. Bulk is shed first, then normal.",
+    )
+
+
+Hops = Annotated[int, Field(ge=0, le=64)]
+
+
+class ScaleSpec(Spec):
+    """One step up or down."""
+
+    at_s: Seconds = Field(examples=[25], description="When.")
+    hops: Hops = Field(examples=[2], description="How far around the change it reaches from then.")
 
 
 class ShadowSpec(Spec):
     """What the shadow network is."""
 
-    scope: Literal["full"] = Field(
-        default="full", examples=["full"], description="Which part of production is shadowed."
+    scope: Literal["full", "subset"] = Field(
+        default="full",
+        examples=["subset"],
+        description="How much of production is shadowed: all of it, or what the change can reach.",
+    )
+    hops: Hops | None = Field(
+        default=None,
+        examples=[1],
+        description="Of a subset: how many cables around a changed device belong to it (1).",
+    )
+    scale: list[ScaleSpec] = Field(
+        default=[],
+        max_length=100,
+        examples=[[{"at_s": 25, "hops": 2}]],
+        description="Of a subset: when it is made larger or smaller while it runs.",
     )
     mirror: MirrorSpec = Field(
         default=MirrorSpec(), examples=[{"fraction": 0.5}], description="What traffic it sees."

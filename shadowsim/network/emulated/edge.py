@@ -1,0 +1,199 @@
+"""What is to be copied or diverted where hosts come in, to mirrors, rules and counts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Literal
+
+import numpy as np
+
+from shadowsim.errors import BadInput
+from shadowsim.model.traffic import CLASSES
+from shadowsim.network.emulated.crossing import Crossed, Crossing
+from shadowsim.network.emulated.rig import Rig
+from shadowsim.network.emulated.store import bridge_name
+from shadowsim.network.emulated.wiring import openflow_port
+from shadowsim.network.matching import matched_by
+from shadowsim.network.protocol import Copies, Diverted, Match, Network
+
+FRAME_BYTES = 14  # of Ethernet, before the packet
+PORTS: tuple[Literal["mirror", "divert"], ...] = ("mirror", "divert")
+SETTLE_S = 0.5  # packets that were under way when a diversion began are not leaks
+
+
+class Edge:
+    """The mirror and steering ports of one network. All classes are mirrored by Open vSwitch
+    itself, some of them by copies in the flow table; either way the port is only read.
+    """
+
+    def __init__(self, rig: Rig, seed: int) -> None:
+        self._rig = rig
+        self._seed = seed
+        self._crossing: Crossing | None = None
+        self._classes: tuple[str, ...] = ()
+        self._fraction = 1.0
+        self._bytes = 96
+        self._matches: tuple[Match, ...] = ()
+        self._into: Network | None = None
+        self._read: Crossed | None = None
+        self._read_s = monotonic()
+        self._seen_bytes = 0
+        self._watched = np.zeros(len(rig.demands), dtype=np.bool_)
+        self._received = np.zeros(len(rig.streams), dtype=np.int64)
+        self._since_s = monotonic()
+        self._leaked = 0
+
+    def rules_wanted(self) -> dict[str, Any]:
+        """What the rules have to do for it, as arguments of `openflow.rules`."""
+        copied = self._classes if not self._mirrors_all() else ()
+        return {
+            "diverts": self._matches,
+            "copies": copied,
+            "copy_bytes": self._bytes + FRAME_BYTES,
+        }
+
+    def copy(self, classes: Sequence[str], fraction: float, truncate_bytes: int) -> None:
+        """Copy this much from now on; the rules must be installed again."""
+        self._classes = tuple(c for c in CLASSES if c in classes)
+        self._fraction, self._bytes = fraction, truncate_bytes
+        self._open()
+        self._mirror()
+
+    def copies(self) -> Copies:
+        """What was copied since last time."""
+        rig = self._rig
+        now_s = monotonic()
+        streams = [s for s in rig.streams if s.demand >= 0 and not s.probe]
+        owner = np.array([s.demand for s in streams], dtype=np.int64)
+        seen = int(rig.board.wires.offered_bytes[self._up_links()].sum())
+        found, before = self._crossed(), self._read
+        packets, size = found.copied_packets, found.copied_bytes
+        if before is not None:
+            packets, size = packets - before.copied_packets, size - before.copied_bytes
+        here = slice(0, len(streams))
+        count = len(rig.demands)
+        copies = Copies(
+            packets=np.bincount(owner, packets[here], count).astype(np.int64),
+            bits=8.0 * np.bincount(owner, size[here], count),
+            heard=np.ones(count, dtype=np.bool_),
+            seen_bits=8.0 * (seen - self._seen_bytes),
+            captured_bytes=found.captured_bytes - (before.captured_bytes if before else 0),
+            strangers=found.strangers - (before.strangers if before else 0),
+            over_s=now_s - self._read_s,
+        )
+        self._read, self._read_s, self._seen_bytes = found, now_s, seen
+        return copies
+
+    def divert(self, matches: Sequence[Match], into: Network) -> None:
+        """Take these off from now on; the rules must be installed again."""
+        entrance = getattr(into, "entrance", None)
+        if entrance is None:
+            raise BadInput("real packets can only be diverted into another emulated network")
+        self._count_leaks()
+        self._matches = tuple(matches)
+        self._open()
+        if self._crossing is not None:
+            self._crossing.lead_to(entrance if matches else -1)
+        self._watched = matched_by(self._rig.topology, self._rig.demands, matches)
+        self._since_s = monotonic()
+        self._received = self._arrived()
+
+    def diverted(self) -> Diverted:
+        """What was diverted so far. What returned is what Open vSwitch saw come in by the port."""
+        self._count_leaks()
+        found = self._crossed()
+        streams = [s for s in self._rig.streams if s.demand >= 0 and not s.probe]
+        owner = np.array([s.demand for s in streams], dtype=np.int64)
+        here, count = slice(0, len(streams)), len(self._rig.demands)
+        return Diverted(
+            packets=np.bincount(owner, found.diverted_packets[here], count).astype(np.int64),
+            bits=8.0 * np.bincount(owner, found.diverted_bytes[here], count),
+            strangers=found.diverted_strangers,
+            leaked=self._leaked,
+            returned=self._returned(),
+        )
+
+    def reopen(self) -> None:
+        """The agent was made anew, and the ports with it."""
+        if self._crossing is not None:
+            self._crossing.close()
+            self._crossing = None
+            self._read = None
+            self._open()
+            self._mirror()
+
+    def close(self) -> None:
+        """Read nothing more; a second call does nothing."""
+        if self._crossing is not None:
+            self._crossing.close()
+            self._crossing = None
+
+    # -- parts -----------------------------------------------------------------------------
+
+    def _mirrors_all(self) -> bool:
+        return self._classes == CLASSES
+
+    def _open(self) -> None:
+        """Make the ports on every device that has hosts, on the first need of them."""
+        if self._crossing is None:
+            self._crossing = Crossing(self._rig.topology, self._rig.streams, self._seed)
+            for device in self._devices():
+                for name in PORTS:
+                    fd = self._rig.agent.extra(device, name)
+                    self._crossing.watch(fd, steering=name == "divert")
+        self._crossing.keep(self._fraction, self._bytes)
+
+    def _mirror(self) -> None:
+        """Have Open vSwitch mirror all that comes in from hosts, or nothing."""
+        for device in self._devices():
+            bridge = bridge_name(device)
+            if self._mirrors_all():
+                ports = [f"{bridge}-p{port}" for port in self._host_ports(device)]
+                snap = self._bytes + FRAME_BYTES
+                self._rig.store.mirror(bridge, ports, f"{bridge}-mirror", snap)
+            else:
+                self._rig.store.unmirror(bridge)
+
+    def _devices(self) -> list[int]:
+        topology, there = self._rig.topology, self._rig.there
+        return sorted({
+            topology.device_index[h.device] for h in topology.hosts if h.device in there
+        })  # fmt: skip
+
+    def _host_ports(self, device: int) -> list[int]:
+        topology = self._rig.topology
+        mine = topology.hosts_of[topology.devices[device].name]
+        links = [topology.up_link(topology.host_index[h.name]) for h in mine]
+        return [openflow_port(topology, link)[1] for link in links]
+
+    def _up_links(self) -> list[int]:
+        return [self._rig.topology.up_link(j) for j in range(len(self._rig.topology.hosts))]
+
+    def _crossed(self) -> Crossed:
+        if self._crossing is not None:
+            return self._crossing.crossed()
+        none = np.zeros(len(self._rig.streams), dtype=np.int64)
+        return Crossed(none, none, none, none, 0, 0, 0)
+
+    def _arrived(self) -> np.ndarray:
+        return self._rig.board.streams.received[: len(self._received)].copy()
+
+    def _count_leaks(self) -> None:
+        """Packets of diverted demands that hosts of this network received all the same."""
+        if not self._matches or monotonic() < self._since_s + SETTLE_S:
+            self._received = self._arrived()
+            return
+        now = self._arrived()
+        grown = now - self._received
+        self._received = now
+        for slot, s in enumerate(self._rig.streams[: len(grown)]):
+            if s.demand >= 0 and not s.probe and self._watched[s.demand]:
+                self._leaked += int(grown[slot])
+
+    def _returned(self) -> int:
+        if self._crossing is None:
+            return 0
+        return sum(
+            self._rig.store.came_in(f"{bridge_name(device)}-divert") for device in self._devices()
+        )

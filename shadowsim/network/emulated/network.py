@@ -1,0 +1,356 @@
+"""Topology, configs and traffic to a network of real packets, real switches and a real controller.
+
+Configs live in the network's own OVSDB. A command is written there, compiled by the one compiler,
+and installed by the controller before the next command of that device is taken. SimPy, in real
+time, decides when faults strike and when telemetry is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic
+
+import numpy as np
+from numpy.random import Generator
+
+from shadowsim.dataplane.forwarding import Compiler
+from shadowsim.dataplane.plane import Plane
+from shadowsim.errors import Unreachable
+from shadowsim.model.change import Command, Configs, apply_one
+from shadowsim.model.config import DeviceConfig
+from shadowsim.model.faults import Fault
+from shadowsim.model.streams import stream
+from shadowsim.model.telemetry import Array, Sample, layout_of
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
+from shadowsim.model.truth import Spell
+from shadowsim.network.damage import Crowd, Damage, damage
+from shadowsim.network.dark import hide
+from shadowsim.network.emulated.clock import WallClock
+from shadowsim.network.emulated.controllers import Kind
+from shadowsim.network.emulated.edge import Edge
+from shadowsim.network.emulated.openflow import rules
+from shadowsim.network.emulated.reading import counts, demand_reading, link_reading
+from shadowsim.network.emulated.refusals import coarseness, refuse_faults
+from shadowsim.network.emulated.rig import Rig
+from shadowsim.network.emulated.wiring import test_stream
+from shadowsim.network.protocol import NOTHING, Copies, Diverted, Match, Network, Sent
+from shadowsim.network.simulated.installed import mix
+from shadowsim.network.simulated.part import Part
+from shadowsim.network.striking import Process, Striker
+from shadowsim.network.witness import Witness
+from shadowsim.scenario import Scenario
+
+TICK_S = 1.0
+CARE_S = 0.1  # how often it is looked after what may have died, and who else wrote a config
+CARRIER_S = 0.03  # until it is known that a cable is cut
+BREATH = 0.02  # relative, of what users want from one second to the next
+
+
+class EmulatedNetwork:
+    """Keeps the `Network` contract with real packets.
+
+    `clock` is shared with the networks that run beside it. Raises MachineLacks where this machine
+    cannot carry it; then, and after any other failure, nothing of it is left.
+    """
+
+    def __init__(
+        self, scenario: Scenario, configs: Configs, name: str, clock: WallClock, controller: Kind
+    ) -> None:
+        topology, demands = scenario.topology, scenario.traffic.demands
+        self.topology: Topology = topology
+        self.layout = layout_of(topology, demands)
+        self.clock = clock
+        self._demands = demands
+        self._profile = scenario.traffic.profile
+        self._mirrored = False
+        self._base_bps = np.array([d.rate_bps for d in demands])
+        self._breath = np.ones(len(demands))
+        self._random = stream(scenario.seed, name, "traffic")
+        self._crowd = Crowd(topology, demands)
+        self._damage: Damage = damage(topology, ())
+        self._part = Part(topology, demands)
+        self._began_s = clock.now
+        self._faults = Striker(clock.env, self._changed, self._drift, lambda: self._running)
+        self._running: dict[str, DeviceConfig] = dict(configs)
+        self._queues: dict[str, list[Command]] = {}
+        self._samples: list[Sample] = []
+        self._closed = False
+        self._compiler = Compiler(topology)
+        self._target: Plane = self._compiler.compile(configs)
+        self._installed = self._target
+        self._witness = Witness(topology, demands, scenario.intents, self.layout, configs)
+        refuse_faults(scenario.faults)
+        coarse = coarseness(self._target, demands)
+        self._rig = Rig(topology, demands, controller, name, coarse)
+        self._edge = Edge(self._rig, scenario.seed)
+        try:
+            self._come_up()
+        except BaseException:
+            self.close()
+            raise
+
+    def _come_up(self) -> None:
+        self._rig.build(self.topology.device_index)
+        self._rig.store.write(self._running, 0)
+        self._install_rules()
+        self._rig.await_ready()
+        self._installed = self._target
+        self._up_s = np.zeros(self.topology.directed_links)
+        self._counted_s = self._since_s = self.now
+        self._tell_wires()
+        self._tell_streams()
+        self._witness.look(self._installed, self._running)
+        self._read_at = counts(self._rig.board, monotonic())
+        for process in (self._tick(), self._care()):
+            self.clock.env.process(process)
+
+    # -- the contract ----------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        return self.clock.now
+
+    @property
+    def busy(self) -> bool:
+        return any(self._queues.values())
+
+    def configs(self) -> Configs:
+        deaf = self._deaf()
+        return {n: c for n, c in self._running.items() if n not in deaf}
+
+    def apply(self, commands: Sequence[Command]) -> None:
+        by_device: dict[str, list[Command]] = {}
+        for command in commands:
+            by_device.setdefault(command.device, []).append(command)
+        deaf = sorted(set(by_device) - set(self.configs()))
+        if deaf:
+            raise Unreachable(f"no answer from {', '.join(deaf)}")
+        for device, mine in by_device.items():
+            queue = self._queues.setdefault(device, [])
+            idle = not queue
+            queue += mine
+            if idle:
+                self.clock.env.process(self._install(device, queue))
+
+    def inject(self, fault: Fault) -> None:
+        self._faults.strike(fault)
+
+    def offer(self, rates_bps: Array) -> None:
+        self._mirrored = True
+        self._base_bps = np.array(rates_bps, dtype=np.float64)
+        self._tell_streams()
+
+    def advance(self, until_s: float) -> list[Sample]:
+        if not self._closed:
+            self.clock.advance(until_s)
+        samples, self._samples = self._samples, []
+        return samples
+
+    def resize(
+        self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
+    ) -> None:
+        self._part = Part(self.topology, self._demands, devices, background_bps)
+        self._rig.resize(frozenset(self.topology.device_index) - self._part.absent)
+        self._rig.store.write(self._present(self._running), self._rig.epoch + 1)
+        self._install_rules()
+        self._rig.await_ready()
+        self._tell_wires()
+        self._tell_streams()
+
+    def copy(
+        self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
+    ) -> None:
+        self._edge.copy(classes, fraction, truncate_bytes)
+        self._install_rules()
+
+    def copies(self) -> Copies:
+        return self._edge.copies()
+
+    def divert(self, matches: Sequence[Match], into: Network) -> None:
+        self._edge.divert(matches, into)
+        self._install_rules()
+
+    def diverted(self) -> Diverted:
+        return self._edge.diverted()
+
+    def send(self, flow: Demand) -> int:
+        number = len(self._rig.streams)
+        return self._rig.add_stream(test_stream(self.topology, flow, number), flow.rate_bps)
+
+    def sent(self, number: int) -> Sent:
+        told = self._rig.board.streams
+        received = int(told.received[number])
+        latency_s = told.latency_ns[number] / received / 1e9 if received else float("nan")
+        return Sent(int(told.sent[number]), received, latency_s)
+
+    def cease(self, number: int) -> None:
+        self._rig.board.streams.on[number] = 0
+
+    @property
+    def entrance(self) -> int:
+        """The socket that frames from another network come in by."""
+        return self._rig.entrance
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._edge.close()
+            self._rig.close()
+
+    # -- the truth, for labels only --------------------------------------------------------
+
+    def spells(self) -> tuple[Spell, ...]:
+        """What was really broken from the start until the last reading."""
+        return tuple(self._witness.spells)
+
+    # -- processes -------------------------------------------------------------------------
+
+    def _tick(self) -> Process:
+        while True:
+            yield self.clock.env.timeout(TICK_S)
+            if self._closed:
+                return
+            self._samples.append(self._read())
+            breath = self._random.normal(0.0, BREATH, len(self._demands))
+            self._breath = np.exp(breath)
+            self._tell_streams()
+
+    def _care(self) -> Process:
+        """Bring back what has died, and follow configs that somebody else wrote."""
+        while True:
+            yield self.clock.env.timeout(CARE_S)
+            if self._closed:
+                return
+            if self._rig.mend():
+                self._after_mending()
+            changed = self._rig.store.poll()
+            if changed:
+                self._follow()
+
+    def _install(self, device: str, queue: list[Command]) -> Process:
+        while queue:
+            yield self.clock.env.timeout(0.0)
+            if device in self._deaf():
+                queue.clear()
+                return
+            after = apply_one(self._running[device], [queue[0]])
+            if after is not self._running[device]:
+                self._write({device: after})
+            queue.pop(0)
+
+    def _reroute(self) -> Process:
+        yield self.clock.env.timeout(CARRIER_S)
+        if not self._closed:
+            self._recompile()
+
+    # -- changes of state ------------------------------------------------------------------
+
+    def _deaf(self) -> frozenset[str]:
+        return self._damage.deaf | self._rig.unreachable() | self._part.absent
+
+    def _present(self, configs: Mapping[str, DeviceConfig]) -> Configs:
+        return {n: c for n, c in configs.items() if n not in self._part.absent}
+
+    def _write(self, configs: Mapping[str, DeviceConfig]) -> None:
+        """Store configs and have them in force. While something is dead, `mend` catches up."""
+        self._rig.store.write(self._present(configs), self._rig.epoch + 1)
+        self._running.update(configs)
+        self._recompile()
+
+    def _drift(self, commands: Iterable[Command]) -> None:
+        for command in commands:
+            self._write({command.device: apply_one(self._running[command.device], [command])})
+
+    def _follow(self) -> None:
+        """Take over what somebody else wrote into the database."""
+        found = self._rig.store.read()
+        fresh = {n: c for n, c in found.items() if c != self._running.get(n)}
+        if fresh:
+            self._running.update(fresh)
+            self._recompile()
+
+    def _changed(self, fault: Fault) -> None:
+        """The set of active faults has changed: wires feel it at once, routes after a while."""
+        before, self._damage = self._damage, damage(self.topology, self._faults.active)
+        self._tell_wires()
+        self._tell_streams()
+        for name in before.dead ^ self._damage.dead:
+            self._rig.power(name, name not in self._damage.dead)
+        for name in (before.deaf - before.dead) ^ (self._damage.deaf - self._damage.dead):
+            self._rig.control(name, name not in self._damage.deaf)
+        self.clock.env.process(self._reroute())
+
+    def _recompile(self) -> None:
+        self._target = self._compiler.compile(self._running, self._damage.physical)
+        self._install_rules()
+        self._tell_wires()
+        self._witness.look(self._installed, self._running)
+
+    def _install_rules(self) -> None:
+        """Hand the rules over; switches that are deaf keep what they have."""
+        edge = self._edge.rules_wanted()
+        done = self._rig.install(rules(self._target, **edge))
+        numbers = [self.topology.device_index[name] for name in done]
+        self._installed = mix(self._installed, self._target, np.array(numbers, dtype=np.int64))
+
+    def _after_mending(self) -> None:
+        self._rig.store.write(self._present(self._running), self._rig.epoch + 1)
+        self._edge.reopen()
+        self._install_rules()
+        self._tell_wires()
+        self._tell_streams()
+        self._read_at = counts(self._rig.board, monotonic())
+
+    def _up_share(self) -> Array:
+        """1 for links that were up for most of the time since the last reading, else 0."""
+        self._count_up()
+        share = self._up_s / max(self.now - self._since_s, 1e-9)
+        self._up_s = np.zeros_like(self._up_s)
+        return np.asarray(share > 0.5, dtype=np.float64)
+
+    def _count_up(self) -> None:
+        self._up_s += self._rig.board.wires.up * (self.now - self._counted_s)
+        self._counted_s = self.now
+
+    def _tell_wires(self) -> None:
+        self._count_up()
+        hurt, plane = self._damage, self._target
+        up = plane.up & self._part.links
+        up[list(hurt.physical.down)] = False
+        left = hurt.rate_left * self._part.rate_left(plane.rate_bps)
+        self._rig.tell_wires(plane, up, rate_left=left, delay_s=hurt.delay_s, loss=hurt.loss)
+
+    def _tell_streams(self) -> None:
+        self._rig.tell_streams(self._rates() * self._part.demands)
+
+    def _rates(self) -> Array:
+        """What every demand wants to send now."""
+        wanted = self._base_bps * self._crowd.factor(self._faults.active)
+        if not self._mirrored:
+            wanted = wanted * self._profile.factor(self.now - self._began_s) * self._breath
+        return np.asarray(wanted)
+
+    # -- readings --------------------------------------------------------------------------
+
+    def _read(self) -> Sample:
+        rig, plane = self._rig, self._target
+        found = counts(rig.board, monotonic())
+        between, self._read_at = found.since(self._read_at), found
+        link = link_reading(between, plane.rate_bps, self._up_share())
+        link[:, 2] += self._part.background_share(plane.rate_bps)
+        demand = demand_reading(between, rig.streams, len(self._demands))
+        device = rig.device_reading(self._table_left())
+        utilisation = link[:, 2] / np.maximum(self._damage.rate_left, 1e-9)
+        self._witness.close(self._since_s, self.now, demand.copy(), utilisation)
+        self._since_s = self.now
+        self._crowd.react(self._faults.active, 1.0 - demand[:, 3])
+        sample = Sample(self.now, device, link, demand)
+        hide(sample, self.topology, self._demands, self._damage.dark)
+        self._part.hide(device, link, demand)
+        return sample
+
+    def _table_left(self) -> Array:
+        left = self._damage.physical.table_left
+        names = [d.name for d in self.topology.devices]
+        return np.array([self._running[n].table_size * left.get(n, 1.0) for n in names])

@@ -1,0 +1,380 @@
+"""A topology to the processes that are its emulated network: built, told, read, mended, closed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from types import MappingProxyType
+
+import numpy as np
+
+from shadowsim.dataplane.plane import Plane
+from shadowsim.errors import ShadowsimError
+from shadowsim.model.address import format_address
+from shadowsim.model.telemetry import DEVICE_METRICS
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
+from shadowsim.network.emulated.board import TCP, UDP, Board, new_board
+from shadowsim.network.emulated.client import Agent, NewSwitch
+from shadowsim.network.emulated.controllers import Controller, ControllerGone, Kind, State
+from shadowsim.network.emulated.openflow import Rules
+from shadowsim.network.emulated.plant.client import Plant, Receiver
+from shadowsim.network.emulated.plant.client import Stream as Outlet
+from shadowsim.network.emulated.rundir import RunDir
+from shadowsim.network.emulated.store import ConfigStore
+from shadowsim.network.emulated.wiring import (
+    SPARE,
+    Stream,
+    new_hosts,
+    present,
+    probe_rate_bps,
+    sides,
+    streams_of,
+)
+
+LEAST_QUEUE = 4  # packets, however many each stands for
+READY_S = 20.0  # until every switch holds its rules
+POLL_S = 0.02
+PROTOCOLS = {"udp": UDP, "tcp": TCP}
+NO_FILES: Mapping[int, int] = MappingProxyType({})
+
+Array = np.ndarray
+
+
+class Rig:
+    """All processes of one network, and the memory shared with its plant.
+
+    `epoch` numbers what was installed. Whatever dies is brought back by `mend`; `restarts` counts
+    how often each did. Any call may raise ShadowsimError while something is dead.
+    """
+
+    agent: Agent
+    controller: Controller
+    plant: Plant
+    store: ConfigStore
+    _state: State
+
+    def __init__(
+        self,
+        topology: Topology,
+        demands: Sequence[Demand],
+        controller: Kind,
+        name: str,
+        coarse: int = 1,
+    ) -> None:
+        self.topology = topology
+        self.demands = demands
+        self.kind = controller
+        self.coarse = coarse
+        self._folder = RunDir.make(name)
+        self.rundir: Path = self._folder.path
+        self.streams: list[Stream] = list(streams_of(topology, demands, coarse))
+        self.board: Board = new_board(topology.directed_links, len(self.streams) + SPARE)
+        self.there: frozenset[str] = frozenset()
+        self.epoch = 0
+        self.restarts = {"agent": 0, "controller": 0, "plant": 0}
+        self._rules: dict[int, Rules] = {}
+        self._connected: frozenset[str] = frozenset()
+        self._cables: list[tuple[int, int, int, int]] = []
+        self._opened: set[int] = set()
+        self._receivers = 0
+        self._load = (0.0, monotonic())
+        self._closed = False
+        inward, self._entrance = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._inward = inward
+        for end in (inward, self._entrance):
+            end.setblocking(False)
+
+    @property
+    def entrance(self) -> int:
+        """Frames written here, behind the number of a link, come in at the tail of that link."""
+        return self._entrance.fileno()
+
+    def build(self, devices: Collection[str]) -> None:
+        """Bring all processes up, with these devices; on an error nothing is left of them."""
+        try:
+            self.agent = Agent.start(self.rundir)
+            self._lay(frozenset(devices))
+            self._start_controller()
+            self._start_plant()
+            self.store = ConfigStore(self.rundir / "db.sock", list(self.topology.device_index))
+        except BaseException:
+            self.close()
+            raise
+
+    def resize(self, devices: frozenset[str]) -> None:
+        """Only these devices from now on. Packets under way between the others are lost."""
+        gone = [
+            [n for n in before if n not in set(now)]
+            for before, now in zip(
+                present(self.topology, self.there), present(self.topology, devices), strict=True
+            )
+        ]
+        switches, hosts, cables = gone
+        if switches:
+            self.agent.remove(switches, hosts)
+            self._drop_cables({2 * cable for cable in cables})
+        self.there &= devices
+        self._lay(devices)
+        self.plant.wire(self._cables, self._inward.fileno())
+        self._open([slot for slot in range(len(self.streams)) if slot not in self._opened])
+
+    # -- what is told ----------------------------------------------------------------------
+
+    def install(self, all_rules: Sequence[Rules]) -> tuple[str, ...]:
+        """Have the switches hold these rules, `[devices]`; the names of those that do now.
+
+        A switch that is not connected gets them when it is again.
+        """
+        self.epoch += 1
+        names = [d.name for d in self.topology.devices]
+        self._rules = {r.dpid: r for r in all_rules if names[r.dpid - 1] in self.there}
+        found = self.controller.install(self.epoch, self._rules)
+        return tuple(names[dpid - 1] for dpid, outcome in found.items() if outcome.installed)
+
+    def await_ready(self) -> None:
+        """Wait until every switch is connected and holds its rules. Raises ControllerGone."""
+        until_s = monotonic() + READY_S
+        while not self._all_hold():
+            if monotonic() > until_s:
+                raise ControllerGone(f"not all switches took their rules within {READY_S:g} s")
+            sleep(POLL_S)
+        self.look()
+
+    def tell_wires(
+        self, plane: Plane, up: Array, *, rate_left: Array, delay_s: Array, loss: Array
+    ) -> None:
+        """What the cables are like from now on; rates are those of the cables, not of configs."""
+        wires, topology = self.board.wires, self.topology
+        rates = [link.rate_bps for link in topology.links]
+        rates += [host.rate_bps for host in topology.hosts]
+        wires.rate_bps[:] = np.repeat(np.array(rates), 2) * rate_left
+        wires.delay_ns[:] = (1e9 * (np.array(topology.delay_s) + delay_s)).astype(np.int64)
+        waiting = np.array(topology.queue_packets) // self.coarse
+        wires.queue_packets[:] = np.maximum(waiting, LEAST_QUEUE)
+        wires.loss[:] = loss
+        wires.mtu_bytes[:] = plane.mtu_bytes.astype(np.int64) * self.coarse
+        wires.level[: plane.graph.edges] = plane.level[plane.graph.tail]
+        wires.level[plane.graph.edges + 1 :: 2] = plane.level[plane.graph.host_device]
+        wires.up[:] = up
+
+    def tell_streams(self, rates_bps: Array) -> None:
+        """What every demand wants to send, `[demands]`, split over its flows, probes beside it."""
+        told = self.board.streams
+        for slot, s in enumerate(self.streams):
+            if s.demand < 0:
+                continue
+            demand = self.demands[s.demand]
+            rate_bps = float(rates_bps[s.demand]) / demand.flows
+            told.rate_bps[slot] = probe_rate_bps(demand) * (rate_bps > 0) if s.probe else rate_bps
+            told.on[slot] = slot in self._opened
+
+    def add_stream(self, s: Stream, rate_bps: float) -> int:
+        """Send test traffic; the slot it has. Raises ShadowsimError if there is no room for it."""
+        if len(self.streams) >= self.board.slots:
+            raise ShadowsimError("there is no room for more test traffic")
+        slot = len(self.streams)
+        self.streams.append(s)
+        told = self.board.streams
+        told.rate_bps[slot] = rate_bps
+        self._open([slot])
+        told.on[slot] = slot in self._opened
+        return slot
+
+    def power(self, device: str, on: bool) -> None:
+        """Crash a switch, or let it come back with nothing in it."""
+        if device in self.there:
+            self.agent.power(self.topology.device_index[device], on)
+
+    def control(self, device: str, on: bool) -> None:
+        """Take the connection of a switch to its controller away, or give it back."""
+        if device in self.there:
+            self.agent.control(self.topology.device_index[device], on)
+
+    # -- what is read ----------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Find out which switches the controller reaches."""
+        self._state = self.controller.state()
+        names = [d.name for d in self.topology.devices]
+        self._connected = frozenset(
+            names[dpid - 1] for dpid, s in self._state.switches.items() if s.connected
+        )
+
+    def unreachable(self) -> frozenset[str]:
+        """The devices that took no commands when last looked at, or cannot since it is dead."""
+        if not self.controller.alive or not self.agent.alive:
+            return self.there
+        return self.there - self._connected
+
+    def device_reading(self, table_left: Array) -> Array:
+        """`[devices, 3]`, columns of a Sample; `table_left[devices]` entries there is room for.
+
+        One Open vSwitch is all switches, so each has its CPU and memory, as shares of the machine.
+        """
+        status = self.agent.status()
+        state = self._state
+        cpu_s = sum(d.cpu_s for d in status.daemons) + state.cpu_s
+        memory = sum(d.rss_bytes for d in status.daemons) + state.rss_bytes
+        (before_s, at_s), self._load = self._load, (cpu_s, monotonic())
+        busy = max(cpu_s - before_s, 0.0) / max(self._load[1] - at_s, 1e-3) / status.cores
+        found = np.empty((len(self.topology.devices), len(DEVICE_METRICS)))
+        found[:, 0] = min(busy, 1.0)
+        found[:, 1] = min(memory / status.memory_bytes, 1.0)
+        flows = {dpid: s.flows or 0 for dpid, s in state.switches.items()}
+        held = np.array([flows.get(n + 1, 0) for n in range(len(found))], dtype=float)
+        found[:, 2] = np.minimum(held / np.maximum(table_left, 1.0), 1.0)
+        return found
+
+    # -- what dies, and the end ------------------------------------------------------------
+
+    def mend(self) -> bool:
+        """Bring back what has died. True if rules, wires and streams must be told again."""
+        if not self.agent.alive:
+            self.restarts["agent"] += 1
+            self._close_processes()
+            there, self.there = self.there, frozenset()
+            self._cables, self._opened, self._receivers = [], set(), 0
+            self.build(there)
+            return True
+        if not self.controller.alive:
+            self.restarts["controller"] += 1
+            self.controller.close()
+            self._start_controller()
+            self.controller.install(self.epoch, self._rules)
+            return True
+        if not self.plant.alive:
+            self.restarts["plant"] += 1
+            self.plant.close()
+            self._take_taps()
+            self._start_plant()
+            return True
+        self.look()
+        return False
+
+    def close(self) -> None:
+        """End every process and remove the folder; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._close_processes()
+            self._inward.close()
+            self._entrance.close()
+            self._folder.remove()
+
+    def _close_processes(self) -> None:
+        for name in ("store", "controller", "plant", "agent"):
+            part = getattr(self, name, None)
+            if part is not None:
+                part.close()
+        self._close_cables(self._cables)
+
+    @staticmethod
+    def _close_cables(cables: Iterable[tuple[int, int, int, int]]) -> None:
+        for a, b, *_ in cables:
+            for fd in (a, b):
+                with suppress(OSError):
+                    os.close(fd)
+
+    # -- build -----------------------------------------------------------------------------
+
+    def _all_hold(self) -> bool:
+        switches = self.controller.state().switches
+        return all(
+            dpid in switches and switches[dpid].connected and switches[dpid].epoch == self.epoch
+            for dpid in self._rules
+        )
+
+    def _lay(self, devices: frozenset[str]) -> None:
+        """Have the agent build these devices, their hosts and cables, where they are not yet."""
+        was = present(self.topology, self.there)
+        switches, hosts, cables = (
+            [n for n in now if n not in set(before)]
+            for now, before in zip(present(self.topology, devices), was, strict=True)
+        )
+        ports = [self.topology.ports[d.name] for d in self.topology.devices]
+        pairs = self.agent.build(
+            [NewSwitch(i, len(ports[i])) for i in switches],
+            new_hosts(self.topology, hosts),
+            [sides(self.topology, cable) for cable in cables],
+        )
+        self._cables += [
+            (a, b, 2 * cable, 2 * cable + 1) for cable, (a, b) in zip(cables, pairs, strict=True)
+        ]
+        self.there = devices
+
+    def _start_controller(self) -> None:
+        listener = self.agent.listener()
+        try:
+            self.controller = Controller.start(self.kind, listener, self.rundir)
+        finally:
+            os.close(listener)
+
+    def _start_plant(self) -> None:
+        self.plant = Plant.start(self.board)
+        self.plant.wire(self._cables, self._inward.fileno())
+        self._opened = set()
+        receivers = self.agent.receivers()
+        self._open(range(len(self.streams)), receivers)
+
+    def _open(self, slots: Iterable[int], receivers: Mapping[int, int] = NO_FILES) -> None:
+        """Sockets for these streams, as far as both their hosts are there.
+
+        `receivers` are files of receivers that a plant before this one had.
+        """
+        homes = [host.device in self.there for host in self.topology.hosts]
+        here = [
+            slot
+            for slot in slots
+            if homes[self.streams[slot].source] and homes[self.streams[slot].destination]
+        ]
+        self._tell_sizes(here)
+        opened = self.agent.sockets([self.streams[slot].flow for slot in here])
+        first = max(receivers, default=-1) + 1 if receivers else self._receivers
+        fresh = dict(enumerate(opened.new, first))
+        protocol = {
+            number: PROTOCOLS[self.streams[slot].protocol]
+            for slot, number in zip(here, opened.receivers, strict=True)
+        }
+        files = {**receivers, **fresh}
+        try:
+            self.plant.streams(
+                [
+                    Outlet(slot, PROTOCOLS[s.protocol], fd, self._address(s), s.port, number)
+                    for slot, fd, number in zip(here, opened.senders, opened.receivers, strict=True)
+                    for s in [self.streams[slot]]
+                ],
+                [Receiver(n, protocol[n], fd) for n, fd in files.items() if n in protocol],
+            )
+        finally:
+            for fd in (*opened.senders, *files.values()):
+                os.close(fd)
+        self._receivers = max(files, default=self._receivers - 1) + 1
+        self._opened.update(here)
+
+    def _tell_sizes(self, slots: Iterable[int]) -> None:
+        """The plant has to know how large the packets are before it gets the socket."""
+        for slot in slots:
+            self.board.streams.packet_bytes[slot] = self.streams[slot].packet_bytes
+
+    def _address(self, s: Stream) -> str:
+        return format_address(self.topology.address[self.topology.hosts[s.destination].name])
+
+    def _take_taps(self) -> None:
+        """Fresh copies of the files of all cables, for a plant that has none."""
+        self._close_cables(self._cables)
+        cables = {
+            sides(self.topology, number): number
+            for number in range(len(self.topology.links) + len(self.topology.hosts))
+        }
+        self._cables = [
+            (*tap.fds, 2 * cables[tap.ends], 2 * cables[tap.ends] + 1) for tap in self.agent.taps()
+        ]
+
+    def _drop_cables(self, links: set[int]) -> None:
+        """Let go of the cables whose first directed link is one of these."""
+        self._close_cables(cable for cable in self._cables if cable[2] in links)
+        self._cables = [cable for cable in self._cables if cable[2] not in links]

@@ -1,0 +1,165 @@
+"""The name of a network to a private folder for its sockets and logs, and those of the dead.
+
+A folder's name says who owns it: `NAME-PID-START-NUMBER`, START being when that process started
+in clock ticks since boot, so that a later process with the same number is not taken for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shadowsim.errors import BadInput, MachineLacks
+
+LONGEST_BASE = 60  # paths of Unix sockets end at 107 bytes
+CODE = "/shadowsim/network/emulated/"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,15}")
+_FOLDER = re.compile(r"[a-z][a-z0-9_]{0,15}-(\d{1,10})-(\d{1,15})-\d{1,6}")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A folder that only we can enter; `remove` it when its network is down."""
+
+    path: Path
+
+    @classmethod
+    def make(cls, name: str) -> RunDir:
+        """A new folder for a network. Raises BadInput, MachineLacks."""
+        if not _NAME.fullmatch(name):
+            raise BadInput(f"a network's name is up to 16 letters a-z and digits, not {name!r}")
+        mine = f"{name}-{os.getpid()}-{_started(os.getpid())}"
+        number = 0
+        while True:
+            path = _checked(base()) / f"{mine}-{number}"
+            try:
+                path.mkdir(mode=0o700)
+            except FileExistsError:
+                number += 1
+            except FileNotFoundError:  # the last of the others just took the place away
+                continue
+            else:
+                path.chmod(0o700)  # whatever the umask is
+                return cls(path)
+
+    def remove(self) -> None:
+        """Remove it and what is in it; a second call does nothing."""
+        for _ in range(5):  # a process that is just dying may still write
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self.path.exists():
+                break
+            time.sleep(0.02)
+        with contextlib.suppress(OSError):  # others are still in there
+            self.path.parent.rmdir()
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A folder whose owner is dead, and the processes that still work for it."""
+
+    path: Path
+    pids: tuple[int, ...]
+
+
+def base() -> Path:
+    """Where this user's folders are; it need not exist."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and len(runtime) < LONGEST_BASE:
+        with contextlib.suppress(OSError):
+            if Path(runtime).stat().st_uid == os.geteuid():
+                return Path(runtime) / "shadowsim"
+    return Path(f"/tmp/shadowsim-{os.geteuid()}")
+
+
+def leftovers() -> list[Leftover]:
+    """Folders of this user whose owner is dead. Raises MachineLacks if the place is not ours."""
+    inside = base()
+    if not os.path.lexists(inside):
+        return []
+    dead = [path for path in sorted(_checked(inside).iterdir()) if _is_dead(path)]
+    return [Leftover(path, tuple(_workers(path))) for path in dead]
+
+
+def clean() -> list[Leftover]:
+    """End and remove what `leftovers` finds, and nothing else; returns it."""
+    found = leftovers()
+    for one in found:
+        _end(one)
+        RunDir(one.path).remove()
+    return found
+
+
+def _checked(folder: Path) -> Path:
+    """The folder, made if need be, and certainly a private one of ours."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+    if not (stat.S_ISDIR(found.st_mode) and ours):
+        raise MachineLacks(
+            f"{folder} must be a folder of this user with mode 0700: remove it,"
+            " or set XDG_RUNTIME_DIR to a private folder"
+        )
+    return folder
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None if there is no such process."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if words[0] in "ZX" else int(words[19])
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether it is one of ours, and its owner is no more."""
+    named = _FOLDER.fullmatch(folder.name)
+    if named is None or folder.is_symlink() or not folder.is_dir():
+        return False
+    return _started(int(named[1])) != int(named[2])
+
+
+def _workers(folder: Path) -> Iterator[int]:
+    """Processes that run our code with this folder as an argument."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _works_for(int(entry.name), folder):
+            yield int(entry.name)
+
+
+def _works_for(pid: int, folder: Path) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    module = CODE.strip("/").replace("/", ".")
+    ours = any(CODE in word or word.startswith(module) for word in words)
+    return ours and str(folder) in words and pid != os.getpid()
+
+
+def _end(leftover: Leftover) -> None:
+    """Kill its processes, and wait a moment until they are gone."""
+    for pid in leftover.pids:
+        if not _works_for(pid, leftover.path):  # it ended meanwhile
+            continue
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            argv = ["sudo", "-n", "kill", "-KILL", str(pid)]
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(argv, capture_output=True, timeout=10.0, check=False)
+    until_s = time.monotonic() + 3.0
+    while any(_works_for(pid, leftover.path) for pid in leftover.pids):
+        if time.monotonic() > until_s:
+            return
+        time.sleep(0.01)

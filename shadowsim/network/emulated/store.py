@@ -1,0 +1,261 @@
+"""The configs of a network's devices to records in its own OVSDB, and back; and its mirrors."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shadowsim.errors import BadInput
+from shadowsim.model.change import Configs, parse_config
+from shadowsim.model.config import DeviceConfig
+from shadowsim.network.emulated.ovsdb import Database, Ids, Lost, Operation, StoreGone
+
+__all__ = ["Changed", "ConfigStore", "StoreAltered", "StoreGone"]
+
+OWN, REPLICA = "shadowsim", "production"
+SHORTEST_SNAP, LONGEST_SNAP = 14, 65_535  # bytes, the limits of Open vSwitch
+
+
+class StoreAltered(StoreGone):
+    """The text stored for a device is not what its digest says, or is no config."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A device whose record changed: when it was written (0 if unknown) and when it was seen.
+
+    Both in nanoseconds of CLOCK_MONOTONIC, which all processes of a machine share.
+    """
+
+    device: str
+    epoch: int
+    written_ns: int
+    seen_ns: int
+
+
+def bridge_name(number: int) -> str:
+    """The bridge of the device of that number, as the agent names it."""
+    return f"s{number}"
+
+
+def put(bridge: str, values: Mapping[str, str | None]) -> Operation:
+    """The operation that sets these `external_ids` of a bridge and leaves its others alone.
+
+    None takes one away.
+    """
+    keys = ["set", list(values)]
+    pairs = ["map", [[key, value] for key, value in values.items() if value is not None]]
+    return {
+        "op": "mutate",
+        "table": "Bridge",
+        "where": [["name", "==", bridge]],
+        "mutations": [["external_ids", "delete", keys], ["external_ids", "insert", pairs]],
+    }
+
+
+def intact(ids: Ids, owner: str = OWN) -> bool:
+    """Whether the digest stored with a text is that text's."""
+    text, digest = ids.get(f"{owner}-config"), ids.get(f"{owner}-digest")
+    return (text is None) == (digest is None) and (text is None or _digest(text) == digest)
+
+
+class ConfigStore:
+    """Unprivileged client of the ovsdb-server of one network. Not to be shared between threads.
+
+    Bridge `s{i}` is of `devices[i]`. The connection comes back by itself after the server was
+    killed and started again; calls wait for it for `timeout_s` at most and then raise StoreGone.
+    """
+
+    def __init__(self, path: Path, devices: Sequence[str], timeout_s: float = 5.0) -> None:
+        self._database = Database(path)
+        self._bridge = {device: bridge_name(i) for i, device in enumerate(devices)}
+        self._device = {bridge: device for device, bridge in self._bridge.items()}
+        self._timeout_s = timeout_s
+        self._parsed: dict[tuple[str, str], DeviceConfig] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is connected, as of the last call."""
+        return self._database.ready
+
+    def fileno(self) -> int:
+        """What to wait on for `poll`; -1 while there is no connection."""
+        return self._database.fileno()
+
+    def write(self, configs: Mapping[str, DeviceConfig], epoch: int) -> None:
+        """Store these configs, all or none of them; returns when they are committed.
+
+        Raises StoreGone if a device has no bridge, or the database does not answer in time.
+        """
+        if not configs:
+            return
+        self._require_bridges(configs)
+        operations: list[Operation] = [_must_exist(self._bridge[device]) for device in configs]
+        for device, config in configs.items():
+            self._parsed[device, config.digest] = config
+            operations.append(put(self._bridge[device], _record(device, config, epoch)))
+        self._commit(operations)
+
+    def read(self) -> Configs:
+        """The stored config of every device that has one, as the server has them now.
+
+        Raises StoreAltered, naming the device, for a text that is not what its digest says, and
+        StoreGone if the database does not answer.
+        """
+        return self._read(OWN)
+
+    def replicated(self) -> Configs:
+        """Production's configs as the replication left them in this, the shadow's, database."""
+        return self._read(REPLICA)
+
+    def epochs(self) -> dict[str, int]:
+        """Device to the epoch stored with its config, as of the last call."""
+        found = ((device, self._ids(device)) for device in self._bridge)
+        return {d: number_in(ids, f"{OWN}-epoch") for d, ids in found if f"{OWN}-config" in ids}
+
+    def drifted(self) -> tuple[str, ...]:
+        """Devices whose text somebody else altered, as of the last call."""
+        return tuple(device for device in self._bridge if not intact(self._ids(device)))
+
+    def poll(self) -> tuple[Changed, ...]:
+        """What changed since the last time, own writes included; never waits, never raises."""
+        self._database.poll()
+        seen = self._database.changed()
+        return tuple(
+            Changed(
+                device, number_in(ids, f"{OWN}-epoch"), number_in(ids, f"{OWN}-written-ns"), at_ns
+            )
+            for bridge, at_ns in seen.items()
+            if (device := self._device.get(bridge)) is not None
+            for ids in [self._ids(device)]
+        )
+
+    def mirror(
+        self, bridge: str, select_src_ports: Iterable[str], output_port: str, snaplen: int
+    ) -> None:
+        """Copy what enters `bridge` by these ports to `output_port`, cut to `snaplen` bytes.
+
+        Replaces what mirrored this bridge before. Raises StoreGone if a port is not there.
+        """
+        snap = min(max(snaplen, SHORTEST_SNAP), LONGEST_SNAP)
+        selected = [["uuid", self._port(name)] for name in select_src_ports]
+        row = {
+            "name": f"{bridge}-mirror",
+            "select_src_port": ["set", selected],
+            "output_port": ["uuid", self._port(output_port)],
+            "snaplen": snap,
+        }
+        insert = {"op": "insert", "table": "Mirror", "row": row, "uuid-name": "fresh"}
+        mirrors = _set_mirrors(bridge, ["named-uuid", "fresh"])
+        self._commit([_must_exist(bridge), insert, mirrors])
+
+    def unmirror(self, bridge: str) -> None:
+        """Mirror nothing of this bridge any more; without a mirror nothing happens."""
+        self._commit([_set_mirrors(bridge, ["set", []])])
+
+    def came_in(self, port: str) -> int:
+        """Packets that entered a bridge by this port, 0 if there is none.
+
+        Open vSwitch writes its counters down every 5 s, unless it was told another interval.
+        """
+        where = [["name", "==", port]]
+        columns = ["statistics"]
+        select = {"op": "select", "table": "Interface", "where": where, "columns": columns}
+        rows = self._commit([select])[0]["rows"]
+        return int(dict(rows[0]["statistics"][1]).get("rx_packets", 0)) if rows else 0
+
+    def close(self) -> None:
+        """Let go of the database; a second call does nothing."""
+        self._database.close()
+
+    def _require_bridges(self, devices: Iterable[str]) -> None:
+        self._database.await_ready(time.monotonic() + self._timeout_s)
+        for device in devices:
+            if self._bridge[device] not in self._database.bridges:
+                raise StoreGone(f"there is no bridge {self._bridge[device]} for '{device}'")
+
+    def _read(self, owner: str) -> Configs:
+        self._database.await_ready(time.monotonic() + self._timeout_s)
+        return {
+            device: self._parse(device, ids, owner)
+            for device in self._bridge
+            for ids in [self._ids(device)]
+            if f"{owner}-config" in ids
+        }
+
+    def _parse(self, device: str, ids: Ids, owner: str) -> DeviceConfig:
+        text, digest = ids[f"{owner}-config"], ids.get(f"{owner}-digest", "")
+        if _digest(text) != digest:
+            raise StoreAltered(f"the config stored for '{device}' is not what its digest says")
+        found = self._parsed.get((device, digest))
+        if found is None:
+            try:
+                found = parse_config(text, file=f"stored config of {device}")
+            except BadInput as error:
+                raise StoreAltered(f"what is stored for '{device}' is no config: {error}") from None
+            self._parsed[device, digest] = found
+        return found
+
+    def _ids(self, device: str) -> Ids:
+        return self._database.bridges.get(self._bridge[device], {})
+
+    def _port(self, name: str) -> str:
+        """The id of a port; the database has no two of one name."""
+        where = [["name", "==", name]]
+        select = {"op": "select", "table": "Port", "where": where, "columns": ["_uuid"]}
+        rows = self._commit([select])[0]["rows"]
+        if not rows:
+            raise StoreGone(f"there is no port '{name}' to mirror")
+        return str(rows[0]["_uuid"][1])
+
+    def _commit(self, operations: Sequence[Operation]) -> list[Any]:
+        """All that is committed here may be committed twice, so what was lost is said again."""
+        deadline_s = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return self._database.transact(operations, deadline_s)
+            except Lost:
+                if time.monotonic() >= deadline_s:
+                    raise
+
+
+def _record(device: str, config: DeviceConfig, epoch: int) -> Ids:
+    return {
+        f"{OWN}-device": device,
+        f"{OWN}-config": config.text,
+        f"{OWN}-digest": config.digest,
+        f"{OWN}-epoch": str(epoch),
+        f"{OWN}-written-ns": str(time.monotonic_ns()),
+    }
+
+
+def _must_exist(bridge: str) -> Operation:
+    """An operation that fails, and all others with it, where there is no such bridge."""
+    return {
+        "op": "wait",
+        "table": "Bridge",
+        "where": [["name", "==", bridge]],
+        "columns": ["name"],
+        "until": "==",
+        "rows": [{"name": bridge}],
+        "timeout": 0,
+    }
+
+
+def _set_mirrors(bridge: str, mirrors: list[Any]) -> Operation:
+    where = [["name", "==", bridge]]
+    return {"op": "update", "table": "Bridge", "where": where, "row": {"mirrors": mirrors}}
+
+
+def number_in(ids: Ids, key: str) -> int:
+    """A number that somebody else may have overwritten with anything: 0 then."""
+    text = ids.get(key, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
