@@ -248,10 +248,11 @@ def _server(port: int, file: Path) -> tuple[Desk, Server]:
 
 
 def _up(loaded: Scenario, network: str, controller: str) -> Session:
-    from shadowsim.network import factory
+    from shadowsim.network import CONTROLLERS, factory
     from shadowsim.session import Session
 
-    return Session(loaded, factory(network, controller))
+    kind = next(name for name in CONTROLLERS if name == controller)
+    return Session(loaded, factory(network, kind))
 
 
 def _room(session: Session, network: str) -> Room:

@@ -16,7 +16,7 @@ from shadowsim.model.address import parse_prefix
 from shadowsim.model.change import Command, apply, parse_script
 from shadowsim.model.faults import Fault
 from shadowsim.model.telemetry import DEMAND_METRICS, DEVICE_METRICS, LINK_METRICS
-from shadowsim.model.traffic import Demand
+from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.network import Network
 from shadowsim.network.protocol import Match
 from shadowsim.scenario import Scenario, parse
@@ -355,6 +355,103 @@ class NetworkContract:
         network.divert([match], other)
         _side_by_side(network, other, 2.0)
         assert network.diverted().packets.tolist() == [0, 0]
+
+    # -- size ----------------------------------------------------------------------------------
+
+    def test_only_a_part_is_there(self, network: Network) -> None:
+        network.advance(1.0)
+        network.resize(frozenset({"A", "B", "D"}))
+        last = network.advance(5.0)[-1]
+        assert set(network.configs()) == {"A", "B", "D"}
+        layout = network.layout
+        dark = [name for name, row in zip(layout.devices, last.device, strict=True)
+                if np.isnan(row).all()]  # fmt: skip
+        assert dark == ["C"]
+        ends = {
+            name
+            for name, row in zip(layout.links, last.link, strict=True)
+            if np.isfinite(row).all()
+        }
+        assert ends == {n for n in layout.links if not {"C", "h-C"} & set(n.split(">"))}
+        assert np.isnan(last.demand[0]).all()
+        assert last.column("demand", "throughput_bps")[1] == pytest.approx(3e6, rel=RATE_TOLERANCE)
+        assert last.column("demand", "loss")[1] == pytest.approx(0.0, abs=0.01)
+
+    def test_who_is_not_there_takes_no_commands(self, network: Network) -> None:
+        network.resize(frozenset({"A", "B", "D"}))
+        with pytest.raises(Unreachable, match="C"):
+            network.apply(TWO_DEVICES)
+        assert not network.busy
+        network.apply([command for command in TWO_DEVICES if command.device == "A"])
+        settle(network)
+        assert network.configs()["A"].interfaces["to-B"].cost == 30
+
+    def test_what_comes_back_has_its_last_config_and_carries_again(self, network: Network) -> None:
+        network.apply(TWO_DEVICES)
+        settle(network)
+        network.resize(frozenset({"A", "B", "D"}))
+        network.advance(4.0)
+        network.resize(frozenset({"A", "B", "C", "D"}))
+        assert dict(network.configs()) == apply(SQUARE.configs, TWO_DEVICES)
+        last = network.advance(9.0)[-1]
+        assert np.isfinite(last.demand).all()
+        assert last.column("demand", "throughput_bps") == pytest.approx(
+            [5e6, 3e6], rel=RATE_TOLERANCE
+        )
+
+    def test_a_background_leaves_a_link_that_much_less(self, network: Network) -> None:
+        row = network.layout.links.index("A>D")  # on the way from B to D
+        network.resize(frozenset({"A", "B", "D"}), {row: 98e6})
+        network.advance(4.0)
+        last = network.advance(9.0)[-1]
+        got = last.column("demand", "throughput_bps")[1]
+        assert got == pytest.approx(2e6, rel=RATE_TOLERANCE)
+        assert last.column("link", "utilisation")[row] == pytest.approx(1.0, abs=0.03)
+
+    # -- copies --------------------------------------------------------------------------------
+
+    def test_copies_are_counted_by_demand(self, network: Network) -> None:
+        network.copy(CLASSES, 1.0, 96, np.random.default_rng(1))
+        network.advance(4.0)
+        found = network.copies()
+        packets = np.array([5e6, 3e6]) * found.over_s / 8e3
+        assert found.over_s == pytest.approx(network.now, abs=0.1)
+        assert found.packets == pytest.approx(packets, rel=RATE_TOLERANCE)
+        assert found.bits == pytest.approx(found.packets * 8e3, rel=0.06)
+        assert found.heard.tolist() == [True, True]
+        assert found.seen_bits == pytest.approx(found.bits.sum(), rel=0.06)
+        assert found.captured_bytes == pytest.approx(96 * found.packets.sum(), rel=0.01)
+        assert found.strangers == 0
+
+    def test_a_share_of_the_packets_of_some_classes_is_copied(self, network: Network) -> None:
+        network.copy(("critical",), 0.25, 128, np.random.default_rng(1))
+        network.advance(6.0)
+        found = network.copies()
+        wanted = 0.25 * 5e6 * found.over_s / 8e3
+        assert found.packets[0] == pytest.approx(wanted, rel=RATE_TOLERANCE)
+        assert found.packets[1] == 0
+        assert not found.heard[1]
+        assert found.seen_bits == pytest.approx(8e6 * found.over_s, rel=RATE_TOLERANCE)
+
+    def test_what_is_copied_still_arrives(self, network: Network) -> None:
+        network.copy(CLASSES, 1.0, 96, np.random.default_rng(1))
+        network.advance(2.0)
+        last = network.advance(5.0)[-1]
+        assert last.column("demand", "loss") == pytest.approx(np.zeros(2), abs=0.01)
+
+    def test_no_classes_end_it(self, network: Network) -> None:
+        assert network.copies().packets.tolist() == [0, 0]
+        network.copy(CLASSES, 1.0, 96, np.random.default_rng(1))
+        network.advance(2.0)
+        network.copy((), 1.0, 96, np.random.default_rng(1))
+        assert network.copies().packets.min() > 0
+        network.advance(4.0)
+        network.copies()
+        network.advance(6.0)
+        found = network.copies()
+        assert found.packets.tolist() == [0, 0]
+        assert not found.heard.any()
+        assert found.captured_bytes == 0
 
     # -- the end -------------------------------------------------------------------------------
 

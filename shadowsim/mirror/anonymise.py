@@ -1,4 +1,11 @@
-"""IPv4 addresses to others that share prefixes exactly as the originals do."""
+"""IPv4 addresses to others that share prefixes exactly as the originals do.
+
+The scheme is that of Crypto-PAn; its random function is keyed BLAKE2s of the standard library
+instead of AES. The scheme needs a pseudorandom function and nothing else of the cipher, and the
+packages on PyPI that bring the original (yacryptopan, pycryptopan) bring a compiled cipher with
+them and are hardly kept up. The price is that pseudonyms are not those of the reference program,
+and need not be: the key is drawn anew for every run and kept nowhere.
+"""
 
 from __future__ import annotations
 

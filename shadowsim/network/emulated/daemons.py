@@ -44,6 +44,9 @@ def run(argv: Sequence[str], *, text: str | None = None, within_s: float = 30.0)
     return done.stdout
 
 
+URGENT = -15  # niceness of what forwards packets
+
+
 @dataclass
 class Daemon:
     """One program that shall always run."""
@@ -62,6 +65,8 @@ class Daemon:
         self.process = subprocess.Popen(
             self.argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log
         )
+        with contextlib.suppress(OSError):  # where it waits for a core, all latencies grow
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, URGENT)
         self.watch = os.pidfd_open(self.process.pid)
         self.started_s = time.monotonic()
 

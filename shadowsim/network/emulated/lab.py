@@ -314,12 +314,10 @@ class Lab:
         self._connect(index, switch)
 
     def _connect(self, index: int, switch: Switch) -> None:
-        words = ["--", "del-controller", f"s{index}"]
-        if switch.powered and switch.controlled:
-            target = f"tcp:127.0.0.1:{CONTROLLER_PORT}"
-            words += ["--", "set-controller", f"s{index}", target]
-            words += ["--", "set", "Controller", f"s{index}", *CONTROLLER_SETTINGS]
-        vsctl(words)
+        # Nobody listens at port 1. Without any controller Open vSwitch would forget all flows.
+        port = CONTROLLER_PORT if switch.powered and switch.controlled else 1
+        words = ["--", "set-controller", f"s{index}", f"tcp:127.0.0.1:{port}"]
+        vsctl([*words, "--", "set", "Controller", f"s{index}", *CONTROLLER_SETTINGS])
 
 
 class _Batches:

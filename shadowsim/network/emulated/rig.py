@@ -40,6 +40,8 @@ LEAST_QUEUE = 4  # packets, however many each stands for
 READY_S = 20.0  # until every switch holds its rules
 POLL_S = 0.02
 PROTOCOLS = {"udp": UDP, "tcp": TCP}
+LEAST_SEGMENT, LARGEST_SEGMENT = 88, 8948  # bytes; hosts have an MTU of 9000
+TCP_HEADER_BYTES = 40  # of IP and TCP, without options
 NO_FILES: Mapping[int, int] = MappingProxyType({})
 
 Array = np.ndarray
@@ -340,6 +342,11 @@ class Rig:
             for slot, number in zip(here, opened.receivers, strict=True)
         }
         files = {**receivers, **fresh}
+        for slot, fd in zip(here, opened.senders, strict=True):
+            _segment(fd, self.streams[slot])
+        for number, fd in fresh.items():
+            if protocol[number] == TCP:
+                _set_segment_bytes(fd, LARGEST_SEGMENT)
         try:
             self.plant.streams(
                 [
@@ -378,3 +385,14 @@ class Rig:
         """Let go of the cables whose first directed link is one of these."""
         self._close_cables(cable for cable in self._cables if cable[2] in links)
         self._cables = [cable for cable in self._cables if cable[2] not in links]
+
+
+def _segment(fd: int, s: Stream) -> None:
+    """Have TCP send one packet for each record, however large: what is told is a packet."""
+    if s.protocol == "tcp":
+        _set_segment_bytes(fd, max(s.packet_bytes - TCP_HEADER_BYTES, LEAST_SEGMENT))
+
+
+def _set_segment_bytes(fd: int, segment_bytes: int) -> None:
+    with socket.socket(fileno=os.dup(fd)) as borrowed:
+        borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment_bytes)
