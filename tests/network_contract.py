@@ -89,7 +89,7 @@ class Recording:
         self.network.close()
 
 
-def settle(network: Network) -> None:
+def settle(network: Any) -> None:
     """Let time pass until nothing is being installed."""
     end_s = network.now + INSTALLED_WITHIN_S
     while network.busy and network.now < end_s:

@@ -220,9 +220,9 @@ def test_the_background_is_what_the_others_put_on_links_inside() -> None:
 # -- the shadow that it makes ------------------------------------------------------------------
 
 
-def pair(scenario: Scenario) -> tuple[Any, Recording, MirrorEngine]:
+def pair(scenario: Scenario) -> tuple[Any, Any, MirrorEngine]:
     production = NETWORKS["simulated"](scenario, scenario.configs, "production")
-    shadow = Recording(NETWORKS["simulated"](scenario, scenario.configs, "shadow"))
+    shadow: Any = Recording(NETWORKS["simulated"](scenario, scenario.configs, "shadow"))
     shadow.offer(np.zeros(len(scenario.traffic.demands)))
     mirror = MirrorEngine(
         production,

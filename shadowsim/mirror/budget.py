@@ -74,7 +74,8 @@ def decide(budget: Budget, ration: Ration, reading: Reading) -> Ration:
     """The next ration. Over the budget, what must go goes at once; else at most one step back."""
     cost, load, beside = _learn(budget, ration, reading)
     if sum(reading.captured_bps) > budget.bps:
-        return _fit(budget, cost, load, beside, AIM)
+        # What is shed is followed by what came in less the rest, so the sums have to agree now.
+        return _fit(budget, cost, load, max(reading.seen_bps - sum(load), 0.0), AIM)
     fit = _fit(budget, cost, load, beside, ROOM)
     if (fit.kept, fit.fraction) <= (ration.kept, ration.fraction):
         return Ration(ration.kept, ration.fraction, cost, load, beside)

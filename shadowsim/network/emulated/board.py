@@ -26,7 +26,9 @@ class Wires:
 
     Told: `up` (1 or 0), `rate_bps`, `delay_ns` (propagation), `queue_packets` (what may wait),
     `loss` (fraction lost at random after the queue), `mtu_bytes` (longer IP packets are dropped),
-    `level` `[links, CLASSES]` (the priority of each class, 0 is served first).
+    `level` `[links, CLASSES]` (the priority of each class, 0 is served first), `stands_for` (how
+    many packets one stands for: the time it waits and is sent is that much shorter for it, as if
+    it was the first of them, but not for those behind it; 1 at least).
     Counted, in frames and in bytes of IP packets: `offered_*` (came in at the tail),
     `carried_*` (left the queue; what is lost at random is among them), `dropped_*` (did not fit
     the queue or the MTU, was lost at random, or met a wire that was down).
@@ -39,6 +41,7 @@ class Wires:
     loss: Floats
     mtu_bytes: Ints
     level: Ints
+    stands_for: Ints
     offered_packets: Ints
     offered_bytes: Ints
     carried_packets: Ints

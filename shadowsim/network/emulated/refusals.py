@@ -16,7 +16,7 @@ from shadowsim.model.traffic import Demand
 # Measured on two cores with 'shadowsim bench --network emulated': beyond it queues build up in
 # the switches instead of on the wires.
 PACKET_HOPS_PER_S = 15_000.0
-LARGEST_BYTES = 8900  # of a packet that stands for several
+LARGEST_BYTES = 16000  # of a packet that stands for several
 MOST_DEVICES = 250
 NOT_HERE = {
     "cpu_hog": "one ovs-vswitchd runs all switches, so the CPU of a single one cannot be taken",

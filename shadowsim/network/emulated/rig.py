@@ -36,11 +36,10 @@ from shadowsim.network.emulated.wiring import (
     streams_of,
 )
 
-LEAST_QUEUE = 4  # packets, however many each stands for
 READY_S = 20.0  # until every switch holds its rules
 POLL_S = 0.02
 PROTOCOLS = {"udp": UDP, "tcp": TCP}
-LEAST_SEGMENT, LARGEST_SEGMENT = 88, 8948  # bytes; hosts have an MTU of 9000
+LEAST_SEGMENT, LARGEST_SEGMENT = 88, 32767  # bytes; what Linux allows
 TCP_HEADER_BYTES = 40  # of IP and TCP, without options
 NO_FILES: Mapping[int, int] = MappingProxyType({})
 
@@ -156,9 +155,9 @@ class Rig:
         rates += [host.rate_bps for host in topology.hosts]
         wires.rate_bps[:] = np.repeat(np.array(rates), 2) * rate_left
         wires.delay_ns[:] = (1e9 * (np.array(topology.delay_s) + delay_s)).astype(np.int64)
-        waiting = np.array(topology.queue_packets) // self.coarse
-        wires.queue_packets[:] = np.maximum(waiting, LEAST_QUEUE)
+        wires.queue_packets[:] = topology.queue_packets
         wires.loss[:] = loss
+        wires.stands_for[:] = self.coarse
         wires.mtu_bytes[:] = plane.mtu_bytes.astype(np.int64) * self.coarse
         wires.level[: plane.graph.edges] = plane.level[plane.graph.tail]
         wires.level[plane.graph.edges + 1 :: 2] = plane.level[plane.graph.host_device]

@@ -27,7 +27,7 @@ from shadowsim.network.emulated.plant.system import (
 )
 
 HEAD_BYTES = 8  # before each frame that goes on: the number of its link
-ROOM_BYTES = 9300
+ROOM_BYTES = 34900
 SHORTEST_BYTES = 38  # Ethernet, IPv4 without options, ports
 IDLE_NS = 50_000_000
 NOTHING = -1

@@ -41,14 +41,14 @@ from shadowsim.network.emulated.plant.system import (
     write,
 )
 
-SLOTS = 32768  # frames that can be under way at once
+SLOTS = 8192  # frames that can be under way at once
 HEAD_BYTES = 8  # before each frame: where an injected message says its link
-FRAME_BYTES = 9216  # longest frame
+FRAME_BYTES = 34816  # longest frame
 SLOT_BYTES = HEAD_BYTES + FRAME_BYTES
 ETHERNET_BYTES = 14  # not counted on a wire, so that sizes are those of IP packets
 BATCH = 32  # frames read from one file before the others get their turn
-SPIN_NS = 0
-EARLY_NS = 0
+SPIN_NS = 40_000  # a wait this short is spent awake
+EARLY_NS = 25_000  # a sleep ends about this late, so it is made that much shorter
 REFRESH_NS = 5_000_000  # how often frames under way follow a changed rate or delay
 IDLE_NS = 20_000_000  # the longest sleep
 NOTHING = -1
@@ -58,7 +58,7 @@ STOP, INJECTED, REFUSED, NO_SLOT = 0, 1, 2, 3
 # Words of `Relay.word`.
 FREE, RANDOM, HEADING = 0, 1, 2
 
-_SLOT = np.dtype([("bytes", "i8"), ("after", "i8"), ("left_ns", "i8")])
+_SLOT = np.dtype([("bytes", "i8"), ("after", "i8"), ("came_ns", "i8"), ("left_ns", "i8")])
 _LINK = np.dtype(
     [
         ("fd", "i8"),  # that its frames are written to; -1: none
@@ -82,6 +82,7 @@ class Told(NamedTuple):
     loss: np.ndarray
     mtu_bytes: Ints
     level: Ints
+    stands_for: Ints
     offered_packets: Ints
     offered_bytes: Ints
     carried_packets: Ints
@@ -189,6 +190,7 @@ def offer(r: Relay, w: Told, link: int, slot: int, now_ns: int) -> None:
         _drop(r, w, link, slot)
         return
     r.slots[slot].after = NOTHING
+    r.slots[slot].came_ns = now_ns
     if r.queues[queue].last == NOTHING:
         r.queues[queue].first = slot
     else:
@@ -244,7 +246,8 @@ def _served(r: Relay, w: Told, link: int, now_ns: int) -> None:
     if w.loss[link] > 0.0 and random(r.word, RANDOM) < w.loss[link]:
         _drop(r, w, link, slot)
     else:
-        r.slots[slot].left_ns = now_ns
+        came_ns = r.slots[slot].came_ns
+        r.slots[slot].left_ns = came_ns + (now_ns - came_ns) // max(1, w.stands_for[link])
         r.slots[slot].after = NOTHING
         if r.links[link].last == NOTHING:
             r.links[link].first = slot
