@@ -46,7 +46,10 @@ def run(argv: Sequence[str], *, text: str | None = None, within_s: float = 30.0)
 
 # ovs-vswitchd makes room for 32 packets of the MTU at every look at a port; without this the C
 # library returns that memory each time, and page faults take a whole core.
-MEMORY = {"MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "16777216"}
+MEMORY = {
+    "GLIBC_TUNABLES": "glibc.malloc.trim_threshold=1073741824:glibc.malloc.top_pad=16777216"
+    ":glibc.malloc.tcache_max=65536:glibc.malloc.tcache_count=127"
+}
 URGENT = -15  # niceness of what forwards packets
 
 

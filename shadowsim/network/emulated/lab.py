@@ -20,7 +20,7 @@ from shadowsim.network.emulated.nodes import CONTROLLER_PORT, Target, new_minine
 from shadowsim.network.emulated.verbs import DIVERT_PORT, MIRROR_PORT, Refused
 
 CONTROLLER_SETTINGS = ("max_backoff=1000", "inactivity_probe=3000")
-MTU_BYTES, QUEUE_PACKETS = 16500, 1000
+MTU_BYTES, QUEUE_PACKETS = 33000, 1000
 ROUTER_MAC = "02:00:00:00:00:01"
 TAP_GROUP = 77
 EXTRA_PORTS = {"mirror": MIRROR_PORT, "divert": DIVERT_PORT}

@@ -25,7 +25,6 @@ from shadowsim.network.emulated.framing import Channel, Closed, Garbled
 from shadowsim.network.emulated.plant import streams, wires
 
 MOST_FILES = 65536
-URGENT = -15  # niceness, if we may
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
 TCP_NOTSENT_LOWAT = 25
 UNSENT_RECORDS = 4  # kept in a TCP sender beyond what is on its way
@@ -242,7 +241,7 @@ def serve(control_fd: int) -> None:
     signal.signal(signal.SIGUSR1, parent_died)
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0)
     with suppress(PermissionError):  # where it waits for a core, all latencies grow
-        os.setpriority(os.PRIO_PROCESS, 0, URGENT)
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

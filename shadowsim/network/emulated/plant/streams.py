@@ -72,7 +72,6 @@ STUCK_NS = 2_000_000_000  # without progress: the connection is made anew
 AGAIN_NS = 200_000_000  # after a refused connection
 OLD_NS = 60_000_000_000  # a packet older than this is not ours
 LONG_NS = 3_600_000_000_000
-SPIN_NS, EARLY_NS = 40_000, 25_000  # as in `wires`
 IDLE_NS = 20_000_000
 BATCH = 64
 NOTHING = -1
@@ -534,5 +533,5 @@ def stream(t: Traffic, w: Wanted, control: Ints, stop: Ints, epoll: int) -> None
             _check(t, control, now_ns)
             check_ns = now_ns + CHECK_NS
         wait_ns = min(next_ns(t.agenda), scan_ns) - clock_ns(t.scratch)
-        wait_ns = min(wait_ns - EARLY_NS, IDLE_NS) if wait_ns > SPIN_NS else 0
+        wait_ns = max(0, min(wait_ns, IDLE_NS))
         _look(t, w, control, epoll, wait(epoll, t.events, wait_ns, t.scratch))
