@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
 if TYPE_CHECKING:
+    from shadowsim.network import Controller
     from shadowsim.precog import Forecast
     from shadowsim.scenario import Scenario
     from shadowsim.workflow import Run
@@ -345,10 +346,8 @@ def _run_one(
     precog = variant(scenario.workflow.precog, whatif)
     journal = Journal(view.event)
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
-    state = Run(
-        scenario, factory(network, controller), precog, whatif, journal, view.paused(approve),
-        beside,
-    )  # fmt: skip
+    networks = factory(network, cast("Controller", controller))
+    state = Run(scenario, networks, precog, whatif, journal, view.paused(approve), beside)
     folder = out / scenario.name
     try:
         run_workflow(state)

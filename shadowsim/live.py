@@ -49,6 +49,7 @@ def say(event: Event) -> str | None:
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
         "mirrored": lambda: (
             f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production"
+            + _lags(data)
         ),
         "rehearsed": lambda: (
             f"rollback ({data['scope']}) rehearsed in {data['took_s']:.1f} s: {data['detail']}"
@@ -88,6 +89,14 @@ def _covering(data: Mapping[str, Any]) -> str:
         return ""
     told = ", ".join(f"{share:.0%} of the {name}" for name, share in shares.items())
     return f"\n{'':11}- it covers {told}"
+
+
+def _lags(data: Mapping[str, Any]) -> str:
+    """How far the replicas of the shadow are behind, where there are any."""
+    lags = {"configs": data["replica_lag_s"]}
+    lags |= {f"{s['kind']} on {s['host']}": s["lag_s"] for s in data["services"]}
+    told = [f"{of} {1e3 * lag_s:.0f} ms" for of, lag_s in lags.items() if lag_s == lag_s and lag_s]
+    return f"; behind: {', '.join(told)}" if told else ""
 
 
 def _because(reasons: Sequence[str] | None) -> str:

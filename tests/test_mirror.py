@@ -31,7 +31,7 @@ from shadowsim.model.faults import Fault
 from shadowsim.model.telemetry import Sample
 from shadowsim.model.traffic import CLASSES
 from shadowsim.network import NETWORKS, Network
-from shadowsim.network.protocol import Copies
+from shadowsim.network.protocol import Copies, Followed
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.scenario import Mirror, parse
 
@@ -149,6 +149,12 @@ class Listener:
 
     def offer(self, rates_bps: Any) -> None:
         self.rates.append(np.array(rates_bps))
+
+    def follow(self, other: Network) -> None:
+        self.other = other
+
+    def followed(self) -> Followed:
+        return Followed(self.other.configs(), (0.001, 0.003, 0.002))
 
 
 def engine(
@@ -495,3 +501,8 @@ def test_the_engine_sheds_for_its_budget_and_says_so() -> None:
 
 def test_without_a_budget_a_share_of_the_edge_is_the_budget() -> None:
     assert engine()[0].report().budget_bps == pytest.approx(EDGE_SHARE * 3e9)
+
+
+def test_the_report_tells_the_lag_of_the_replica() -> None:
+    mirror, _, _ = mirrored()
+    assert mirror.report().replica_lag_s == pytest.approx(0.002)

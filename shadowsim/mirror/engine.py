@@ -14,6 +14,7 @@ from shadowsim.mirror.lag import ConfigLag
 from shadowsim.mirror.subset import Chooser, Subset, whole
 from shadowsim.mirror.traffic import Tap
 from shadowsim.model.change import Command, Configs, apply, difference
+from shadowsim.model.services import ServiceStatus
 from shadowsim.model.telemetry import Sample
 from shadowsim.model.traffic import Demand
 from shadowsim.network.protocol import Network
@@ -31,7 +32,8 @@ class Mirrored:
     `captured_bytes` counts what is left of the copies after truncation, `peak_bps` the most of
     them in one reading, beside `budget_bps`; `shed` are classes left out for it now. `lag_s` is
     how far the shadow's traffic is behind production's at most, `config_lag_s` its configs, None
-    if nothing changed. `example` are flow records as the shadow sees them.
+    if nothing changed; `replica_lag_s` is the median of the replica of production's database, None
+    where it is none. `example` are flow records as the shadow sees them.
     """
 
     packets: int
@@ -44,6 +46,8 @@ class Mirrored:
     budget_bps: float = 0.0
     peak_bps: float = 0.0
     shed: tuple[str, ...] = ()
+    replica_lag_s: float | None = None
+    services: tuple[ServiceStatus, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class MirrorEngine:
         self._shadow = shadow
         self._chooser = chooser
         self._hops = hops
+        shadow.follow(production)
         self._tap = Tap(production, demands, plan, random)
         self._names = [demand.name for demand in demands]
         self._running: Configs = dict(production.configs())
@@ -100,7 +105,7 @@ class MirrorEngine:
 
         Devices of production that do not answer are left as they are in the shadow.
         """
-        running = self._production.configs()
+        running = self._shadow.followed().configs
         wanted, have = _with(running, trial), self._shadow.configs()
         differ = _differing(wanted, have)
         return difference({n: have[n] for n in differ}, {n: wanted[n] for n in differ})
@@ -110,7 +115,7 @@ class MirrorEngine:
 
         Returns the commands sent to the shadow; none while it is still at work on others.
         """
-        running, now = self._production.configs(), self._production.now
+        running, now = self._shadow.followed().configs, self._production.now
         self._running = {**self._running, **running}
         self._lag.saw(running, now)
         self._rescale()
@@ -261,7 +266,7 @@ class MirrorEngine:
 
     def report(self) -> Mirrored:
         """What has been mirrored since the start."""
-        tap = self._tap
+        tap, followed = self._tap, self._shadow.followed()
         return Mirrored(
             packets=int(tap.packets.sum()),
             captured_bytes=tap.captured_bytes,
@@ -273,6 +278,8 @@ class MirrorEngine:
             budget_bps=tap.budget.bps,
             peak_bps=tap.peak_bps,
             shed=tap.budget.classes[tap.ration.kept :],
+            replica_lag_s=float(np.median(followed.lags_s)) if followed.lags_s else None,
+            services=followed.services,
         )
 
 

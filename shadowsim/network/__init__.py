@@ -27,6 +27,7 @@ def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
         seed=scenario.seed,
         name=name,
         intents=scenario.intents,
+        services=scenario.services,
     )
     for fault in scenario.faults:
         if _strikes(fault, name):

@@ -13,6 +13,7 @@ from numpy.random import Generator
 from shadowsim.model.address import ANY, Prefix
 from shadowsim.model.change import Command, Configs
 from shadowsim.model.faults import Fault
+from shadowsim.model.services import ServiceStatus
 from shadowsim.model.telemetry import Array, Layout, Sample
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
@@ -74,6 +75,19 @@ class Sent:
     packets: int
     delivered: int
     latency_s: float
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What a shadow's own databases know of production by replication.
+
+    `configs` of the devices that answer in production. `lags_s` are the times from a write in
+    production to the replica having it, one per device and write, as far as they were measured.
+    """
+
+    configs: Configs
+    lags_s: tuple[float, ...] = ()
+    services: tuple[ServiceStatus, ...] = ()
 
 
 class Network(Protocol):
@@ -151,6 +165,17 @@ class Network(Protocol):
 
     def copies(self) -> Copies:
         """What was copied since this was last called."""
+        ...
+
+    def follow(self, other: Network) -> None:
+        """Keep replicas of the other network's configs and services here from now on.
+
+        The other one is only read; what this network itself runs is not touched.
+        """
+        ...
+
+    def followed(self) -> Followed:
+        """What the replicas hold now. Raises Unreachable where they cannot be read."""
         ...
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import groupby
 
 import numpy as np
@@ -137,6 +138,8 @@ def traffic_and_monitoring(run: Run) -> bool:
         represented=mirrored.represented,
         lag_s=mirrored.lag_s,
         config_lag_s=mirrored.config_lag_s,
+        replica_lag_s=mirrored.replica_lag_s,
+        services=[asdict(status) for status in mirrored.services],
         peak_bps=mirrored.peak_bps,
         budget_bps=mirrored.budget_bps,
         shed=mirrored.shed,

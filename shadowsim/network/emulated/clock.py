@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, sleep
 
 from simpy.rt import RealtimeEnvironment
+
+from shadowsim.network.emulated.interruptions import uninterrupted
 
 SLACK_S = 0.5
 
@@ -25,12 +27,21 @@ class WallClock:
         return float(self.env.now)
 
     def advance(self, until_s: float) -> None:
-        """Sleep and let things happen until it is that late."""
+        """Sleep and let things happen until it is that late. Ctrl-C is heard between two things."""
         behind_s = monotonic() - (self.env.real_start + self.now - self.env.env_start)
         if behind_s > SLACK_S or self.now == self.env.env_start:
             self.env.env_start = self.now
             self.env.sync()
         while self.env.peek() <= until_s:
-            self.env.step()
+            self._sleep_until(self.env.peek())
+            with uninterrupted():
+                self.env.step()
         if until_s > self.now:
-            self.env.run(until=until_s)
+            self._sleep_until(until_s)
+            with uninterrupted():
+                self.env.run(until=until_s)
+
+    def _sleep_until(self, at_s: float) -> None:
+        left_s = self.env.real_start + at_s - self.env.env_start - monotonic()
+        if left_s > 0.0:
+            sleep(left_s)

@@ -74,7 +74,7 @@ class Edge:
         here = slice(0, len(streams))
         count = len(rig.demands)
         copies = Copies(
-            packets=np.bincount(owner, packets[here], count).astype(np.int64),
+            packets=rig.coarse * np.bincount(owner, packets[here], count).astype(np.int64),
             bits=8.0 * np.bincount(owner, size[here], count),
             heard=np.ones(count, dtype=np.bool_),
             seen_bits=8.0 * (seen - self._seen_bytes),

@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import Unreachable
+from shadowsim.errors import BadInput, Unreachable
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -29,12 +29,13 @@ from shadowsim.network.dark import hide
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
+from shadowsim.network.emulated.following import Following
 from shadowsim.network.emulated.openflow import rules
 from shadowsim.network.emulated.reading import counts, demand_reading, link_reading
 from shadowsim.network.emulated.refusals import coarseness, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
-from shadowsim.network.protocol import NOTHING, Copies, Diverted, Match, Network, Sent
+from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
 from shadowsim.network.simulated.installed import mix
 from shadowsim.network.simulated.part import Part
 from shadowsim.network.striking import Process, Striker
@@ -84,6 +85,8 @@ class EmulatedNetwork:
         coarse = coarseness(self._target, demands)
         self._rig = Rig(topology, demands, controller, name, coarse)
         self._edge = Edge(self._rig, scenario.seed)
+        self._services = scenario.services
+        self._following: Following | None = None
         try:
             self._come_up()
         except BaseException:
@@ -167,6 +170,14 @@ class EmulatedNetwork:
     def copies(self) -> Copies:
         return self._edge.copies()
 
+    def follow(self, other: Network) -> None:
+        if not isinstance(other, EmulatedNetwork):
+            raise BadInput("only an emulated network has a database to be followed")
+        self._following = Following(self._rig, other, other._rig, self._services)
+
+    def followed(self) -> Followed:
+        return Followed({}) if self._following is None else self._following.followed()
+
     def divert(self, matches: Sequence[Match], into: Network) -> None:
         self._edge.divert(matches, into)
         self._install_rules()
@@ -195,6 +206,8 @@ class EmulatedNetwork:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            if self._following is not None:
+                self._following.close()
             self._edge.close()
             self._rig.close()
 

@@ -87,6 +87,11 @@ class Replica:
         median_s, p95_s, max_s = np.percentile(lags_s, [50, 95, 100])
         return Lag(float(median_s), float(p95_s), float(max_s), len(lags_s))
 
+    def lags_s(self) -> tuple[float, ...]:
+        """Every lag that was measured, oldest first."""
+        with self._lock:
+            return tuple(lag / 1e9 for lag in self._lags_ns)
+
     def drifted(self) -> tuple[str, ...]:
         """Devices of production whose stored text somebody altered: its digest does not fit."""
         with self._lock:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from types import MappingProxyType
@@ -21,6 +23,7 @@ from shadowsim.model.traffic import Demand
 from shadowsim.network.emulated.board import TCP, UDP, Board, new_board
 from shadowsim.network.emulated.client import Agent, NewSwitch
 from shadowsim.network.emulated.controllers import Controller, ControllerGone, Kind, State
+from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import Rules
 from shadowsim.network.emulated.plant.client import Plant, Receiver
 from shadowsim.network.emulated.plant.client import Stream as Outlet
@@ -38,6 +41,8 @@ from shadowsim.network.emulated.wiring import (
 
 READY_S = 20.0  # until every switch holds its rules
 POLL_S = 0.02
+HUNG_S = 4.0  # a look at the switches takes milliseconds; two that take that long are too many
+DAEMONS = ("ovsdb-server", "ovs-vswitchd")
 PROTOCOLS = {"udp": UDP, "tcp": TCP}
 LEAST_SEGMENT, LARGEST_SEGMENT = 88, 32767  # bytes; what Linux allows
 TCP_HEADER_BYTES = 40  # of IP and TCP, without options
@@ -77,9 +82,16 @@ class Rig:
         self.board: Board = new_board(topology.directed_links, len(self.streams) + SPARE)
         self.there: frozenset[str] = frozenset()
         self.epoch = 0
-        self.restarts = {"agent": 0, "controller": 0, "plant": 0}
+        self.restarts = dict.fromkeys(("agent", "controller", "plant", *DAEMONS), 0)
+        self._wanted: frozenset[str] = frozenset()
+        self._unfinished = False  # whether the plant may lack cables or sockets
+        self._off: frozenset[str] = frozenset()
+        self._cut: frozenset[str] = frozenset()
+        self._daemons = dict.fromkeys(DAEMONS, 0)  # restarts that this agent told
+        self._slow_looks = 0
         self._rules: dict[int, Rules] = {}
         self._connected: frozenset[str] = frozenset()
+        self._current: frozenset[str] = frozenset()
         self._cables: list[tuple[int, int, int, int]] = []
         self._opened: set[int] = set()
         self._receivers = 0
@@ -89,6 +101,7 @@ class Rig:
         self._inward = inward
         for end in (inward, self._entrance):
             end.setblocking(False)
+        atexit.register(self.close)
 
     @property
     def entrance(self) -> int:
@@ -98,31 +111,36 @@ class Rig:
     def build(self, devices: Collection[str]) -> None:
         """Bring all processes up, with these devices; on an error nothing is left of them."""
         try:
-            self.agent = Agent.start(self.rundir)
-            self._lay(frozenset(devices))
-            self._start_controller()
-            self._start_plant()
-            self.store = ConfigStore(self.rundir / "db.sock", list(self.topology.device_index))
+            self._bring_up(frozenset(devices))
         except BaseException:
             self.close()
             raise
 
     def resize(self, devices: frozenset[str]) -> None:
-        """Only these devices from now on. Packets under way between the others are lost."""
+        """Only these devices from now on. Packets under way between the others are lost.
+
+        After an error `mend`, and then the same again, lead to where this should have led.
+        """
+        self._wanted = devices
         gone = [
             [n for n in before if n not in set(now)]
             for before, now in zip(
                 present(self.topology, self.there), present(self.topology, devices), strict=True
             )
         ]
+        if devices == self.there:
+            return
+        self._unfinished = True
         switches, hosts, cables = gone
         if switches:
             self.agent.remove(switches, hosts)
             self._drop_cables({2 * cable for cable in cables})
-        self.there &= devices
+            self.there &= devices
+            self._off, self._cut = self._off & devices, self._cut & devices
         self._lay(devices)
         self.plant.wire(self._cables, self._inward.fileno())
         self._open([slot for slot in range(len(self.streams)) if slot not in self._opened])
+        self._unfinished = False
 
     # -- what is told ----------------------------------------------------------------------
 
@@ -144,7 +162,6 @@ class Rig:
             if monotonic() > until_s:
                 raise ControllerGone(f"not all switches took their rules within {READY_S:g} s")
             sleep(POLL_S)
-        self.look()
 
     def tell_wires(
         self, plane: Plane, up: Array, *, rate_left: Array, delay_s: Array, loss: Array
@@ -186,25 +203,39 @@ class Rig:
         told.on[slot] = slot in self._opened
         return slot
 
-    def power(self, device: str, on: bool) -> None:
-        """Crash a switch, or let it come back with nothing in it."""
-        if device in self.there:
-            self.agent.power(self.topology.device_index[device], on)
-
-    def control(self, device: str, on: bool) -> None:
-        """Take the connection of a switch to its controller away, or give it back."""
-        if device in self.there:
-            self.agent.control(self.topology.device_index[device], on)
+    def condition(self, off: frozenset[str], cut: frozenset[str]) -> None:
+        """These switches are crashed, with nothing in them, and these have no controller."""
+        for device in sorted((off ^ self._off) & self.there):
+            self.agent.power(self.topology.device_index[device], device not in off)
+            self._off ^= {device}
+        for device in sorted((cut ^ self._cut) & self.there):
+            self.agent.control(self.topology.device_index[device], device not in cut)
+            self._cut ^= {device}
 
     # -- what is read ----------------------------------------------------------------------
 
     def look(self) -> None:
         """Find out which switches the controller reaches."""
+        began_s = monotonic()
         self._state = self.controller.state()
+        self._slow_looks = self._slow_looks + 1 if monotonic() > began_s + HUNG_S else 0
         names = [d.name for d in self.topology.devices]
         self._connected = frozenset(
             names[dpid - 1] for dpid, s in self._state.switches.items() if s.connected
         )
+        self._current = frozenset(
+            names[dpid - 1] for dpid, s in self._state.switches.items() if s.epoch == self.epoch
+        )
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """The devices that the controller reached when last looked at."""
+        return self._connected & self.there
+
+    @property
+    def current(self) -> frozenset[str]:
+        """The devices that held all rules told when last looked at."""
+        return self._current & self.there
 
     def unreachable(self) -> frozenset[str]:
         """The devices that took no commands when last looked at, or cannot since it is dead."""
@@ -218,6 +249,9 @@ class Rig:
         One Open vSwitch is all switches, so each has its CPU and memory, as shares of the machine.
         """
         status = self.agent.status()
+        for daemon in status.daemons:
+            self.restarts[daemon.name] += max(daemon.restarts - self._daemons[daemon.name], 0)
+            self._daemons[daemon.name] = daemon.restarts
         state = self._state
         cpu_s = sum(d.cpu_s for d in status.daemons) + state.cpu_s
         memory = sum(d.rss_bytes for d in status.daemons) + state.rss_bytes
@@ -233,61 +267,92 @@ class Rig:
 
     # -- what dies, and the end ------------------------------------------------------------
 
-    def mend(self) -> bool:
-        """Bring back what has died. True if rules, wires and streams must be told again."""
+    def mend(self) -> tuple[str, ...]:
+        """Bring back what has died; which parts that were. They must be told everything again.
+
+        Raises ShadowsimError where that did not work out; then it may be tried again.
+        """
         if not self.agent.alive:
             self.restarts["agent"] += 1
-            self._close_processes()
-            there, self.there = self.there, frozenset()
-            self._cables, self._opened, self._receivers = [], set(), 0
-            self.build(there)
-            return True
+            self._rebuild()
+            return ("agent", "controller", "plant")
         if not self.controller.alive:
             self.restarts["controller"] += 1
-            self.controller.close()
             self._start_controller()
-            self.controller.install(self.epoch, self._rules)
-            return True
-        if not self.plant.alive:
+            return ("controller",)
+        if not self.plant.alive or self._unfinished:
             self.restarts["plant"] += 1
             self.plant.close()
             self._take_taps()
             self._start_plant()
-            return True
-        self.look()
-        return False
+            return ("plant",)
+        self._look_closely()
+        return ()
+
+    def fell(self) -> None:
+        """End the agent, and with it all that is built, so that `mend` builds everything anew."""
+        self.agent.close()
 
     def close(self) -> None:
         """End every process and remove the folder; a second call does nothing."""
-        if not self._closed:
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
+        with uninterrupted(), ExitStack() as ending:
+            ending.callback(atexit.unregister, self.close)
+            ending.callback(self._folder.remove)
+            ending.callback(self._entrance.close)
+            ending.callback(self._inward.close)
             self._close_processes()
-            self._inward.close()
-            self._entrance.close()
-            self._folder.remove()
+
+    def _look_closely(self) -> None:
+        """Look, and end what runs but does not answer: it is as good as dead, and gets replaced."""
+        try:
+            self.look()
+        except ControllerGone:
+            if self.controller.alive:
+                self.controller.kill()
+            raise
+        if self._slow_looks > 1:
+            self._slow_looks = 0
+            self.agent.kill("ovs-vswitchd", 9)
 
     def _close_processes(self) -> None:
-        for name in ("store", "controller", "plant", "agent"):
-            part = getattr(self, name, None)
-            if part is not None:
-                part.close()
-        self._close_cables(self._cables)
-
-    @staticmethod
-    def _close_cables(cables: Iterable[tuple[int, int, int, int]]) -> None:
-        for a, b, *_ in cables:
-            for fd in (a, b):
-                with suppress(OSError):
-                    os.close(fd)
+        with ExitStack() as ending:
+            ending.callback(self._drop_cables, None)
+            for name in ("agent", "plant", "controller", "store"):
+                part = getattr(self, name, None)
+                if part is not None:
+                    ending.callback(part.close)
 
     # -- build -----------------------------------------------------------------------------
 
+    def _bring_up(self, devices: frozenset[str]) -> None:
+        self._wanted = devices
+        self._unfinished = True
+        self.agent = Agent.start(self.rundir)
+        self._daemons = dict.fromkeys(DAEMONS, 0)
+        self.store = ConfigStore(self.rundir / "db.sock", list(self.topology.device_index))
+        self._lay(devices)
+        self._start_controller()
+        self._start_plant()
+
+    def _rebuild(self) -> None:
+        """With the agent everything has gone that it had made, except for files in the folder."""
+        self._close_processes()
+        self._off = self._cut = self._connected = self._current = self.there = frozenset()
+        self._opened, self._receivers = set(), 0
+        for path in self.rundir.iterdir():
+            if path.suffix != ".log":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self._bring_up(self._wanted)
+
     def _all_hold(self) -> bool:
-        switches = self.controller.state().switches
-        return all(
-            dpid in switches and switches[dpid].connected and switches[dpid].epoch == self.epoch
-            for dpid in self._rules
-        )
+        """Whether every switch that can be reached holds its rules."""
+        self.look()
+        names = [d.name for d in self.topology.devices]
+        wanted = {names[dpid - 1] for dpid in self._rules} - self._off - self._cut
+        return wanted <= self._connected & self._current
 
     def _lay(self, devices: frozenset[str]) -> None:
         """Have the agent build these devices, their hosts and cables, where they are not yet."""
@@ -308,6 +373,8 @@ class Rig:
         self.there = devices
 
     def _start_controller(self) -> None:
+        if hasattr(self, "controller"):
+            self.controller.close()
         listener = self.agent.listener()
         try:
             self.controller = Controller.start(self.kind, listener, self.rundir)
@@ -315,11 +382,13 @@ class Rig:
             os.close(listener)
 
     def _start_plant(self) -> None:
+        self._unfinished = True
         self.plant = Plant.start(self.board)
         self.plant.wire(self._cables, self._inward.fileno())
         self._opened = set()
         receivers = self.agent.receivers()
         self._open(range(len(self.streams)), receivers)
+        self._unfinished = False
 
     def _open(self, slots: Iterable[int], receivers: Mapping[int, int] = NO_FILES) -> None:
         """Sockets for these streams, as far as both their hosts are there.
@@ -371,7 +440,7 @@ class Rig:
 
     def _take_taps(self) -> None:
         """Fresh copies of the files of all cables, for a plant that has none."""
-        self._close_cables(self._cables)
+        self._drop_cables(None)
         cables = {
             sides(self.topology, number): number
             for number in range(len(self.topology.links) + len(self.topology.hosts))
@@ -380,10 +449,14 @@ class Rig:
             (*tap.fds, 2 * cables[tap.ends], 2 * cables[tap.ends] + 1) for tap in self.agent.taps()
         ]
 
-    def _drop_cables(self, links: set[int]) -> None:
-        """Let go of the cables whose first directed link is one of these."""
-        self._close_cables(cable for cable in self._cables if cable[2] in links)
-        self._cables = [cable for cable in self._cables if cable[2] not in links]
+    def _drop_cables(self, links: set[int] | None) -> None:
+        """Let go of the cables whose first directed link is one of these, or of all."""
+        gone = [cable for cable in self._cables if links is None or cable[2] in links]
+        self._cables = [cable for cable in self._cables if cable not in gone]
+        for a, b, *_ in gone:
+            for fd in (a, b):
+                with suppress(OSError):
+                    os.close(fd)
 
 
 def _segment(fd: int, s: Stream) -> None:

@@ -23,18 +23,20 @@ from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
+from shadowsim.model.services import Service, ServiceStatus
 from shadowsim.model.streams import stream
 from shadowsim.model.telemetry import Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
 from shadowsim.network.damage import Crowd, Damage, damage
-from shadowsim.network.protocol import NOTHING, Copies, Diverted, Match, Network, Sent
+from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.edge import Diversion, TestFlows
 from shadowsim.network.simulated.installed import behind, mix
 from shadowsim.network.simulated.part import Part
+from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
 
@@ -63,6 +65,7 @@ class SimulatedNetwork:
         seed: int = 0,
         name: str = "production",
         intents: Intents = NO_INTENTS,
+        services: Sequence[Service] = (),
         control: ControlModel = USUAL,
     ) -> None:
         self.topology = topology
@@ -81,8 +84,12 @@ class SimulatedNetwork:
         self._tests = TestFlows(topology, traffic.demands)
         self._edge = Diversion(topology, traffic.demands)
         self._part = Part(topology, traffic.demands)
-        homes = {host.name: host.device for host in topology.hosts}
-        self._copying = Copying(traffic.demands, [homes[d.source] for d in traffic.demands])
+        self._homes = {host.name: host.device for host in topology.hosts}
+        sources = [self._homes[d.source] for d in traffic.demands]
+        self._copying = Copying(traffic.demands, sources)
+        self._followed: Network | None = None
+        self._wanted_services = tuple(services)
+        self._services: list[SimulatedService] = []
         self._crowd = Crowd(topology, traffic.demands)
         self._health = Health(len(topology.devices), self._random["health"])
         self._faults = Striker(
@@ -165,6 +172,21 @@ class SimulatedNetwork:
     def copies(self) -> Copies:
         self._record()
         return self._copying.copies()
+
+    def follow(self, other: Network) -> None:
+        self._followed = other
+        self._services = [SimulatedService(service) for service in self._wanted_services]
+
+    def followed(self) -> Followed:
+        if self._followed is None:
+            return Followed({})
+        theirs = self._followed.configs()
+        return Followed(theirs, (), tuple(self._replicate(s, theirs) for s in self._services))
+
+    def _replicate(self, service: SimulatedService, theirs: Configs) -> ServiceStatus:
+        device = self._homes[service.host]
+        up, here = device in theirs, device not in self._damage.dead | self._part.absent
+        return service.advance(self.now, primary_up=up, following=up and here)
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:
         self._record()

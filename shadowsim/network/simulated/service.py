@@ -29,6 +29,11 @@ class SimulatedService:
         self._follows_from_s = 0.0  # inf while it does not
         self._paces: list[tuple[float, float]] = [(0.0, 0.0)]  # (at, writes so far) where it bends
 
+    @property
+    def host(self) -> str:
+        """Where the primary and, in the shadow, its replica are."""
+        return self._service.host
+
     def advance(
         self, until_s: float, *, primary_up: bool = True, following: bool = True
     ) -> ServiceStatus:

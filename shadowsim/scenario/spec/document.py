@@ -82,7 +82,7 @@ class ScenarioSpec(Spec):
         examples=[[{"at_s": 40, "link_loss": {"link": ["A", "B"], "percent": 2}, "for_s": 20}]],
         description="Failures that are injected.",
     )
-    services: Services = []
+    services: Services = Field(default=[])
     shadow: ShadowSpec = Field(
         default=ShadowSpec(),
         examples=[{"mirror": {"fraction": 0.5}}],

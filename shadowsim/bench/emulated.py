@@ -1,0 +1,388 @@
+"""Emulated networks to how soon they are up, how soon they obey, and what they carry.
+
+The benchmarks look into the rig of a network, at what its users have no verbs for: pings, the
+counters of the wires, and the rules that switches say they hold.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+
+import numpy as np
+
+from shadowsim.bench.stock import stock_mininet_s
+from shadowsim.bench.timing import Row
+from shadowsim.errors import ShadowsimError
+from shadowsim.mirror.traffic import Tap
+from shadowsim.model.change import Change, Command, Configs, parse_script
+from shadowsim.model.streams import stream
+from shadowsim.network import simulated
+from shadowsim.network.emulated.clock import WallClock
+from shadowsim.network.emulated.network import EmulatedNetwork
+from shadowsim.network.emulated.refusals import packet_hops_per_s
+from shadowsim.network.emulated.replica import Replica
+from shadowsim.precog import WhatIf
+from shadowsim.precog.whatif import Observed
+from shadowsim.rollback.execute import execute
+from shadowsim.rollback.plan import plan
+from shadowsim.scenario import Mirror, Scenario, parse
+
+SEED = 3
+PAIRS = 6  # of hosts that ping each other
+CHANGES = 20
+COPIED_CHANGES = 50
+LIMIT_S = 5.0  # what takes longer counts as that
+STEP_S = 0.01  # of the clock, between two looks
+
+FAT_TREE = """
+name: bench-fat-tree
+seed: 3
+topology: {fat_tree: {k: 4}}
+traffic:
+  demands:
+    - {from: h0-0-0, to: h3-1-1, rate_mbps: 1, packet_bytes: 1400}
+    - {from: h1-0-0, to: h2-1-1, rate_mbps: 1, protocol: udp, packet_bytes: 1400}
+change: {script: ""}
+"""
+RING = """
+name: bench-ring
+seed: 3
+topology:
+  nodes: [A, B, C, D, E]
+  links: [[A, B], [B, C], [C, D], [D, E], [A, E]]
+traffic:
+  demands:
+    - {from: A, to: C, rate_mbps: 4, class: critical, protocol: udp, port: 5004}
+intents:
+  - {reachable: {from: any, to: any}}
+  - no_loop
+change: {script: ""}
+"""
+TEN_COMMANDS = "".join(
+    f"device {device}\ninterface to-{peer}\n ip ospf cost {cost}\n"
+    for cost, (device, peer) in enumerate(
+        [*zip("ABCDE", "BCDEA", strict=True), *zip("BCDEA", "ABCDE", strict=True)], 21
+    )
+)
+BLAST = """
+name: bench-blast
+seed: 3
+topology:
+  nodes: [A, B]
+  links: [[A, B]]
+  defaults: {rate_mbps: 10000, delay_ms: 1, queue_packets: 1000}
+traffic:
+  demands:
+    - {from: A, to: B, rate_mbps: 5, class: bulk, port: 873, packet_bytes: 1500}
+    - {from: A, to: B, rate_mbps: 1, class: critical, protocol: udp, port: 5004}
+change: {script: ""}
+"""
+ABILENE = """
+name: bench-abilene
+seed: 3
+topology: {topohub: sndlib/abilene}
+traffic: {demands: topohub, scale: 0.02}
+change: {script: ""}
+"""
+FULL_BLAST_BPS = 2e9
+BUDGET_BPS = 1e6
+ROUNDS, ROUND_S = 4, 3
+LOADS = (4_500, 9_000, 13_500, 18_000, 27_000)  # packets a second, counted once on every link
+OFF = 0.15  # of the latency it should have
+
+
+@contextmanager
+def up(
+    scenario: Scenario, *names: str, controller: str = "ryu"
+) -> Iterator[tuple[EmulatedNetwork, ...]]:
+    """Networks of a scenario side by side, closed in the end."""
+    with ExitStack() as stack:
+        yield tuple(_start(stack, scenario, names, controller))
+
+
+def _start(
+    stack: ExitStack, scenario: Scenario, names: Sequence[str], controller: str
+) -> list[EmulatedNetwork]:
+    clock = WallClock()
+    return [
+        stack.enter_context(
+            closing(EmulatedNetwork(scenario, scenario.configs, name, clock, controller))  # type: ignore[arg-type]
+        )
+        for name in names
+    ]
+
+
+# -- up and down ---------------------------------------------------------------------------------
+
+
+def fat_tree_up() -> list[Row]:
+    """Two k=4 fat trees from nothing to pings, and back to nothing."""
+    scenario = parse(FAT_TREE, file="bench.yml")
+    before = _devices()
+    with ExitStack() as stack:
+        begin = perf_counter()
+        networks = _start(stack, scenario, ("production", "shadow"), "ryu")
+        built_s = perf_counter() - begin
+        rules = sum(len(r.flows) for network in networks for r in network._rig._rules.values())
+        answered, asked = _ping_some(networks)
+        up_s = perf_counter() - begin
+        left = [network._rig.rundir for network in networks]
+        pids = [pid for network in networks for pid in _pids(network)]
+        begin = perf_counter()
+    down_s = perf_counter() - begin
+    gone = not any(path.exists() for path in (*left, *(Path(f"/proc/{pid}") for pid in pids)))
+    note = f"built {built_s:.1f} s, {rules:,} flow rules, {answered} of {asked} pings answered"
+    peer_s = stock_mininet_s()
+    beside = "" if peer_s is None else "; beside: stock Mininet and its switches, no rules, no ping"
+    clean = "nothing left" if gone and _devices() == before else "SOMETHING WAS LEFT"
+    up_name = "two k=4 fat trees, 40 switches and 32 hosts: up"
+    return [
+        Row(up_name, up_s if answered == asked else LIMIT_S * 10, "s", 15.0, peer_s, note + beside),
+        Row("two k=4 fat trees: torn down", down_s, "s", 5.0, None, clean),
+    ]
+
+
+def _ping_some(networks: Sequence[EmulatedNetwork]) -> tuple[int, int]:
+    """Answers and requests, of pings between the same random pairs of hosts in each network."""
+    random = stream(SEED, "bench", "pings")
+    found = []
+    for network in networks:
+        hosts = random.permutation(len(network.topology.hosts))[: 2 * PAIRS].tolist()
+        pairs = zip(hosts[::2], hosts[1::2], strict=True)
+        found += [network._rig.agent.ping(a, b) for a, b in pairs]
+    return sum(p.received for p in found), sum(p.sent for p in found)
+
+
+def _pids(network: EmulatedNetwork) -> list[int]:
+    rig = network._rig
+    return [rig.agent.pid, rig.controller.pid]
+
+
+def _devices() -> set[str]:
+    lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()[2:]
+    return {line.split(":")[0].strip() for line in lines}
+
+
+# -- commands ------------------------------------------------------------------------------------
+
+
+def change_to_traffic() -> list[Row]:
+    """A cost, there and back, until a packet is on the link that was idle."""
+    scenario = parse(RING, file="bench.yml")
+    found_s = []
+    with up(scenario, "production") as (network,):
+        network.advance(network.now + 1.0)
+        ways = [(_link(network, "A", "to-E"), 50), (_link(network, "A", "to-B"), 10)]
+        for number in range(CHANGES):
+            link, cost = ways[number % 2]
+            script = f"device A\ninterface to-B\n ip ospf cost {cost}\n"
+            found_s.append(_until_packet(network, link, parse_script(script)))
+            network.advance(network.now + 0.3)
+    note = f"{CHANGES} changes, the slowest {max(found_s) * 1e3:.0f} ms; 500 packets a second"
+    median_ms = statistics.median(found_s) * 1e3
+    return [Row("config change to traffic on the new path", median_ms, "ms", 200.0, None, note)]
+
+
+def _link(network: EmulatedNetwork, device: str, port: str) -> int:
+    """The number of the directed link that leaves a device by a port."""
+    return int(network.topology.ports[device][port])
+
+
+def _until_packet(network: EmulatedNetwork, link: int, commands: Sequence[Command]) -> float:
+    """Seconds from `apply` to the next packet on a link, which is looked at every millisecond."""
+    counter = network._rig.board.wires.offered_packets
+    before, seen = int(counter[link]), [0.0]
+
+    def watch() -> None:
+        until_s = monotonic() + LIMIT_S
+        while counter[link] == before and monotonic() < until_s:
+            sleep(0.001)
+        seen[0] = perf_counter()
+
+    watcher = threading.Thread(target=watch)
+    begin = perf_counter()
+    watcher.start()
+    network.apply(commands)
+    while watcher.is_alive():
+        network.advance(network.now + STEP_S)
+    return seen[0] - begin
+
+
+def rollback() -> list[Row]:
+    """Ten commands on five devices taken back, one step each, and read back from the switches."""
+    scenario = parse(RING, file="bench.yml")
+    model = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+    change = Change("ten costs", parse_script(TEN_COMMANDS))
+    steps_s: list[float] = []
+    with up(scenario, "production") as (network,):
+        network.advance(network.now + 1.0)
+        before = dict(network.configs())
+        _apply(network, change.commands)
+        begin = perf_counter()
+        signature = plan(change, before, network.configs(), _broken(model, before))
+        planned_s = perf_counter() - begin
+        execution = execute(
+            network,
+            signature,
+            lambda seconds: _advance(network, seconds),
+            lambda: (),
+            lambda step, what: steps_s.append(perf_counter() - begin),
+        )
+        whole_s = perf_counter() - begin
+        read_s = _read_back(network)
+    if not execution.verified or network.configs() != before:
+        raise ShadowsimError(f"the rollback was not verified: {'; '.join(execution.failed)}")
+    figure = steps_s[-1] + read_s
+    note = (
+        f"{len(steps_s)} steps; of it planned in {planned_s * 1e3:.0f} ms, rules read back in "
+        f"{read_s * 1e3:.0f} ms; the workflow then settles and looks at limits: "
+        f"{whole_s + read_s:.2f} s"
+    )
+    return [Row("rollback of ten commands, trigger to verified", figure, "s", 1.0, None, note)]
+
+
+def _broken(model: WhatIf, before: Configs):  # type: ignore[no-untyped-def]
+    topology, demands = model.topology, model.demands
+    idle = Observed(frozenset(), np.zeros(topology.directed_links), np.zeros(len(demands)))
+
+    def broken(configs: Configs) -> frozenset[str]:
+        found = model.look(configs, idle, before)
+        return frozenset((*found.broken, *found.exposed))
+
+    return broken
+
+
+def _read_back(network: EmulatedNetwork) -> float:
+    """Seconds to find that every switch holds what it was told. Raises ShadowsimError."""
+    begin = perf_counter()
+    told = network._rig._rules
+    held = network._rig.controller.readback(told)
+    wrong = [dpid for dpid, rules in told.items() if held[dpid] != rules]
+    if wrong:
+        raise ShadowsimError(f"switches {wrong} do not hold what they were told")
+    return perf_counter() - begin
+
+
+def _apply(network: EmulatedNetwork, commands: Sequence[Command]) -> None:
+    network.apply(commands)
+    while network.busy:
+        _advance(network, STEP_S)
+
+
+def _advance(network: EmulatedNetwork, seconds: float) -> None:
+    network.advance(network.now + seconds)
+
+
+# -- the mirror ----------------------------------------------------------------------------------
+
+
+def config_lag() -> list[Row]:
+    """Fifty changes in production's database until they are committed in the shadow's."""
+    scenario = parse(RING, file="bench.yml")
+    with up(scenario, "production", "shadow") as (production, shadow):
+        names = list(scenario.topology.device_index)
+        sockets = [network._rig.rundir / "db.sock" for network in (production, shadow)]
+        replica = Replica(*sockets, names)
+        try:
+            replica.caught_up(0, LIMIT_S)
+            for number in range(COPIED_CHANGES):
+                script = f"device {names[number % 5]}\n table-size {1000 + number}\n"
+                _apply(production, parse_script(script))
+                _advance(shadow, 0.05)
+            replica.caught_up(production._rig.epoch, LIMIT_S)
+            lag = replica.lag()
+        finally:
+            replica.close()
+    note = f"{lag.count} updates, 95 % below {lag.p95_s * 1e3:.1f} ms, {lag.max_s * 1e3:.1f} ms most"
+    return [Row("shadow config lag", lag.median_s * 1e3, "ms", 250.0, None, note)]
+
+
+def mirror_cost() -> list[Row]:
+    """A bulk transfer at full blast without a mirror, with all of it mirrored, within a budget."""
+    scenario = parse(BLAST, file="bench.yml")
+    demands = scenario.traffic.demands
+    found: dict[str, list[float]] = {"no mirror": [], "all": [], "budget": []}
+    with up(scenario, "production") as (network,):
+        network.offer(np.array([FULL_BLAST_BPS, 1e6]))
+        _advance(network, 3.0)
+        for _ in range(ROUNDS):
+            network.copy((), 1.0, 96, stream(SEED, "bench", "copy"))
+            found["no mirror"].append(_delivered_bps(network))
+            network.copy(("critical", "normal", "bulk"), 1.0, 96, stream(SEED, "bench", "copy"))
+            found["all"].append(_delivered_bps(network))
+            mirror = Mirror(budget_bps=BUDGET_BPS)
+            tap = Tap(network, demands, mirror, stream(SEED, "bench", "tap"))
+            found["budget"].append(_delivered_bps(network, tap))
+    bare, full, within = (statistics.median(rates) for rates in found.values())
+    note = f"{bare / 1e6:.0f} Mbit/s over one path without a mirror, median of {ROUNDS}"
+    budget = f"budget {BUDGET_BPS / 1e6:g} Mbit/s: bulk is shed, critical stays whole"
+    return [
+        Row("mirroring within its budget costs", 100 * (1 - within / bare), "%", 5.0, None, budget),
+        Row("mirroring all at full blast costs", 100 * (1 - full / bare), "%", None, None, note),
+    ]
+
+
+def _delivered_bps(network: EmulatedNetwork, tap: Tap | None = None) -> float:
+    """What the bulk transfer gets, in the seconds after the first; a tap is read every second."""
+    everything = np.ones(len(network._rig.demands), dtype=np.bool_)
+    found = []
+    for _ in range(ROUND_S + 1):
+        _advance(network, 1.0)
+        found += [sample.demand[0, 1] for sample in network.advance(network.now)]
+        if tap is not None:
+            tap.read(everything, 1.0)
+    return float(np.mean(found[1:]))
+
+
+# -- what it carries -----------------------------------------------------------------------------
+
+
+def packets_moved() -> list[Row]:
+    """Abilene under more and more packets: until latencies are wrong, with one network and two."""
+    scenario = parse(ABILENE, file="bench.yml")
+    rows = []
+    for names in (("production",), ("production", "shadow")):
+        with up(scenario, *names) as networks:
+            rows.append(_load(scenario, networks))
+    return rows
+
+
+def _load(scenario: Scenario, networks: Sequence[EmulatedNetwork]) -> Row:
+    demands, first = scenario.traffic.demands, networks[0]
+    base_bps = np.array([d.rate_bps for d in demands])
+    base = packet_hops_per_s(first._target, demands)
+    good, notes = 0, []
+    for load in LOADS:
+        rates_bps = base_bps * load / base
+        off, delivered = _off(scenario, networks, rates_bps)
+        notes.append(f"{load:,}: {off:+.0%}, {delivered:.0%} delivered")
+        good = load if abs(off) <= OFF else good
+        if abs(off) > 2 * OFF:
+            break
+    name = f"packets a second over all links, {len(networks)} x Abilene: latency within 15 % up to"
+    return Row(name, float(good), "packets/s", None, None, "; ".join(notes))
+
+
+def _off(
+    scenario: Scenario, networks: Sequence[EmulatedNetwork], rates_bps: np.ndarray
+) -> tuple[float, float]:
+    """By how much the latency is off, median over demands in the worst network; and delivered."""
+    model = simulated(scenario, scenario.configs, "production")
+    model.offer(rates_bps)
+    right_s = model.advance(3.0)[-1].demand[:, 2]
+    model.close()
+    for network in networks:
+        network.offer(rates_bps)
+    samples: list[list[np.ndarray]] = [[] for _ in networks]
+    for _ in range(4):
+        for network, into in zip(networks, samples, strict=True):
+            into += [s.demand for s in network.advance(networks[0].now + (network is networks[0]))]
+    late = [np.nanmean(np.stack(s[1:])[:, :, 2], axis=0) for s in samples]
+    shares = [np.stack(s[1:])[:, :, 1].sum() / np.stack(s[1:])[:, :, 0].sum() for s in samples]
+    offs = [float(np.nanmedian(found / right_s)) - 1.0 for found in late]
+    return max(offs, key=abs), float(min(shares))

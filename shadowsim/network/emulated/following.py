@@ -1,0 +1,71 @@
+"""Production's database and services to their replicas in the shadow, as one thing to ask."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from shadowsim.errors import Unreachable
+from shadowsim.model.change import Configs
+from shadowsim.model.services import Service
+from shadowsim.network.emulated.replica import Replica
+from shadowsim.network.emulated.rig import Rig
+from shadowsim.network.emulated.service import ReplicatedService
+from shadowsim.network.protocol import Followed, Network
+
+CATCH_UP_S = 5.0
+
+
+class RigPlace:
+    """A host of a rig, whichever agent holds it at the moment."""
+
+    def __init__(self, rig: Rig, host: int) -> None:
+        self._rig = rig
+        self._host = host
+
+    def start(self, port: int, source_port: int | None) -> None:
+        self._rig.agent.service(self._host, port, source_port=source_port)
+
+    def dial(self, port: int) -> socket.socket:
+        return socket.socket(fileno=self._rig.agent.dial(self._host, port))
+
+    def hear(self, port: int) -> socket.socket:
+        return socket.socket(fileno=self._rig.agent.hear(self._host, port))
+
+
+class Following:
+    """The replicas in `own` of what `rig` holds. `network` says which of its devices answer."""
+
+    def __init__(self, own: Rig, network: Network, rig: Rig, services: Sequence[Service]) -> None:
+        self._own = own
+        self._network = network
+        devices = list(own.topology.device_index)
+        self._replica = Replica(rig.rundir / "db.sock", own.rundir / "db.sock", devices)
+        self._services: list[ReplicatedService] = []
+        try:
+            if not self._replica.caught_up(0, CATCH_UP_S):
+                raise Unreachable("the shadow's database did not catch up with production's")
+            for service in services:
+                host = own.topology.host_index[service.host]
+                places = RigPlace(rig, host), RigPlace(own, host)
+                self._services.append(ReplicatedService(service, *places))
+        except BaseException:
+            self.close()
+            raise
+
+    def followed(self) -> Followed:
+        """What the replicas hold; of devices that are not in the shadow, what they answer."""
+        answering = self._network.configs()
+        held = self._own.store.replicated()
+        configs: Configs = {
+            name: held[name] if name in self._own.there and name in held else config
+            for name, config in answering.items()
+        }
+        lags_s = self._replica.lags_s()
+        return Followed(configs, lags_s, tuple(s.status() for s in self._services))
+
+    def close(self) -> None:
+        """End the replication; a second call does nothing."""
+        for service in self._services:
+            service.close()
+        self._replica.close()
