@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
@@ -45,8 +45,8 @@ seed: 3
 topology: {fat_tree: {k: 4}}
 traffic:
   demands:
-    - {from: h0-0-0, to: h3-1-1, rate_mbps: 1, packet_bytes: 1400}
-    - {from: h1-0-0, to: h2-1-1, rate_mbps: 1, protocol: udp, packet_bytes: 1400}
+    - {from: h-pod0-edge0-0, to: h-pod3-edge1-1, rate_mbps: 1, packet_bytes: 1400}
+    - {from: h-pod1-edge0-0, to: h-pod2-edge1-1, rate_mbps: 1, protocol: udp, packet_bytes: 1400}
 change: {script: ""}
 """
 RING = """
@@ -97,21 +97,17 @@ OFF = 0.15  # of the latency it should have
 
 
 @contextmanager
-def up(
-    scenario: Scenario, *names: str, controller: str = "ryu"
-) -> Iterator[tuple[EmulatedNetwork, ...]]:
+def up(scenario: Scenario, *names: str) -> Iterator[tuple[EmulatedNetwork, ...]]:
     """Networks of a scenario side by side, closed in the end."""
     with ExitStack() as stack:
-        yield tuple(_start(stack, scenario, names, controller))
+        yield tuple(_start(stack, scenario, names))
 
 
-def _start(
-    stack: ExitStack, scenario: Scenario, names: Sequence[str], controller: str
-) -> list[EmulatedNetwork]:
+def _start(stack: ExitStack, scenario: Scenario, names: Sequence[str]) -> list[EmulatedNetwork]:
     clock = WallClock()
     return [
         stack.enter_context(
-            closing(EmulatedNetwork(scenario, scenario.configs, name, clock, controller))  # type: ignore[arg-type]
+            closing(EmulatedNetwork(scenario, scenario.configs, name, clock, "ryu"))
         )
         for name in names
     ]
@@ -126,7 +122,7 @@ def fat_tree_up() -> list[Row]:
     before = _devices()
     with ExitStack() as stack:
         begin = perf_counter()
-        networks = _start(stack, scenario, ("production", "shadow"), "ryu")
+        networks = _start(stack, scenario, ("production", "shadow"))
         built_s = perf_counter() - begin
         rules = sum(len(r.flows) for network in networks for r in network._rig._rules.values())
         answered, asked = _ping_some(networks)
@@ -219,12 +215,13 @@ def rollback() -> list[Row]:
     model = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
     change = Change("ten costs", parse_script(TEN_COMMANDS))
     steps_s: list[float] = []
+    broken = _broken(model, scenario)
     with up(scenario, "production") as (network,):
         network.advance(network.now + 1.0)
         before = dict(network.configs())
         _apply(network, change.commands)
         begin = perf_counter()
-        signature = plan(change, before, network.configs(), _broken(model, before))
+        signature = plan(change, before, network.configs(), broken)
         planned_s = perf_counter() - begin
         execution = execute(
             network,
@@ -246,12 +243,13 @@ def rollback() -> list[Row]:
     return [Row("rollback of ten commands, trigger to verified", figure, "s", 1.0, None, note)]
 
 
-def _broken(model: WhatIf, before: Configs):  # type: ignore[no-untyped-def]
-    topology, demands = model.topology, model.demands
-    idle = Observed(frozenset(), np.zeros(topology.directed_links), np.zeros(len(demands)))
+def _broken(model: WhatIf, scenario: Scenario) -> Callable[[Configs], frozenset[str]]:
+    """What configs break when nothing is sent, as the workflow asks it."""
+    links, demands = scenario.topology.directed_links, len(scenario.traffic.demands)
+    idle = Observed(frozenset(), np.zeros(links), np.zeros(demands))
 
     def broken(configs: Configs) -> frozenset[str]:
-        found = model.look(configs, idle, before)
+        found = model.look(configs, idle, scenario.configs)
         return frozenset((*found.broken, *found.exposed))
 
     return broken
@@ -286,8 +284,8 @@ def config_lag() -> list[Row]:
     scenario = parse(RING, file="bench.yml")
     with up(scenario, "production", "shadow") as (production, shadow):
         names = list(scenario.topology.device_index)
-        sockets = [network._rig.rundir / "db.sock" for network in (production, shadow)]
-        replica = Replica(*sockets, names)
+        source, target = (n._rig.rundir / "db.sock" for n in (production, shadow))
+        replica = Replica(source, target, names)
         try:
             replica.caught_up(0, LIMIT_S)
             for number in range(COPIED_CHANGES):
@@ -298,7 +296,9 @@ def config_lag() -> list[Row]:
             lag = replica.lag()
         finally:
             replica.close()
-    note = f"{lag.count} updates, 95 % below {lag.p95_s * 1e3:.1f} ms, {lag.max_s * 1e3:.1f} ms most"
+    note = (
+        f"{lag.count} updates, 95 % below {lag.p95_s * 1e3:.1f} ms, {lag.max_s * 1e3:.1f} ms most"
+    )
     return [Row("shadow config lag", lag.median_s * 1e3, "ms", 250.0, None, note)]
 
 

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from shadowsim.errors import MachineLacks, ShadowsimError
 from shadowsim.network.emulated.framing import Channel, Closed, Garbled
+from shadowsim.network.emulated.interruptions import uninterrupted
 
 AGENT_FILE = Path(__file__).resolve().with_name("agent.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -337,15 +338,15 @@ class Agent:
     def call(
         self, verb: str, within_s: float = CALL_S, **fields: Any
     ) -> tuple[dict[str, Any], list[int]]:
-        """Ask for any verb; its reply and files."""
-        with self._lock:
+        """Ask for any verb; its reply and files. Ctrl-C is heard when they have come."""
+        with uninterrupted(), self._lock:
             if self._closed:
                 raise AgentDied("the agent was closed")
             try:
                 return self._ask(verb, within_s, fields)
             except (AgentRefused, AgentDied):
                 raise
-            except BaseException:  # Ctrl-C, say: what the next call would read is not its reply
+            except BaseException:  # a second Ctrl-C, say: what the next call would read is not its reply
                 self.close()
                 raise
 

@@ -7,7 +7,8 @@ time, decides when faults strike and when telemetry is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from time import monotonic
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.random import Generator
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import BadInput, Unreachable
+from shadowsim.errors import BadInput, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -30,6 +31,7 @@ from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
 from shadowsim.network.emulated.following import Following
+from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import rules
 from shadowsim.network.emulated.reading import counts, demand_reading, link_reading
 from shadowsim.network.emulated.refusals import coarseness, refuse_faults
@@ -44,8 +46,14 @@ from shadowsim.scenario import Scenario
 
 TICK_S = 1.0
 CARE_S = 0.1  # how often it is looked after what may have died, and who else wrote a config
+LATE_S = 2.0  # until a switch that is connected must hold its rules
 CARRIER_S = 0.03  # until it is known that a cable is cut
+MOST_TRIES = 8  # to bring back what died, each after twice the time; halfway all is built anew
 BREATH = 0.02  # relative, of what users want from one second to the next
+
+
+class NetworkLost(ShadowsimError):
+    """A part of an emulated network died and could not be brought back."""
 
 
 class EmulatedNetwork:
@@ -53,6 +61,10 @@ class EmulatedNetwork:
 
     `clock` is shared with the networks that run beside it. Raises MachineLacks where this machine
     cannot carry it; then, and after any other failure, nothing of it is left.
+
+    A process of it that dies is started again and told everything again: what is to be in force
+    is all known here. Until then no device answers, and what was begun goes on afterwards. Where
+    that fails, `advance` raises NetworkLost, and no device ever answers again.
     """
 
     def __init__(
@@ -77,6 +89,11 @@ class EmulatedNetwork:
         self._queues: dict[str, list[Command]] = {}
         self._samples: list[Sample] = []
         self._closed = False
+        self._name = name
+        self._behind = False  # whether some part may not know what it was told last
+        self._missing: frozenset[str] = frozenset()
+        self._late_s = 0.0
+        self._reopen = False  # whether that part may be a mirror port
         self._compiler = Compiler(topology)
         self._target: Plane = self._compiler.compile(configs)
         self._installed = self._target
@@ -154,18 +171,13 @@ class EmulatedNetwork:
         self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
     ) -> None:
         self._part = Part(self.topology, self._demands, devices, background_bps)
-        self._rig.resize(frozenset(self.topology.device_index) - self._part.absent)
-        self._rig.store.write(self._present(self._running), self._rig.epoch + 1)
-        self._install_rules()
-        self._rig.await_ready()
-        self._tell_wires()
-        self._tell_streams()
+        self._attempt(self._tell_all)
 
     def copy(
         self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
     ) -> None:
-        self._edge.copy(classes, fraction, truncate_bytes)
-        self._install_rules()
+        self._attempt(lambda: self._edge.copy(classes, fraction, truncate_bytes), edge=True)
+        self._attempt(self._install_rules)
 
     def copies(self) -> Copies:
         return self._edge.copies()
@@ -179,8 +191,8 @@ class EmulatedNetwork:
         return Followed({}) if self._following is None else self._following.followed()
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:
-        self._edge.divert(matches, into)
-        self._install_rules()
+        self._attempt(lambda: self._edge.divert(matches, into), edge=True)
+        self._attempt(self._install_rules)
 
     def diverted(self) -> Diverted:
         return self._edge.diverted()
@@ -204,12 +216,14 @@ class EmulatedNetwork:
         return self._rig.entrance
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
+        with uninterrupted(), ExitStack() as ending:
+            ending.callback(self._rig.close)
+            ending.callback(self._edge.close)
             if self._following is not None:
-                self._following.close()
-            self._edge.close()
-            self._rig.close()
+                ending.callback(self._following.close)
 
     # -- the truth, for labels only --------------------------------------------------------
 
@@ -231,25 +245,65 @@ class EmulatedNetwork:
 
     def _care(self) -> Process:
         """Bring back what has died, and follow configs that somebody else wrote."""
-        while True:
-            yield self.clock.env.timeout(CARE_S)
-            if self._closed:
-                return
-            if self._rig.mend():
-                self._after_mending()
-            changed = self._rig.store.poll()
-            if changed:
-                self._follow()
+        failed = 0
+        while not self._closed:
+            yield self.clock.env.timeout(CARE_S * 2**failed)
+            try:
+                self._look_after()
+                failed = 0
+            except ShadowsimError as error:
+                self._behind = True
+                failed += 1
+                self._escalate(failed, error)
+
+    def _look_after(self) -> None:
+        """One round of care. Raises ShadowsimError if something is not well after it."""
+        if self._closed:
+            return
+        mended = self._rig.mend()
+        self._behind = self._behind or bool(mended)
+        self._reopen = self._reopen or "agent" in mended
+        if self._behind or self._late():
+            self._tell_all()
+            self._behind = self._reopen = False
+        self._notice_installed()
+        if self._rig.store.poll():
+            self._follow()
+
+    def _late(self) -> bool:
+        """Whether a switch that can be reached did not take its rules when it was told them."""
+        return bool(self._rig.connected - self._rig.current) and monotonic() > self._late_s
+
+    def _escalate(self, failed: int, error: ShadowsimError) -> None:
+        """Try again; then build everything anew; then give up."""
+        if failed == MOST_TRIES:
+            self._rig.close()
+            what = f"the emulated network '{self._name}' broke and could not be mended"
+            raise NetworkLost(f"{what} in {failed} attempts; the last one: {error}") from error
+        if failed == MOST_TRIES // 2:
+            self._rig.fell()
+
+    def _attempt(self, work: Callable[[], None], *, edge: bool = False) -> None:
+        """Do what needs all parts. If one is dead, `_care` does it again when all are back."""
+        try:
+            work()
+        except BadInput:
+            raise
+        except ShadowsimError:
+            self._behind = True
+            self._reopen = self._reopen or edge
 
     def _install(self, device: str, queue: list[Command]) -> Process:
         while queue:
             yield self.clock.env.timeout(0.0)
-            if device in self._deaf():
+            if self._closed or device in self._faulty():
                 queue.clear()
                 return
             after = apply_one(self._running[device], [queue[0]])
             if after is not self._running[device]:
                 self._write({device: after})
+            while device in self._deaf() - self._faulty() and not self._closed:
+                yield self.clock.env.timeout(CARE_S)
             queue.pop(0)
 
     def _reroute(self) -> Process:
@@ -259,17 +313,26 @@ class EmulatedNetwork:
 
     # -- changes of state ------------------------------------------------------------------
 
+    def _faulty(self) -> frozenset[str]:
+        """Devices that take no commands because of a fault, or since they are not there."""
+        return self._damage.deaf | self._part.absent
+
     def _deaf(self) -> frozenset[str]:
-        return self._damage.deaf | self._rig.unreachable() | self._part.absent
+        """Those, and devices that do not answer because something has died."""
+        dead = frozenset(self._running) if self._behind else self._rig.unreachable()
+        return self._faulty() | dead
 
     def _present(self, configs: Mapping[str, DeviceConfig]) -> Configs:
         return {n: c for n, c in configs.items() if n not in self._part.absent}
 
     def _write(self, configs: Mapping[str, DeviceConfig]) -> None:
-        """Store configs and have them in force. While something is dead, `mend` catches up."""
-        self._rig.store.write(self._present(configs), self._rig.epoch + 1)
+        """Store configs and have them in force."""
         self._running.update(configs)
+        self._attempt(lambda: self._store(configs))
         self._recompile()
+
+    def _store(self, configs: Mapping[str, DeviceConfig]) -> None:
+        self._rig.store.write(self._present(configs), self._rig.epoch + 1)
 
     def _drift(self, commands: Iterable[Command]) -> None:
         for command in commands:
@@ -285,32 +348,51 @@ class EmulatedNetwork:
 
     def _changed(self, fault: Fault) -> None:
         """The set of active faults has changed: wires feel it at once, routes after a while."""
-        before, self._damage = self._damage, damage(self.topology, self._faults.active)
+        self._damage = damage(self.topology, self._faults.active)
         self._tell_wires()
         self._tell_streams()
-        for name in before.dead ^ self._damage.dead:
-            self._rig.power(name, name not in self._damage.dead)
-        for name in (before.deaf - before.dead) ^ (self._damage.deaf - self._damage.dead):
-            self._rig.control(name, name not in self._damage.deaf)
+        self._attempt(self._tell_switches)
         self.clock.env.process(self._reroute())
 
     def _recompile(self) -> None:
         self._target = self._compiler.compile(self._running, self._damage.physical)
-        self._install_rules()
+        self._attempt(self._install_rules)
         self._tell_wires()
         self._witness.look(self._installed, self._running)
 
     def _install_rules(self) -> None:
-        """Hand the rules over; switches that are deaf keep what they have."""
+        """Hand the rules over; switches that are deaf keep what they have, and get them later."""
         edge = self._edge.rules_wanted()
-        done = self._rig.install(rules(self._target, **edge))
-        numbers = [self.topology.device_index[name] for name in done]
+        self._late_s = monotonic() + LATE_S
+        self._missing = frozenset(self._running)
+        self._installed_now(self._rig.install(rules(self._target, **edge)))
+
+    def _installed_now(self, devices: Iterable[str]) -> None:
+        done = self._missing & frozenset(devices)
+        self._missing -= done
+        numbers = sorted(self.topology.device_index[name] for name in done)
         self._installed = mix(self._installed, self._target, np.array(numbers, dtype=np.int64))
 
-    def _after_mending(self) -> None:
+    def _notice_installed(self) -> None:
+        """Switches that were away hold their rules soon after they are back."""
+        if self._missing & self._rig.current:
+            self._installed_now(self._rig.current)
+            self._witness.look(self._installed, self._running)
+
+    def _tell_switches(self) -> None:
+        hurt = self._damage
+        self._rig.condition(hurt.dead, hurt.deaf - hurt.dead)
+
+    def _tell_all(self) -> None:
+        """Everything that the parts have to know, whatever they know of it already."""
+        self._rig.resize(frozenset(self.topology.device_index) - self._part.absent)
+        self._tell_switches()
         self._rig.store.write(self._present(self._running), self._rig.epoch + 1)
-        self._edge.reopen()
+        if self._reopen:
+            self._edge.reopen()
         self._install_rules()
+        self._rig.await_ready()
+        self._notice_installed()
         self._tell_wires()
         self._tell_streams()
         self._read_at = counts(self._rig.board, monotonic())

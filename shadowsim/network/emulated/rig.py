@@ -375,6 +375,7 @@ class Rig:
     def _start_controller(self) -> None:
         if hasattr(self, "controller"):
             self.controller.close()
+        self._connected = self._current = frozenset()
         listener = self.agent.listener()
         try:
             self.controller = Controller.start(self.kind, listener, self.rundir)
