@@ -48,8 +48,7 @@ def say(event: Event) -> str | None:
         "unreachable": lambda: f"{data['network']}: {data['detail']}",
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
         "mirrored": lambda: (
-            f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production"
-            + _lags(data)
+            f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production" + _lags(data)
         ),
         "rehearsed": lambda: (
             f"rollback ({data['scope']}) rehearsed in {data['took_s']:.1f} s: {data['detail']}"

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import pytest
 from emulation import needs_emulation
 from network_contract import NetworkContract
 

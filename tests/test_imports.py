@@ -28,8 +28,8 @@ ORDER = (
     {"journal", "workflow"},
     {"env", "vector_env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
-     "examine", "doctor", "live", "session"},
-    {"bench"},
+     "examine", "doctor", "capabilities", "live", "session"},
+    {"bench", "fidelity"},
     {"api", "shadow_commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

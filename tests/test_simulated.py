@@ -33,8 +33,8 @@ from shadowsim.model.truth import (
     longest,
 )
 from shadowsim.network.damage import damage
+from shadowsim.network.installed import mix
 from shadowsim.network.simulated import SimulatedNetwork
-from shadowsim.network.simulated.installed import mix
 from shadowsim.scenario.defaults import default_configs
 
 RATE = 1e7

@@ -346,7 +346,7 @@ class Agent:
                 return self._ask(verb, within_s, fields)
             except (AgentRefused, AgentDied):
                 raise
-            except BaseException:  # a second Ctrl-C, say: what the next call would read is not its reply
+            except BaseException:  # a second Ctrl-C, say: the next call would read this reply
                 self.close()
                 raise
 

@@ -21,7 +21,7 @@ from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import Array, Sample, layout_of
+from shadowsim.model.telemetry import DEVICE_METRICS, Array, Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
@@ -37,9 +37,9 @@ from shadowsim.network.emulated.reading import counts, demand_reading, link_read
 from shadowsim.network.emulated.refusals import coarseness, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
+from shadowsim.network.installed import mix
+from shadowsim.network.part import Part
 from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
-from shadowsim.network.simulated.installed import mix
-from shadowsim.network.simulated.part import Part
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
 from shadowsim.scenario import Scenario
@@ -92,7 +92,8 @@ class EmulatedNetwork:
         self._name = name
         self._behind = False  # whether some part may not know what it was told last
         self._missing: frozenset[str] = frozenset()
-        self._late_s = 0.0
+        self._in_time_s = monotonic()
+        self._lost = False  # whether it was given up
         self._reopen = False  # whether that part may be a mirror port
         self._compiler = Compiler(topology)
         self._target: Plane = self._compiler.compile(configs)
@@ -266,17 +267,21 @@ class EmulatedNetwork:
         if self._behind or self._late():
             self._tell_all()
             self._behind = self._reopen = False
+            self._read_at = counts(self._rig.board, monotonic())
         self._notice_installed()
         if self._rig.store.poll():
             self._follow()
 
     def _late(self) -> bool:
-        """Whether a switch that can be reached did not take its rules when it was told them."""
-        return bool(self._rig.connected - self._rig.current) and monotonic() > self._late_s
+        """Whether a switch that can be reached has not held its rules for a while."""
+        if self._rig.connected <= self._rig.current:
+            self._in_time_s = monotonic()
+        return monotonic() > self._in_time_s + LATE_S
 
     def _escalate(self, failed: int, error: ShadowsimError) -> None:
         """Try again; then build everything anew; then give up."""
         if failed == MOST_TRIES:
+            self._lost = True
             self._rig.close()
             what = f"the emulated network '{self._name}' broke and could not be mended"
             raise NetworkLost(f"{what} in {failed} attempts; the last one: {error}") from error
@@ -315,6 +320,8 @@ class EmulatedNetwork:
 
     def _faulty(self) -> frozenset[str]:
         """Devices that take no commands because of a fault, or since they are not there."""
+        if self._lost:
+            return frozenset(self._running)
         return self._damage.deaf | self._part.absent
 
     def _deaf(self) -> frozenset[str]:
@@ -363,7 +370,6 @@ class EmulatedNetwork:
     def _install_rules(self) -> None:
         """Hand the rules over; switches that are deaf keep what they have, and get them later."""
         edge = self._edge.rules_wanted()
-        self._late_s = monotonic() + LATE_S
         self._missing = frozenset(self._running)
         self._installed_now(self._rig.install(rules(self._target, **edge)))
 
@@ -395,7 +401,6 @@ class EmulatedNetwork:
         self._notice_installed()
         self._tell_wires()
         self._tell_streams()
-        self._read_at = counts(self._rig.board, monotonic())
 
     def _up_share(self) -> Array:
         """1 for links that were up for most of the time since the last reading, else 0."""
@@ -435,7 +440,7 @@ class EmulatedNetwork:
         link = link_reading(between, plane.rate_bps, self._up_share())
         link[:, 2] += self._part.background_share(plane.rate_bps)
         demand = demand_reading(between, rig.streams, len(self._demands))
-        device = rig.device_reading(self._table_left())
+        device = self._device_reading()
         utilisation = link[:, 2] / np.maximum(self._damage.rate_left, 1e-9)
         self._witness.close(self._since_s, self.now, demand.copy(), utilisation)
         self._since_s = self.now
@@ -444,6 +449,13 @@ class EmulatedNetwork:
         hide(sample, self.topology, self._demands, self._damage.dark)
         self._part.hide(device, link, demand)
         return sample
+
+    def _device_reading(self) -> Array:
+        """nan where nobody answers."""
+        try:
+            return self._rig.device_reading(self._table_left())
+        except ShadowsimError:
+            return np.full((len(self.topology.devices), len(DEVICE_METRICS)), np.nan)
 
     def _table_left(self) -> Array:
         left = self._damage.physical.table_left

@@ -30,12 +30,13 @@ from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
 from shadowsim.network.damage import Crowd, Damage, damage
+from shadowsim.network.dark import hide
+from shadowsim.network.installed import behind, mix
+from shadowsim.network.part import Part
 from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.edge import Diversion, TestFlows
-from shadowsim.network.simulated.installed import behind, mix
-from shadowsim.network.simulated.part import Part
 from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
@@ -407,9 +408,10 @@ class SimulatedNetwork:
         link[:, :3] *= np.exp(noise.normal(0.0, NOISE, (len(link), 3)))
         demand[:, :3] *= np.exp(noise.normal(0.0, NOISE, (len(demand), 3)))
         demand[:, 3] = np.clip(demand[:, 3], 0.0, 1.0)
-        self._hide(device, link, demand)
         self._part.hide(device, link, demand)
-        return Sample(self.now, np.minimum(device, 1.0), link, demand)
+        sample = Sample(self.now, np.minimum(device, 1.0), link, demand)
+        hide(sample, self.topology, self._demands, self._damage.dark)
+        return sample
 
     def _table_left(self) -> Array:
         """Entries that every device has room for in all."""
@@ -418,20 +420,3 @@ class SimulatedNetwork:
             self._configs[d.name].table_size * left.get(d.name, 1.0) for d in self.topology.devices
         ]
         return np.maximum(sizes, 1.0)
-
-    def _hide(self, device: Array, link: Array, demand: Array) -> None:
-        """Nothing is reported by a device that is dark, nor of the ports and hosts on it."""
-        dark = self._damage.dark
-        if not dark:
-            return
-        device[[self.topology.device_index[name] for name in dark]] = np.nan
-        for name in dark:
-            link[list(self.topology.ports[name].values())] = np.nan
-            link[
-                [
-                    self.topology.up_link(self.topology.host_index[h.name])
-                    for h in self.topology.hosts_of[name]
-                ]
-            ] = np.nan
-        homes = {host.name: host.device for host in self.topology.hosts}
-        demand[[homes[d.source] in dark for d in self._demands]] = np.nan

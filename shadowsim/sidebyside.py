@@ -1,0 +1,103 @@
+"""Scenario files to pairs of runs, one on each network, of which none is done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from shadowsim.dataplane.forwarding import Compiler
+from shadowsim.errors import BadInput, ShadowsimError
+from shadowsim.fidelity import KINDS, Fidelity, Skipped, compare
+from shadowsim.network.emulated.refusals import coarseness, refuse_faults
+from shadowsim.scenario import Scenario, load
+
+Runner = Callable[[Path, str, Path], None]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a run was of; written beside its folder when it is complete."""
+
+    digest: str
+    controller: str
+    coarse: int
+
+
+def side_by_side(
+    files: Sequence[Path],
+    runs: Path,
+    controller: str,
+    run: Runner,
+    progress: Progress,
+    *,
+    again: bool = False,
+) -> tuple[list[Fidelity], list[Skipped]]:
+    """Compare each scenario on both networks; what is there from earlier runs is not repeated.
+
+    `run(file, kind, out)` makes the folder of a run in `out`, or raises ShadowsimError; then that
+    scenario is skipped, with the reason. Raises BadInput for a file that is no scenario, and for
+    two of one name.
+    """
+    scenarios = [(file, load(file)) for file in files]
+    names = [scenario.name for _, scenario in scenarios]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(f"several scenarios are named {', '.join(twice)}; their folders would clash")
+    rows: list[Fidelity] = []
+    skipped: list[Skipped] = []
+    for number, (file, scenario) in enumerate(scenarios, 1):
+        where = f"{number}/{len(files)} {scenario.name}"
+        try:
+            folders, coarse = _pair(file, scenario, runs, controller, run, again, where, progress)
+            rows.append(compare(scenario.name, folders, coarse))
+        except ShadowsimError as error:
+            skipped.append(Skipped(scenario.name, str(error)))
+            progress(f"{where}: skipped: {error}")
+    return rows, skipped
+
+
+def _pair(
+    file: Path,
+    scenario: Scenario,
+    runs: Path,
+    controller: str,
+    run: Runner,
+    again: bool,
+    where: str,
+    progress: Progress,
+) -> tuple[dict[str, Path], int]:
+    """The folders of both runs, made where they are not there, and how coarse they are."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    stamp = Stamp(digest, controller, carried(scenario))
+    found = {}
+    for kind in KINDS:
+        wanted = stamp if kind == "emulated" else Stamp(digest, "", 1)
+        place, folder = runs / kind / f"{scenario.name}.json", runs / kind / scenario.name
+        if again or not _is_there(place, folder, wanted):
+            progress(f"{where}: {kind} ...")
+            place.unlink(missing_ok=True)
+            run(file, kind, runs / kind)
+            place.write_text(json.dumps(asdict(wanted)), encoding="utf-8")
+        else:
+            progress(f"{where}: {kind}: there already")
+        found[kind] = folder
+    return found, stamp.coarse
+
+
+def carried(scenario: Scenario) -> int:
+    """How many packets one real packet has to stand for. Raises MachineLacks if none can."""
+    refuse_faults(scenario.faults)
+    plane = Compiler(scenario.topology).compile(scenario.configs)
+    return coarseness(plane, scenario.traffic.demands)
+
+
+def _is_there(place: Path, folder: Path, wanted: Stamp) -> bool:
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(found == asdict(wanted)) and (folder / "result.json").exists()
