@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCENARIOS ?= scenarios/*.yml
 EMULATED := $(VENV)/.emulated
-EMULATED_SCENARIOS ?= scenarios/drain-overload.yml scenarios/drain-fits.yml
+EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
-from shadowsim import __version__
+from shadowsim import __version__, machine_commands
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
@@ -178,67 +178,8 @@ def analytics(
         save_analytics(rows, plot)
 
 
-@app.command()
-def doctor(
-    clean: Annotated[
-        bool, typer.Option("--clean", help="End and remove what killed runs have left.")
-    ] = False,
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what this machine can do, and what it lacks."""
-    from shadowsim.capabilities import examine_emulation
-    from shadowsim.doctor import examine_machine
-
-    if clean:
-        _clean(as_json)
-        return
-    tables = {"this machine": examine_machine(), "emulated network": examine_emulation()}
-    if as_json:
-        _print_json([f._asdict() for findings in tables.values() for f in findings])
-    else:
-        from shadowsim.live import print_table
-
-        for title, findings in tables.items():
-            rows = [("ok" if f.ok else "lacks", f.what, f.found, f.remedy) for f in findings]
-            print_table(title, ["", "what", "found", "how to get it"], rows)
-    if any(f.needed and not f.ok for findings in tables.values() for f in findings):
-        raise typer.Exit(3)
-
-
-@app.command()
-def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is named.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A Markdown page to write.")] = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure the speeds that matter, beside other tools in the same run."""
-    from shadowsim.bench import HEADINGS, markdown, measure
-
-    rows = measure(
-        names or [], progress=None if as_json else lambda text: typer.echo(text, err=True)
-    )
-    if as_json:
-        _print_json([row.as_dict() for row in rows])
-    else:
-        from shadowsim.live import print_table
-
-        print_table("bench", HEADINGS, [row.cells() for row in rows])
-    if out is not None:
-        out.write_text(markdown(rows), encoding="utf-8")
-
-
-def _clean(as_json: bool) -> None:
-    from shadowsim.network.emulated.rundir import clean
-
-    found = [{"folder": str(one.path), "processes": list(one.pids)} for one in clean()]
-    if as_json:
-        _print_json(found)
-        return
-    for one in found:
-        typer.echo(f"removed {one['folder']}, {len(one['processes'])} processes ended")
-    typer.echo(f"{len(found)} left-over networks removed")
+for command in machine_commands.COMMANDS:
+    app.command()(command)
 
 
 # -- pieces ------------------------------------------------------------------------------------

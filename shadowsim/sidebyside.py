@@ -27,20 +27,26 @@ class Stamp:
     coarse: int
 
 
-def side_by_side(
-    files: Sequence[Path],
-    runs: Path,
-    controller: str,
-    run: Runner,
-    progress: Progress,
-    *,
-    again: bool = False,
-) -> tuple[list[Fidelity], list[Skipped]]:
+@dataclass(frozen=True)
+class Study:
+    """Where runs are kept, what makes them, and whom progress is told.
+
+    `run(file, kind, out)` makes the folder of a run in `out`, or raises ShadowsimError. With
+    `again` everything is run, also what is there.
+    """
+
+    runs: Path
+    controller: str
+    run: Runner
+    progress: Progress
+    again: bool = False
+
+
+def side_by_side(files: Sequence[Path], study: Study) -> tuple[list[Fidelity], list[Skipped]]:
     """Compare each scenario on both networks; what is there from earlier runs is not repeated.
 
-    `run(file, kind, out)` makes the folder of a run in `out`, or raises ShadowsimError; then that
-    scenario is skipped, with the reason. Raises BadInput for a file that is no scenario, and for
-    two of one name.
+    A scenario that this machine cannot carry, or whose run fails, is skipped, with the reason.
+    Raises BadInput for a file that is no scenario, and for two of one name.
     """
     scenarios = [(file, load(file)) for file in files]
     names = [scenario.name for _, scenario in scenarios]
@@ -52,43 +58,37 @@ def side_by_side(
     for number, (file, scenario) in enumerate(scenarios, 1):
         where = f"{number}/{len(files)} {scenario.name}"
         try:
-            folders, coarse = _pair(file, scenario, runs, controller, run, again, where, progress)
+            folders, coarse = _pair(file, scenario, study, where)
             rows.append(compare(scenario.name, folders, coarse))
         except ShadowsimError as error:
             skipped.append(Skipped(scenario.name, str(error)))
-            progress(f"{where}: skipped: {error}")
+            study.progress(f"{where}: skipped: {error}")
     return rows, skipped
 
 
-def _pair(
-    file: Path,
-    scenario: Scenario,
-    runs: Path,
-    controller: str,
-    run: Runner,
-    again: bool,
-    where: str,
-    progress: Progress,
-) -> tuple[dict[str, Path], int]:
+def _pair(file: Path, scenario: Scenario, study: Study, where: str) -> tuple[dict[str, Path], int]:
     """The folders of both runs, made where they are not there, and how coarse they are."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    stamp = Stamp(digest, controller, carried(scenario))
+    coarse = coarse_of(scenario)
+    stamps = {
+        "simulated": Stamp(digest, "", 1),
+        "emulated": Stamp(digest, study.controller, coarse),
+    }
     found = {}
     for kind in KINDS:
-        wanted = stamp if kind == "emulated" else Stamp(digest, "", 1)
-        place, folder = runs / kind / f"{scenario.name}.json", runs / kind / scenario.name
-        if again or not _is_there(place, folder, wanted):
-            progress(f"{where}: {kind} ...")
-            place.unlink(missing_ok=True)
-            run(file, kind, runs / kind)
-            place.write_text(json.dumps(asdict(wanted)), encoding="utf-8")
-        else:
-            progress(f"{where}: {kind}: there already")
-        found[kind] = folder
-    return found, stamp.coarse
+        out = study.runs / kind
+        place, found[kind] = out / f"{scenario.name}.json", out / scenario.name
+        if not study.again and _is_there(place, found[kind], stamps[kind]):
+            study.progress(f"{where}: {kind}: there already")
+            continue
+        study.progress(f"{where}: {kind} ...")
+        place.unlink(missing_ok=True)
+        study.run(file, kind, out)
+        place.write_text(json.dumps(asdict(stamps[kind])), encoding="utf-8")
+    return found, coarse
 
 
-def carried(scenario: Scenario) -> int:
+def coarse_of(scenario: Scenario) -> int:
     """How many packets one real packet has to stand for. Raises MachineLacks if none can."""
     refuse_faults(scenario.faults)
     plane = Compiler(scenario.topology).compile(scenario.configs)

@@ -30,7 +30,8 @@ ORDER = (
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
      "examine", "doctor", "capabilities", "live", "session"},
     {"bench", "fidelity"},
-    {"api", "shadow_commands", "__main__"},
+    {"sidebyside"},
+    {"api", "shadow_commands", "machine_commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

@@ -12,8 +12,25 @@ from shadowsim.errors import BadInput, choices
 HEADINGS = ("what", "figure", "goal", "", "beside", "note")
 
 
-def benchmarks() -> dict[str, Callable[[], list[Row]]]:
-    """Every benchmark by its name."""
+def benchmarks(network: str = "simulated") -> dict[str, Callable[[], list[Row]]]:
+    """Every benchmark of what computes, or of the emulated network, by its name."""
+    return _emulated() if network == "emulated" else _simulated()
+
+
+def _emulated() -> dict[str, Callable[[], list[Row]]]:
+    from shadowsim.bench import emulated
+
+    return {
+        "up": emulated.fat_tree_up,
+        "change": emulated.change_to_traffic,
+        "rollback": emulated.rollback,
+        "config-lag": emulated.config_lag,
+        "mirror": emulated.mirror_cost,
+        "load": emulated.packets_moved,
+    }
+
+
+def _simulated() -> dict[str, Callable[[], list[Row]]]:
     from shadowsim.bench import fluid, forwarding, verify, whole
 
     return {
@@ -28,9 +45,13 @@ def benchmarks() -> dict[str, Callable[[], list[Row]]]:
     }
 
 
-def measure(names: Sequence[str], progress: Callable[[str], None] | None = None) -> list[Row]:
-    """Run these benchmarks, or all. Raises BadInput for a name that is none."""
-    known = benchmarks()
+def measure(
+    names: Sequence[str],
+    progress: Callable[[str], None] | None = None,
+    network: str = "simulated",
+) -> list[Row]:
+    """Run these benchmarks, or all. Raises BadInput for a name that is none, MachineLacks."""
+    known = benchmarks(network)
     for name in names:
         if name not in known:
             raise BadInput(f"there is no benchmark '{name}'; {choices(name, known)}")
@@ -42,14 +63,14 @@ def measure(names: Sequence[str], progress: Callable[[str], None] | None = None)
     return rows
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Row], command: str = "shadowsim bench --out docs/benchmarks.md") -> str:
     """The rows as a page, with the command that made it and the machine it ran on."""
     cores = os.cpu_count()
     machine = f"{platform.machine()}, {cores} cores, Python {platform.python_version()}"
     lines = [
         "# Benchmarks",
         "",
-        "Made by `shadowsim bench --out docs/benchmarks.md`, every peer in the same run as what",
+        f"Made by `{command}`, every peer in the same run as what",
         f"stands beside it, on: {machine}. On other machines the ratios travel better.",
         "",
         f"| {' | '.join(HEADINGS)} |",

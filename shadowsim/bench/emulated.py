@@ -232,7 +232,8 @@ def rollback() -> list[Row]:
         )
         whole_s = perf_counter() - begin
         read_s = _read_back(network)
-    if not execution.verified or network.configs() != before:
+        back = network.configs() == before
+    if not (execution.verified and back):
         raise ShadowsimError(f"the rollback was not verified: {'; '.join(execution.failed)}")
     figure = steps_s[-1] + read_s
     note = (
@@ -332,8 +333,8 @@ def _delivered_bps(network: EmulatedNetwork, tap: Tap | None = None) -> float:
     everything = np.ones(len(network._rig.demands), dtype=np.bool_)
     found = []
     for _ in range(ROUND_S + 1):
-        _advance(network, 1.0)
-        found += [sample.demand[0, 1] for sample in network.advance(network.now)]
+        samples = network.advance(network.now + 1.0)
+        found.append(float(np.mean([sample.demand[0, 1] for sample in samples])))
         if tap is not None:
             tap.read(everything, 1.0)
     return float(np.mean(found[1:]))

@@ -42,6 +42,8 @@ class Following:
         devices = list(own.topology.device_index)
         self._replica = Replica(rig.rundir / "db.sock", own.rundir / "db.sock", devices)
         self._services: list[ReplicatedService] = []
+        self._held: Configs = {}
+        self._ended = False
         try:
             if not self._replica.caught_up(0, CATCH_UP_S):
                 raise Unreachable("the shadow's database did not catch up with production's")
@@ -54,9 +56,13 @@ class Following:
             raise
 
     def followed(self) -> Followed:
-        """What the replicas hold; of devices that are not in the shadow, what they answer."""
+        """What the replicas hold, or held at the end; of devices that are not in the shadow, what
+        they answer.
+        """
         answering = self._network.configs()
-        held = self._own.store.replicated()
+        if not self._ended:
+            self._held = self._own.store.replicated()
+        held = self._held
         configs: Configs = {
             name: held[name] if name in self._own.there and name in held else config
             for name, config in answering.items()
@@ -66,6 +72,7 @@ class Following:
 
     def close(self) -> None:
         """End the replication; a second call does nothing."""
+        self._ended = True
         for service in self._services:
             service.close()
         self._replica.close()

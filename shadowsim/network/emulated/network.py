@@ -90,6 +90,7 @@ class EmulatedNetwork:
         self._samples: list[Sample] = []
         self._closed = False
         self._name = name
+        self._silent: frozenset[str] = frozenset()  # who did not answer when it was closed
         self._behind = False  # whether some part may not know what it was told last
         self._missing: frozenset[str] = frozenset()
         self._in_time_s = monotonic()
@@ -219,6 +220,7 @@ class EmulatedNetwork:
     def close(self) -> None:
         if self._closed:
             return
+        self._silent = self._deaf()
         self._closed = True
         with uninterrupted(), ExitStack() as ending:
             ending.callback(self._rig.close)
@@ -326,6 +328,8 @@ class EmulatedNetwork:
 
     def _deaf(self) -> frozenset[str]:
         """Those, and devices that do not answer because something has died."""
+        if self._closed:
+            return self._silent
         dead = frozenset(self._running) if self._behind else self._rig.unreachable()
         return self._faulty() | dead
 

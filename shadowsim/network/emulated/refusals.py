@@ -15,7 +15,7 @@ from shadowsim.model.traffic import Demand
 
 # Measured on two cores with 'shadowsim bench --network emulated': beyond it queues build up in
 # the switches instead of on the wires.
-PACKET_HOPS_PER_S = 9_000.0
+PACKET_HOPS_PER_S = 9_500.0
 LARGEST_BYTES = 32000  # of a packet that stands for several
 MOST_DEVICES = 250
 NOT_HERE = {

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import socket
+import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -239,7 +240,8 @@ class Rig:
 
     def unreachable(self) -> frozenset[str]:
         """The devices that took no commands when last looked at, or cannot since it is dead."""
-        if not self.controller.alive or not self.agent.alive:
+        parts = [getattr(self, name, None) for name in ("agent", "controller")]
+        if not all(part is not None and part.alive for part in parts):
             return self.there
         return self.there - self._connected
 
@@ -412,10 +414,10 @@ class Rig:
         }
         files = {**receivers, **fresh}
         for slot, fd in zip(here, opened.senders, strict=True):
-            _segment(fd, self.streams[slot])
+            _prepare(fd, self.streams[slot])
         for number, fd in fresh.items():
             if protocol[number] == TCP:
-                _set_segment_bytes(fd, LARGEST_SEGMENT)
+                _prepare_tcp(fd, LARGEST_SEGMENT)
         try:
             self.plant.streams(
                 [
@@ -460,12 +462,14 @@ class Rig:
                     os.close(fd)
 
 
-def _segment(fd: int, s: Stream) -> None:
+def _prepare(fd: int, s: Stream) -> None:
     """Have TCP send one packet for each record, however large: what is told is a packet."""
     if s.protocol == "tcp":
-        _set_segment_bytes(fd, max(s.packet_bytes - TCP_HEADER_BYTES, LEAST_SEGMENT))
+        _prepare_tcp(fd, max(s.packet_bytes - TCP_HEADER_BYTES, LEAST_SEGMENT))
 
 
-def _set_segment_bytes(fd: int, segment_bytes: int) -> None:
+def _prepare_tcp(fd: int, segment_bytes: int) -> None:
+    """A connection shall end at once with the plant: another one gets its addresses then."""
     with socket.socket(fileno=os.dup(fd)) as borrowed:
         borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment_bytes)
+        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
