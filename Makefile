@@ -35,7 +35,8 @@ $(EMULATED): $(READY) build-constraints.txt
 	fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.3'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	    --build-constraint build-constraints.txt -e '.[emulated]'
+	    --build-constraint build-constraints.txt ryu==4.34
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[emulated]'
 	$(BIN)/shadowsim doctor
 	touch $@
 

@@ -15,7 +15,8 @@ from shadowsim.errors import BadInput
 
 SAME = ("decision", "failure_mode", "end_state")
 SETTLED_S = 3.0  # from the start: TCP has found its rate by then
-SATURATED = 0.01  # of what is offered: who loses more has no free path
+SATURATED = 0.01  # of its packets: who loses more has no free path,
+SHORT = 0.03  # nor who gets so much less than offered
 KINDS = ("simulated", "emulated")
 THROUGHPUT_GOAL, LATENCY_GOAL = 0.05, 0.15  # at the median, of free demands
 
@@ -42,9 +43,9 @@ class Errors:
 class Fidelity:
     """One scenario on both networks. `verdicts` by kind of network, in the order of SAME.
 
-    A demand is free if it loses nothing in the simulated network, else saturated. `one_sided`
-    got through in one network only. `latency_ms` is the median of the free ones in the simulated
-    network. `coarse`: packets of a demand that one real packet stood for.
+    A demand is free if it gets what it asks for in the simulated network, else saturated.
+    `one_sided` got through in one network only. `latency_ms` is the median of the free ones in the
+    simulated network. `coarse`: packets of a demand that one real packet stood for.
     """
 
     scenario: str
@@ -65,10 +66,11 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A scenario that was not compared, and why."""
+    """A scenario that was not compared, and why: refused by the machine, or a run `failed`."""
 
     scenario: str
     why: str
+    failed: bool = False
 
 
 def compare(scenario: str, folders: Mapping[str, Path], coarse: int) -> Fidelity:
@@ -83,7 +85,7 @@ def compare(scenario: str, folders: Mapping[str, Path], coarse: int) -> Fidelity
         (pl.col("throughput_bps") > 0) != (pl.col("throughput_bps_emulated") > 0)
     )
     is_free = (pl.col("loss") < SATURATED) & (
-        pl.col("throughput_bps") > (1.0 - SATURATED) * pl.col("offered_bps")
+        pl.col("throughput_bps") > (1.0 - SHORT) * pl.col("offered_bps")
     )
     free, full = through.filter(is_free), through.filter(~is_free)
     return Fidelity(
@@ -110,7 +112,7 @@ def _result(folder: Path) -> dict[str, Any]:
 def _decided_s(folder: Path) -> float:
     journal = (folder / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     lines = [json.loads(line) for line in journal]
-    decided = (float(line["at_s"]) for line in lines if line["kind"] == "decision")
+    decided = (float(line["at_s"]) for line in lines if line["event"] == "decision")
     return min(decided, default=float(lines[-1]["at_s"]))
 
 
@@ -151,8 +153,8 @@ INTRODUCTION = """\
 Both networks run the same scenario files with the same seeds. Errors are those of the emulated
 network relative to the simulated one, of the mean of every demand in production, from 3 s on until
 the first of the two decisions (after it the configs may differ). *Free* demands lose less than 1 %
-in the simulated network; *saturated* ones more, for want of bandwidth. *One packet for*: how many
-packets of a demand one real packet stands for, where the machine cannot move all of them."""
+in the simulated network and get 97 % of what they ask for; the others are *saturated*. *One packet
+for*: how many packets of a demand one real packet stands for, where the machine cannot move all."""
 
 
 def markdown(

@@ -90,7 +90,7 @@ def fidelity(
 
     Runs that are there already are not repeated, so it may be interrupted. Notes that stand beside
     the page, in docs/fidelity-notes.md for docs/fidelity.md, are put at its end. Exit code 1 if a
-    verdict differs.
+    verdict differs or a run failed, 3 if the machine can carry none of them.
     """
     from shadowsim.fidelity import markdown
     from shadowsim.network import CONTROLLERS
@@ -118,8 +118,10 @@ def fidelity(
         })  # fmt: skip
     else:
         typer.echo(markdown(rows, command, "", skipped))
-    if not all(row.agree for row in rows):
+    if not all(row.agree for row in rows) or any(one.failed for one in skipped):
         raise typer.Exit(1)
+    if not rows:
+        raise typer.Exit(MachineLacks.exit_code)
 
 
 def _run(file: Path, kind: str, out: Path, store: Path, controller: str) -> None:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shadowsim.dataplane.forwarding import Compiler
-from shadowsim.errors import BadInput, ShadowsimError
+from shadowsim.errors import BadInput, MachineLacks, ShadowsimError
 from shadowsim.fidelity import KINDS, Fidelity, Skipped, compare
-from shadowsim.network.emulated.refusals import coarseness, refuse_faults
+from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.scenario import Scenario, load
 
 Runner = Callable[[Path, str, Path], None]
@@ -61,7 +61,8 @@ def side_by_side(files: Sequence[Path], study: Study) -> tuple[list[Fidelity], l
             folders, coarse = _pair(file, scenario, study, where)
             rows.append(compare(scenario.name, folders, coarse))
         except ShadowsimError as error:
-            skipped.append(Skipped(scenario.name, str(error)))
+            failed = not isinstance(error, MachineLacks)
+            skipped.append(Skipped(scenario.name, str(error), failed))
             study.progress(f"{where}: skipped: {error}")
     return rows, skipped
 
@@ -92,7 +93,8 @@ def coarse_of(scenario: Scenario) -> int:
     """How many packets one real packet has to stand for. Raises MachineLacks if none can."""
     refuse_faults(scenario.faults)
     plane = Compiler(scenario.topology).compile(scenario.configs)
-    return coarseness(plane, scenario.traffic.demands)
+    grown = growth(scenario.traffic.profile, scenario.faults)
+    return coarseness(plane, scenario.traffic.demands, grown)
 
 
 def _is_there(place: Path, folder: Path, wanted: Stamp) -> bool:

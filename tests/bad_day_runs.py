@@ -127,6 +127,7 @@ class Bad:
 def run(*words: str) -> Iterator[Bad]:
     """`shadowsim run` on a small scenario, in a folder of its own which is the runtime folder."""
     home = Path(tempfile.mkdtemp(prefix="bad"))
+    (home / "run").mkdir()
     (home / "small.yml").write_text(SMALL)
     process = start(home, "run", "--network", "emulated", "small.yml", *words)
     bad = Bad(home, process)
@@ -152,8 +153,8 @@ def start(home: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
             env={
                 **os.environ,
                 "PYTHONPATH": str(Path(__file__).parents[1]),
-                "XDG_RUNTIME_DIR": str(home),
-                "XDG_STATE_HOME": str(home),
+                "XDG_RUNTIME_DIR": str(home / "run"),
+                "XDG_STATE_HOME": str(home / "state"),
                 **environment,
             },
         )
@@ -183,7 +184,7 @@ def faults(bad: Bad, before: dict[str, set[str]], *, folder: bool = True) -> lis
     wrong += [f"{k}: {v - before[k]}" for k, v in Left.look().items() if v - before[k]]
     if "Traceback" in words or "Exception ignored" in words:
         wrong.append(f"traceback: {words[-1500:]}")
-    if folder and (bad.home / "shadowsim").exists():
+    if folder and (bad.home / "run/shadowsim").exists():
         wrong.append(f"folder: {list((bad.home / 'shadowsim').iterdir())}")
     return wrong
 

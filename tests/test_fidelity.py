@@ -9,8 +9,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+import typer
 
 from shadowsim import machine_commands
+from shadowsim.bench import Row, measure
+from shadowsim.bench import markdown as bench_page
 from shadowsim.errors import BadInput, MachineLacks, ShadowsimError
 from shadowsim.fidelity import Errors, Fidelity, Skipped, compare, markdown
 from shadowsim.sidebyside import Study, coarse_of, side_by_side
@@ -31,7 +34,7 @@ def folder(place: Path, demands: Demands, decided_s: float = 10.0, **verdict: st
     """The folder of a run in which every demand fared like this until the decision."""
     place.mkdir(parents=True)
     (place / "result.json").write_text(json.dumps({**VERDICT, **verdict}))
-    journal = [{"kind": "phase", "at_s": 0.0}, {"kind": "decision", "at_s": decided_s}]
+    journal = [{"event": "phase", "at_s": 0.0}, {"event": "decision", "at_s": decided_s}]
     (place / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in journal))
     rows = []
     for at_s in range(1, 21):
@@ -228,7 +231,7 @@ def test_what_broke_is_skipped_and_tried_again(runs: Runs) -> None:
     runs.broken = {("one", "emulated")}
     rows, skipped = side_by_side(files, runs.study())
     assert [r.scenario for r in rows] == ["two"]
-    assert skipped == [Skipped("one", "it broke")]
+    assert skipped == [Skipped("one", "it broke", failed=True)]
     runs.broken = set()
     rows, skipped = side_by_side(files, runs.study())
     assert runs.made == [("one", "emulated")]
@@ -249,6 +252,7 @@ def test_what_the_machine_refuses_is_not_run_at_all(runs: Runs) -> None:
     rows, skipped = side_by_side([runs.scenario("much", rate=1e5)], runs.study())
     assert (rows, runs.made) == ([], [])
     assert "packets a second" in skipped[0].why
+    assert not skipped[0].failed
     assert any("skipped" in line for line in runs.told)
 
 
@@ -291,6 +295,35 @@ def test_the_command_writes_the_page_and_keeps_the_notes(
     assert runs.made == BOTH
 
 
+@pytest.mark.parametrize(("name", "rate", "code"), [("broken", 1.0, 1), ("much", 1e5, 3)])
+def test_the_command_tells_by_its_exit_code_what_was_not_compared(
+    name: str, rate: float, code: int, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(file: Path, kind: str, out: Path, store: Path, controller: str) -> None:
+        runs(file, kind, out)
+
+    runs.broken = {("broken", "emulated")}
+    monkeypatch.setattr(machine_commands, "_run", made)
+    with pytest.raises(typer.Exit) as leaving:
+        machine_commands.fidelity([runs.scenario(name, rate)], runs=runs.place / "runs")
+    assert leaving.value.exit_code == code
+
+
 def test_the_command_refuses_an_unknown_controller(runs: Runs) -> None:
     with pytest.raises(BadInput, match="did you mean 'ryu'"):
         machine_commands.fidelity([runs.scenario("one")], controller="ryo", runs=runs.place)
+
+
+def test_the_benchmarks_of_the_emulated_network_are_named_when_one_is_not_known() -> None:
+    with pytest.raises(BadInput, match=r"no benchmark 'rollbak'; did you mean 'rollback'"):
+        measure(["rollbak"], network="emulated")
+    with pytest.raises(BadInput, match=r"no benchmark 'rollback'; valid: abilene"):
+        measure(["rollback"])
+    with pytest.raises(BadInput, match=r"--network: there is no 'emulatd'; did you mean"):
+        machine_commands.bench(network="emulatd")
+
+
+def test_the_page_of_the_benchmarks_says_how_it_was_made() -> None:
+    page = bench_page([Row("up", 5.0, "s", 15.0)], "shadowsim bench --network emulated")
+    assert "Made by `shadowsim bench --network emulated`" in page
+    assert "| up | 5 s | 15 s | met |" in page

@@ -150,7 +150,8 @@ def _add_failures(api: FastAPI) -> None:
 
     @api.exception_handler(ShadowsimError)
     async def refused(request: Request, error: ShadowsimError) -> Response:
-        status = 404 if isinstance(error, NotThere) else STATUS_OF.get(type(error), 500)
+        known = (status for kind, status in STATUS_OF.items() if isinstance(error, kind))
+        status = 404 if isinstance(error, NotThere) else next(known, 500)
         return _failure(status, str(error))
 
     @api.exception_handler(HTTPException)

@@ -5,10 +5,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from functools import partial
-from itertools import pairwise
-from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -112,6 +112,10 @@ class Board:
     def tell_stop(self) -> None:
         self.control[0] = 1
 
+    def tell_early(self, early_ns: int) -> None:
+        """How much before its time a frame may arrive."""
+        self.control[7] = early_ns
+
 
 def size_bytes(links: int, slots: int) -> int:
     """How large the block of so many links and slots is."""

@@ -422,7 +422,8 @@ def _connect(process: subprocess.Popen[bytes], rundir: Path) -> Channel:
 def _last_words(rundir: Path) -> str:
     with contextlib.suppress(OSError):
         lines = (rundir / "agent.log").read_text(errors="replace").strip().splitlines()
-        mine = [line for line in lines[-50:] if "|" not in line]
+        # What Open vSwitch says has bars; and unshare says this whenever its child was killed.
+        mine = [ln for ln in lines[-50:] if "|" not in ln and "sigprocmask unblock" not in ln]
         if mine:
             return f": {mine[-1][-300:]}"
     return ""

@@ -6,12 +6,13 @@ import os
 import select
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from shadowsim.model.topology import Topology
 from shadowsim.network.emulated.plant.copying import (
+    ANSWER,
     CAPTURED,
     DIVERT,
     DIVERTED_STRANGERS,
@@ -39,6 +40,16 @@ class Crossed:
     captured_bytes: int
     strangers: int
     diverted_strangers: int
+
+    @classmethod
+    def none(cls, streams: int) -> Crossed:
+        """Nothing at all."""
+        zero = np.zeros(streams, dtype=np.int64)
+        return cls(zero, zero, zero, zero, 0, 0, 0)
+
+    def plus(self, other: Crossed) -> Crossed:
+        """The sum of both."""
+        return Crossed(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Crossed)))
 
 
 @dataclass
@@ -125,18 +136,17 @@ class Crossing:
 def _ports(topology: Topology, streams: Sequence[Stream]) -> Ports:
     """Whose packets are whose. Probes are streams too, so that nobody takes them for strangers."""
     address, hosts = topology.address, topology.hosts
-    keys = np.array(
-        [
-            five_tuple_key(
-                address[hosts[s.source].name],
-                address[hosts[s.destination].name],
-                PROTOCOL[s.protocol],
-                s.source_port << 16 | s.port,
-            )
-            for s in streams
-        ],
-        dtype=np.uint64,
-    )
+    ends = [(address[hosts[s.source].name], address[hosts[s.destination].name]) for s in streams]
+    found = [
+        (five_tuple_key(a, b, PROTOCOL[s.protocol], s.source_port << 16 | s.port), number)
+        for number, (s, (a, b)) in enumerate(zip(streams, ends, strict=True))
+    ] + [
+        (five_tuple_key(b, a, PROTOCOL["tcp"], s.port << 16 | s.source_port), ANSWER)
+        for s, (a, b) in zip(streams, ends, strict=True)
+        if s.protocol == "tcp"
+    ]
+    keys = np.array([key for key, _ in found], dtype=np.uint64)
+    names = np.array([name for _, name in found], dtype=np.int64)
     order = np.argsort(keys, kind="stable")
     sources = np.array([address[host.name] for host in hosts], dtype=np.int64)
     by_source = np.argsort(sources)
@@ -144,7 +154,7 @@ def _ports(topology: Topology, streams: Sequence[Stream]) -> Ports:
     return Ports(
         kind=np.zeros(MOST_FILES, np.int32),
         key=keys[order],
-        stream=order.astype(np.int64),
+        stream=names[order],
         source=sources[by_source],
         link=links[by_source],
         fraction=np.ones(1),

@@ -11,6 +11,7 @@ import numpy as np
 from shadowsim.errors import BadInput
 from shadowsim.model.traffic import CLASSES
 from shadowsim.network.emulated.crossing import Crossed, Crossing
+from shadowsim.network.emulated.reading import SENDING, Counts, counts
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.store import bridge_name
 from shadowsim.network.emulated.wiring import openflow_port
@@ -29,20 +30,27 @@ class Edge:
 
     def __init__(self, rig: Rig, seed: int) -> None:
         self._rig = rig
+        self._streams = tuple(rig.streams)  # those of test traffic are none of ours
         self._seed = seed
         self._crossing: Crossing | None = None
         self._classes: tuple[str, ...] = ()
         self._fraction = 1.0
         self._bytes = 96
         self._matches: tuple[Match, ...] = ()
-        self._into: Network | None = None
-        self._read: Crossed | None = None
+        self._entrance = -1
+        self._fresh = True  # nothing can have been heard since the ports were opened
+        self._before = Crossed.none(len(self._streams))  # what earlier crossings counted
+        self._read = self._before
         self._read_s = monotonic()
         self._seen_bytes = 0
+        self._heard = np.zeros(len(rig.demands), dtype=np.bool_)
         self._watched = np.zeros(len(rig.demands), dtype=np.bool_)
-        self._received = np.zeros(len(rig.streams), dtype=np.int64)
-        self._since_s = monotonic()
+        self._received = np.zeros(len(self._streams), dtype=np.int64)
+        self._from_s = np.full(len(rig.demands), np.inf)  # when a packet is a leak, per demand
+        self._counted_s = monotonic()
         self._leaked = 0
+        self._sending = counts(rig.board, self._counted_s)
+        self._away = {name: np.zeros(rig.board.slots, dtype=np.int64) for name in SENDING}
 
     def rules_wanted(self) -> dict[str, Any]:
         """What the rules have to do for it, as arguments of `openflow.rules`."""
@@ -57,6 +65,7 @@ class Edge:
         """Copy this much from now on; the rules must be installed again."""
         self._classes = tuple(c for c in CLASSES if c in classes)
         self._fraction, self._bytes = fraction, truncate_bytes
+        self._heard |= self._copied()
         self._open()
         self._mirror()
 
@@ -64,25 +73,27 @@ class Edge:
         """What was copied since last time."""
         rig = self._rig
         now_s = monotonic()
-        streams = [s for s in rig.streams if s.demand >= 0 and not s.probe]
+        streams = [s for s in self._streams if not s.probe]
         owner = np.array([s.demand for s in streams], dtype=np.int64)
-        seen = int(rig.board.wires.offered_bytes[self._up_links()].sum())
+        seen = self._seen()
         found, before = self._crossed(), self._read
-        packets, size = found.copied_packets, found.copied_bytes
-        if before is not None:
-            packets, size = packets - before.copied_packets, size - before.copied_bytes
+        packets = found.copied_packets - before.copied_packets
+        size = found.copied_bytes - before.copied_bytes
+        captured = found.captured_bytes - before.captured_bytes
         here = slice(0, len(streams))
         count = len(rig.demands)
         copies = Copies(
             packets=rig.coarse * np.bincount(owner, packets[here], count).astype(np.int64),
             bits=8.0 * np.bincount(owner, size[here], count),
-            heard=np.ones(count, dtype=np.bool_),
+            heard=self._heard if not self._fresh else np.zeros(count, dtype=np.bool_),
             seen_bits=8.0 * (seen - self._seen_bytes),
-            captured_bytes=found.captured_bytes - (before.captured_bytes if before else 0),
-            strangers=found.strangers - (before.strangers if before else 0),
+            captured_bytes=rig.coarse * captured,
+            strangers=found.strangers - before.strangers,
             over_s=now_s - self._read_s,
         )
         self._read, self._read_s, self._seen_bytes = found, now_s, seen
+        self._heard = self._copied()
+        self._fresh = self._crossing is None
         return copies
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:
@@ -90,20 +101,24 @@ class Edge:
         entrance = getattr(into, "entrance", None)
         if entrance is None:
             raise BadInput("real packets can only be diverted into another emulated network")
-        self._count_leaks()
-        self._matches = tuple(matches)
-        self._open()
-        if self._crossing is not None:
-            self._crossing.lead_to(entrance if matches else -1)
+        self.count_leaks()
+        self.away()
+        self._matches, self._entrance = tuple(matches), entrance if matches else -1
+        before = self._watched
         self._watched = matched_by(self._rig.topology, self._rig.demands, matches)
-        self._since_s = monotonic()
-        self._received = self._arrived()
+        self._from_s[~(before & self._watched)] = np.inf
+        self._open()
+
+    def took_effect(self) -> None:
+        """The rules are installed: what is seen of diverted demands a moment later has leaked."""
+        fresh = self._watched & np.isinf(self._from_s)
+        self._from_s[fresh] = monotonic() + SETTLE_S
 
     def diverted(self) -> Diverted:
         """What was diverted so far. What returned is what Open vSwitch saw come in by the port."""
-        self._count_leaks()
+        self.count_leaks()
         found = self._crossed()
-        streams = [s for s in self._rig.streams if s.demand >= 0 and not s.probe]
+        streams = [s for s in self._streams if not s.probe]
         owner = np.array([s.demand for s in streams], dtype=np.int64)
         here, count = slice(0, len(streams)), len(self._rig.demands)
         return Diverted(
@@ -114,34 +129,53 @@ class Edge:
             returned=self._returned(),
         )
 
+    def away(self, now: Counts | None = None) -> dict[str, np.ndarray]:
+        """What hosts sent of diverted demands until now, in all: `SENDING`, `[slots]` each."""
+        now = now or counts(self._rig.board, monotonic())
+        between, self._sending = now.since(self._sending), now
+        owner = np.array([-1 if s.probe else s.demand for s in self._rig.streams])
+        here = np.flatnonzero(np.append(self._watched, np.False_)[owner])
+        for name, total in self._away.items():
+            total[here] += between.streams[name][here]
+        return self._away
+
     def reopen(self) -> None:
-        """The agent was made anew, and the ports with it."""
+        """The agent was made anew, and the ports with it. Totals go on from where they were."""
         if self._crossing is not None:
-            self._crossing.close()
-            self._crossing = None
-            self._read = None
+            self.close()
             self._open()
             self._mirror()
 
     def close(self) -> None:
         """Read nothing more; a second call does nothing."""
         if self._crossing is not None:
+            self._before = self._crossed()
             self._crossing.close()
             self._crossing = None
+            self._fresh = True
 
     # -- parts -----------------------------------------------------------------------------
 
     def _mirrors_all(self) -> bool:
         return self._classes == CLASSES
 
+    def _copied(self) -> np.ndarray:
+        """Which demands are copied now."""
+        return np.array([d.traffic_class in self._classes for d in self._rig.demands], np.bool_)
+
+    def _seen(self) -> int:
+        return int(self._rig.board.wires.offered_bytes[self._up_links()].sum())
+
     def _open(self) -> None:
         """Make the ports on every device that has hosts, on the first need of them."""
         if self._crossing is None:
-            self._crossing = Crossing(self._rig.topology, self._rig.streams, self._seed)
+            self._crossing = Crossing(self._rig.topology, self._streams, self._seed)
             for device in self._devices():
                 for name in PORTS:
                     fd = self._rig.agent.extra(device, name)
                     self._crossing.watch(fd, steering=name == "divert")
+            self._read_s, self._seen_bytes = monotonic(), self._seen()
+        self._crossing.lead_to(self._entrance)
         self._crossing.keep(self._fraction, self._bytes)
 
     def _mirror(self) -> None:
@@ -171,25 +205,23 @@ class Edge:
         return [self._rig.topology.up_link(j) for j in range(len(self._rig.topology.hosts))]
 
     def _crossed(self) -> Crossed:
-        if self._crossing is not None:
-            return self._crossing.crossed()
-        none = np.zeros(len(self._rig.streams), dtype=np.int64)
-        return Crossed(none, none, none, none, 0, 0, 0)
+        if self._crossing is None:
+            return self._before
+        return self._before.plus(self._crossing.crossed())
 
     def _arrived(self) -> np.ndarray:
         return self._rig.board.streams.received[: len(self._received)].copy()
 
-    def _count_leaks(self) -> None:
-        """Packets of diverted demands that hosts of this network received all the same."""
-        if not self._matches or monotonic() < self._since_s + SETTLE_S:
-            self._received = self._arrived()
-            return
-        now = self._arrived()
-        grown = now - self._received
-        self._received = now
-        for slot, s in enumerate(self._rig.streams[: len(grown)]):
-            if s.demand >= 0 and not s.probe and self._watched[s.demand]:
-                self._leaked += int(grown[slot])
+    def count_leaks(self) -> None:
+        """Packets of diverted demands that hosts of this network received all the same.
+
+        To be called often: a stretch counts only where it began after the diversion was certain.
+        """
+        now, now_s = self._arrived(), monotonic()
+        certain = self._watched & (self._from_s <= self._counted_s)
+        mine = [not s.probe and bool(certain[s.demand]) for s in self._streams]
+        self._leaked += int((now - self._received)[np.array(mine, dtype=np.bool_)].sum())
+        self._received, self._counted_s = now, now_s
 
     def _returned(self) -> int:
         if self._crossing is None:

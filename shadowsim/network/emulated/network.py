@@ -33,8 +33,8 @@ from shadowsim.network.emulated.edge import Edge
 from shadowsim.network.emulated.following import Following
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import rules
-from shadowsim.network.emulated.reading import counts, demand_reading, link_reading
-from shadowsim.network.emulated.refusals import coarseness, refuse_faults
+from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading
+from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
 from shadowsim.network.installed import mix
@@ -101,9 +101,11 @@ class EmulatedNetwork:
         self._installed = self._target
         self._witness = Witness(topology, demands, scenario.intents, self.layout, configs)
         refuse_faults(scenario.faults)
-        coarse = coarseness(self._target, demands)
+        grown = growth(self._profile, scenario.faults)
+        coarse = coarseness(self._target, demands, grown)
         self._rig = Rig(topology, demands, controller, name, coarse)
         self._edge = Edge(self._rig, scenario.seed)
+        self._arriving: list[Edge] = []  # of networks that divert into this one
         self._services = scenario.services
         self._following: Following | None = None
         try:
@@ -123,7 +125,7 @@ class EmulatedNetwork:
         self._tell_wires()
         self._tell_streams()
         self._witness.look(self._installed, self._running)
-        self._read_at = counts(self._rig.board, monotonic())
+        self._read_at = self._counted()
         for process in (self._tick(), self._care()):
             self.clock.env.process(process)
 
@@ -172,8 +174,13 @@ class EmulatedNetwork:
     def resize(
         self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
     ) -> None:
+        absent = self._part.absent
         self._part = Part(self.topology, self._demands, devices, background_bps)
-        self._attempt(self._tell_all)
+        if self._part.absent != absent:
+            self._attempt(self._tell_all)
+        else:
+            self._tell_wires()
+            self._tell_streams()
 
     def copy(
         self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
@@ -194,7 +201,11 @@ class EmulatedNetwork:
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:
         self._attempt(lambda: self._edge.divert(matches, into), edge=True)
+        if isinstance(into, EmulatedNetwork) and self._edge not in into._arriving:
+            into._arriving.append(self._edge)
         self._attempt(self._install_rules)
+        if not self._behind:
+            self._edge.took_effect()
 
     def diverted(self) -> Diverted:
         return self._edge.diverted()
@@ -269,8 +280,9 @@ class EmulatedNetwork:
         if self._behind or self._late():
             self._tell_all()
             self._behind = self._reopen = False
-            self._read_at = counts(self._rig.board, monotonic())
+            self._read_at = self._counted()
         self._notice_installed()
+        self._edge.count_leaks()
         if self._rig.store.poll():
             self._follow()
 
@@ -284,7 +296,7 @@ class EmulatedNetwork:
         """Try again; then build everything anew; then give up."""
         if failed == MOST_TRIES:
             self._lost = True
-            self._rig.close()
+            self._rig.end()
             what = f"the emulated network '{self._name}' broke and could not be mended"
             raise NetworkLost(f"{what} in {failed} attempts; the last one: {error}") from error
         if failed == MOST_TRIES // 2:
@@ -402,6 +414,7 @@ class EmulatedNetwork:
             self._edge.reopen()
         self._install_rules()
         self._rig.await_ready()
+        self._edge.took_effect()
         self._notice_installed()
         self._tell_wires()
         self._tell_streams()
@@ -439,7 +452,7 @@ class EmulatedNetwork:
 
     def _read(self) -> Sample:
         rig, plane = self._rig, self._target
-        found = counts(rig.board, monotonic())
+        found = self._counted()
         between, self._read_at = found.since(self._read_at), found
         link = link_reading(between, plane.rate_bps, self._up_share())
         link[:, 2] += self._part.background_share(plane.rate_bps)
@@ -460,6 +473,16 @@ class EmulatedNetwork:
             return self._rig.device_reading(self._table_left())
         except ShadowsimError:
             return np.full((len(self.topology.devices), len(DEVICE_METRICS)), np.nan)
+
+    def _counted(self) -> Counts:
+        """All counters now. What is diverted is sent in the network where it comes in again."""
+        found = counts(self._rig.board, monotonic())
+        for name, away in self._edge.away(found).items():
+            found.streams[name] -= away
+        for edge in self._arriving:
+            for name, away in edge.away().items():
+                found.streams[name] += away
+        return found
 
     def _table_left(self) -> Array:
         left = self._damage.physical.table_left

@@ -16,6 +16,7 @@ LINK_COUNTERS = ("carried_bytes", "dropped_bytes")
 STREAM_COUNTERS = (
     "wanted", "sent", "refused", "received", "received_bytes", "highest", "latency_ns",
 )  # fmt: skip
+SENDING = ("wanted", "sent", "refused")  # what is counted where a stream begins
 UNDER_WAY_S = 0.05  # what was sent that lately, and two packets more, may still be under way
 
 

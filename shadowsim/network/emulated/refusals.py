@@ -10,8 +10,8 @@ import numpy as np
 from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.trace import trace
 from shadowsim.errors import MachineLacks
-from shadowsim.model.faults import Fault
-from shadowsim.model.traffic import Demand
+from shadowsim.model.faults import TRAFFIC_FAULTS, Fault
+from shadowsim.model.traffic import Demand, Profile
 
 # Measured on two cores with 'shadowsim bench --network emulated': beyond it queues build up in
 # the switches instead of on the wires.
@@ -41,10 +41,18 @@ def packet_hops_per_s(plane: Plane, demands: Sequence[Demand]) -> float:
     return float((rates * hops).sum())
 
 
-def coarseness(plane: Plane, demands: Sequence[Demand]) -> int:
+def growth(profile: Profile, faults: Iterable[Fault]) -> float:
+    """The most by which the demands can grow over their base rates: profile, surges, retries."""
+    surges = [f.amount for f in faults if f.kind in TRAFFIC_FAULTS]
+    steps = [factor for _, factor in profile.steps]
+    return max(1.0, profile.peak) * max([1.0, *steps]) * max([1.0, *surges])
+
+
+def coarseness(plane: Plane, demands: Sequence[Demand], grown: float = 1.0) -> int:
     """How many packets of the demands one real packet must stand for, so that they can be moved.
 
-    1 where all of them can. Raises MachineLacks where the network is too large to be real here.
+    1 where all of them can; enough for `grown` times the demands as far as that is possible.
+    Raises MachineLacks where the network is too large to be real here.
     """
     devices = len(plane.topology.devices)
     if devices > MOST_DEVICES:
@@ -62,7 +70,7 @@ def coarseness(plane: Plane, demands: Sequence[Demand]) -> int:
             f"moves {PACKET_HOPS_PER_S:,.0f}, each for {most} at most; lower traffic.scale (and "
             "the links' rate_mbps with it), or use --network simulated"
         )
-    return factor
+    return min(max(math.ceil(wanted * grown / PACKET_HOPS_PER_S), 1), most)
 
 
 def refuse_faults(faults: Iterable[Fault]) -> None:

@@ -46,6 +46,8 @@ class RunDir:
                 number += 1
             except FileNotFoundError:  # the last of the others just took the place away
                 continue
+            except OSError as error:
+                raise _no_room(path.parent, error) from None
             else:
                 path.chmod(0o700)  # whatever the umask is
                 return cls(path)
@@ -99,8 +101,12 @@ def clean() -> list[Leftover]:
 
 def _checked(folder: Path) -> Path:
     """The folder, made if need be, and certainly a private one of ours."""
-    with contextlib.suppress(FileExistsError):
+    try:
         folder.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _no_room(folder, error) from None
     found = folder.lstat()
     ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
     if not (stat.S_ISDIR(found.st_mode) and ours):
@@ -109,6 +115,13 @@ def _checked(folder: Path) -> Path:
             " or set XDG_RUNTIME_DIR to a private folder"
         )
     return folder
+
+
+def _no_room(folder: Path, error: OSError) -> MachineLacks:
+    return MachineLacks(
+        f"no folder for the network can be made in {folder} ({error.strerror}): make room for it,"
+        " or set XDG_RUNTIME_DIR to a private folder"
+    )
 
 
 def _started(pid: int) -> int | None:

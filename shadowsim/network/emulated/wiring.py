@@ -18,7 +18,7 @@ DSCP = dict(zip(CLASSES, (46, 0, 8), strict=True))  # EF, default, CS1 (RFC 4594
 PROBE_PORT = 40000  # first source port of the probes, below those of the demands
 PROBE_SHARE = 0.02  # of the rate of what is probed,
 PROBES_PER_S = (0.5, 2.0)  # but not fewer than the first, nor more than the second
-SPARE = 64  # streams kept for test traffic
+SPARE = 1024  # streams kept for test traffic, over the life of a network
 TEST_PORT = 30000  # first source port of test traffic
 STAMP_BYTES = 80  # the smallest packet that has room for its headers and its stamp
 

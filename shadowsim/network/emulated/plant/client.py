@@ -133,6 +133,10 @@ class Plant:
             receivers=[[r.number, r.protocol] for r in receivers],
         )
 
+    def drop(self, slots: Sequence[int]) -> None:
+        """Close the senders of these slots; their ports are free then. Raises PlantGone."""
+        self._ask(ANSWER_S, [], do="drop", slots=list(slots))
+
     def close(self) -> None:
         """End the process; a second call does nothing."""
         if self._words < 0:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from shadowsim.network.emulated.plant.system import (
+    EPOLL_DELETE,
+    EPOLL_GONE,
     EVENT_FD,
     EVENT_WORDS,
     EVENTS,
@@ -20,6 +22,7 @@ from shadowsim.network.emulated.plant.system import (
     Numbers,
     address,
     compiled,
+    epoll_ctl,
     random,
     read,
     send,
@@ -30,7 +33,9 @@ HEAD_BYTES = 8  # before each frame that goes on: the number of its link
 ROOM_BYTES = 34900
 SHORTEST_BYTES = 38  # Ethernet, IPv4 without options, ports
 IDLE_NS = 50_000_000
+BATCH = 64  # frames read from one port before the others get their turn
 NOTHING = -1
+ANSWER = -2  # of a TCP receiver: belongs to a demand, but is none of its packets
 MIRROR, DIVERT = 1, 2  # what a port is, in `Ports.kind`
 # Words of `Counted.word`.
 FRAMES, CAPTURED, STRANGERS, DIVERTED_STRANGERS, REFUSED = 0, 1, 2, 3, 4
@@ -87,7 +92,7 @@ def _found(values: np.ndarray, wanted: int | np.uint64, names: Ints) -> int:
 
 @compiled
 def _stream(frame: Bytes, at: int, size: int, ports: Ports) -> int:
-    """The stream a frame belongs to, or NOTHING."""
+    """The stream a frame belongs to, or ANSWER, or NOTHING."""
     ip = at + 14
     if size < SHORTEST_BYTES or frame[at + 12] != 8 or frame[at + 13] != 0 or frame[ip] != 0x45:
         return NOTHING
@@ -104,8 +109,10 @@ def _stream(frame: Bytes, at: int, size: int, ports: Ports) -> int:
 def _count_copy(frame: Bytes, size: int, ports: Ports, counted: Counted, state: Ints) -> None:
     if random(state, 0) >= ports.fraction[0]:
         return
-    counted.word[CAPTURED] += min(size, ports.snap[0])
     stream = _stream(frame, HEAD_BYTES, size, ports)
+    if stream == ANSWER:
+        return
+    counted.word[CAPTURED] += min(size, ports.snap[0])
     if stream == NOTHING:
         counted.word[STRANGERS] += 1
         return
@@ -118,7 +125,7 @@ def _pass_on(frame: Bytes, size: int, ports: Ports, counted: Counted, inject: in
     stream = _stream(frame, HEAD_BYTES, size, ports)
     if stream == NOTHING:
         counted.word[DIVERTED_STRANGERS] += 1
-    else:
+    elif stream != ANSWER:
         counted.diverted_packets[stream] += 1
         counted.diverted_bytes[stream] += _number(frame, HEAD_BYTES + 16, 2)
     if size < SHORTEST_BYTES or inject < 0:
@@ -142,9 +149,11 @@ def cross(ports: Ports, counted: Counted, stop: Ints, epoll: int, inject: int, s
     while stop[0] == 0:
         for event in range(wait(epoll, events, IDLE_NS, scratch)):
             fd = np.int64(events[event * EVENT_WORDS + EVENT_FD])
-            for _ in range(64):
+            for count in range(BATCH):
                 size = read(fd, address(frame) + HEAD_BYTES, ROOM_BYTES - HEAD_BYTES)
                 if size <= 0:
+                    if count == 0 and events[event * EVENT_WORDS] & EPOLL_GONE:
+                        epoll_ctl(epoll, EPOLL_DELETE, fd, address(scratch))
                     break
                 counted.word[FRAMES] += 1
                 if ports.kind[fd] == MIRROR:

@@ -11,6 +11,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -149,6 +150,19 @@ class Sockets:
         finally:
             self._runner.start()
 
+    def drop(self, slots: Sequence[int]) -> None:
+        """Close the senders of these streams; their ports are free at once."""
+        self._runner.stop()
+        try:
+            for slot in slots:
+                sender = self.traffic.senders[slot]
+                fd, sender["fd"], sender["rate_bps"] = int(sender["fd"]), -1, 0.0
+                if fd >= 0 and sender["protocol"] == TCP:
+                    _reset_when_closed(fd)
+                self._forget(fd)
+        finally:
+            self._runner.start()
+
     def _receive(self, number: int, protocol: int, fd: int) -> None:
         self._forget(self._receivers.pop(number, -1))
         os.set_blocking(fd, False)
@@ -219,6 +233,8 @@ class Service:
             self._cables.wire(message["links"], fds)
         elif message["do"] == "streams" and self._sockets:
             self._sockets.add(message["senders"], message["receivers"], fds)
+        elif message["do"] == "drop" and self._sockets:
+            self._sockets.drop(message["slots"])
         else:
             raise ValueError("no such request, or not yet")
 
@@ -249,6 +265,11 @@ def serve(control_fd: int) -> None:
     # The kernels' threads need not end: what they hold, the system takes back.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _reset_when_closed(fd: int) -> None:
+    with socket.socket(fileno=os.dup(fd)) as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _seed() -> int:

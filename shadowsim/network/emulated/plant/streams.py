@@ -368,9 +368,10 @@ def _is_ours(t: Traffic, w: Wanted, row: int, receiver: int, protocol: int, now_
         return False
     if t.senders[slot].protocol != protocol or t.senders[slot].receiver != receiver:
         return False
-    if t.senders[slot].fd < 0 or number < 0 or number >= w.sent[slot]:
+    if t.senders[slot].fd < 0 or number < 0:
         return False
-    return protocol == UDP or bool(number >= w.highest[slot])
+    # A datagram may be one that the plant of another network sent and that was steered here.
+    return protocol == UDP or bool(w.highest[slot] <= number < w.sent[slot])
 
 
 @compiled

@@ -47,15 +47,12 @@ FRAME_BYTES = 34816  # longest frame
 SLOT_BYTES = HEAD_BYTES + FRAME_BYTES
 ETHERNET_BYTES = 14  # not counted on a wire, so that sizes are those of IP packets
 BATCH = 32  # frames read from one file before the others get their turn
-# A pass through Open vSwitch takes a quarter of a millisecond that no cable of the model has, so
-# frames arrive up to that much early; then many can be handed over at one go, which costs less.
-EARLY_NS = 250_000
 REFRESH_NS = 5_000_000  # how often frames under way follow a changed rate or delay
 IDLE_NS = 20_000_000  # the longest sleep
 NOTHING = -1
 
-# Words of `Board.control`; 0 is told, the others counted.
-STOP, INJECTED, REFUSED, NO_SLOT = 0, 1, 2, 3
+# Words of `Board.control`; the first and the last are told, the others counted.
+STOP, INJECTED, REFUSED, NO_SLOT, EARLY = 0, 1, 2, 3, 7
 # Words of `Relay.word`.
 FREE, RANDOM, HEADING = 0, 1, 2
 
@@ -318,9 +315,13 @@ def refresh(r: Relay, w: Told, now_ns: int) -> None:
 
 @compiled
 def _deliver(r: Relay, w: Told, control: Ints, now_ns: int) -> None:
-    """Write the frames that have arrived, or will within EARLY_NS."""
+    """Write the frames that have arrived, or will within `control[EARLY]`.
+
+    What that takes off the wires is what a pass through a real switch adds to them; and frames
+    that are handed over together cost the switches far less.
+    """
     while True:
-        slot = take_due(r, w, now_ns + EARLY_NS)
+        slot = take_due(r, w, now_ns + control[EARLY])
         if slot == NOTHING:
             return
         fd = r.links[r.word[HEADING]].fd
@@ -407,7 +408,7 @@ def relay(r: Relay, w: Told, control: Ints, stop: Ints, epoll: int, inject: int)
         _deliver(r, w, control, now_ns)
         wait_ns = IDLE_NS
         if next_ns(r.agenda) != NEVER:
-            due_ns = next_ns(r.agenda) - EARLY_NS // 2
+            due_ns = next_ns(r.agenda) - control[EARLY] // 2
             wait_ns = max(0, min(due_ns, refresh_ns) - clock_ns(r.scratch))
         ready = wait(epoll, r.events, wait_ns, r.scratch)
         _look(r, w, control, epoll, inject, ready)

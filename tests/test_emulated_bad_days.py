@@ -1,0 +1,337 @@
+"""Whatever dies: the network mends itself or says so, production is old or new, all is clean.
+
+SHADOWSIM_KILLS is how many whole runs are made for each kind of process that is killed in them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_day_runs import PARTS, Bad, Left, faults, kill_one, neither_old_nor_new, run, start
+from emulation import needs_emulation
+from network_contract import SQUARE, TWO_DEVICES, settle
+
+from shadowsim.errors import MachineLacks, ShadowsimError, Unreachable
+from shadowsim.model.change import Command, Configs, apply, parse_script
+from shadowsim.model.faults import Fault
+from shadowsim.network import Emulation
+from shadowsim.network.emulated.client import Agent
+from shadowsim.network.emulated.interruptions import uninterrupted
+from shadowsim.network.emulated.network import EmulatedNetwork, NetworkLost
+from shadowsim.network.emulated.rundir import RunDir
+
+KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
+MENDED_S = 15.0
+CRASH = Fault("device_crash", at_s=0.0, for_s=4.0, device="D")
+fresh = count(10)
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[EmulatedNetwork]:
+    network = _made()
+    yield network
+    rundir = network._rig.rundir
+    network.close()
+    assert not rundir.exists()
+
+
+def _made() -> EmulatedNetwork:
+    made = Emulation("ryu")(SQUARE, SQUARE.configs, "production")
+    assert isinstance(made, EmulatedNetwork)
+    made.advance(made.now + 1.0)
+    return made
+
+
+def _commands() -> tuple[Command, ...]:
+    """Two for one device, so that something could be halfway, and two for another."""
+    number = next(fresh)
+    return parse_script(f"""
+device A
+interface to-B
+ ip ospf cost {number}
+ ip ospf cost {number + 1}
+device C
+interface to-D
+ description a
+ description number {number}
+""")
+
+
+def _kill(network: EmulatedNetwork, what: str, how: int = signal.SIGKILL) -> None:
+    rig = network._rig
+    if what in ("ovs-vswitchd", "ovsdb-server"):
+        rig.agent.kill(what, how)  # type: ignore[arg-type]
+    else:
+        os.kill(getattr(rig, what).pid, how)
+
+
+def _mended(network: EmulatedNetwork, wanted: Configs) -> None:
+    """It works again in time, with these configs: in the database, in the tables, for packets."""
+    rig = network._rig
+    end_s = network.now + MENDED_S
+    network.advance(network.now + 0.3)
+    while network.busy or len(network.configs()) < len(wanted):
+        assert network.now < end_s, f"not mended: {rig.restarts}"
+        network.advance(network.now + 0.1)
+    network.advance(network.now + 1.0)
+    assert dict(network.configs()) == dict(wanted)
+    assert dict(rig.store.read()) == dict(wanted)
+    held = rig.controller.readback(rig._rules)
+    for dpid, rules in rig._rules.items():
+        found = held[dpid]
+        assert found is not None and found.digest == rules.digest
+    last = network.advance(network.now + 2.0)[-1]
+    assert last.column("demand", "throughput_bps") == pytest.approx([5e6, 3e6], rel=0.25)
+    assert np.isfinite(last.device).all()
+
+
+@needs_emulation
+class TestOneNetwork:
+    @pytest.mark.parametrize("what", PARTS)
+    def test_idle(self, network: EmulatedNetwork, what: str) -> None:
+        before, wanted = network._rig.restarts[what], network.configs()
+        _kill(network, what)
+        _mended(network, wanted)
+        assert network._rig.restarts[what] == before + 1
+
+    @pytest.mark.parametrize("what", PARTS)
+    @pytest.mark.parametrize("number", range(KILLS))
+    def test_while_commands_are_applied(
+        self, network: EmulatedNetwork, what: str, number: int
+    ) -> None:
+        commands = _commands()
+        wanted = apply(network.configs(), commands)
+        delay_s = random.Random(f"{what} {number}").uniform(0.0, 0.03)
+        threading.Timer(delay_s, _kill, (network, what)).start()
+        network.apply(commands)
+        assert network.busy
+        _mended(network, wanted)
+
+    @pytest.mark.parametrize("what", PARTS)
+    def test_while_it_is_resized(self, network: EmulatedNetwork, what: str) -> None:
+        wanted = network.configs()
+        threading.Timer(0.02, _kill, (network, what)).start()
+        network.resize(frozenset("ABD"))
+        network.advance(network.now + 0.5)
+        threading.Timer(0.05, _kill, (network, what)).start()
+        network.resize(frozenset("ABCD"))
+        _mended(network, wanted)
+
+    @pytest.mark.parametrize("what", ["controller", "ovs-vswitchd"])
+    def test_stopped_for_a_while(self, network: EmulatedNetwork, what: str) -> None:
+        commands = _commands()
+        wanted = apply(network.configs(), commands)
+        _kill(network, what, signal.SIGSTOP)
+        threading.Timer(4.0, _kill, (network, what, signal.SIGCONT)).start()
+        network.apply(commands)
+        _mended(network, wanted)
+
+    def test_a_switch_that_crashed_stays_so_in_a_new_agent(self, network: EmulatedNetwork) -> None:
+        wanted = network.configs()
+        network.inject(CRASH)
+        network.advance(network.now + 0.5)
+        _kill(network, "agent")
+        network.advance(network.now + 2.0)
+        assert set(network.configs()) == {"A", "B", "C"}
+        with pytest.raises(Unreachable, match="D"):
+            network.apply(parse_script("device D\ninterface to-A\n ip ospf cost 9\n"))
+        network.advance(network.now + 3.0)
+        _mended(network, wanted)
+
+    def test_while_it_is_dead_nobody_answers(self, network: EmulatedNetwork) -> None:
+        wanted = network.configs()
+        os.kill(network._rig.agent.pid, signal.SIGKILL)
+        _until(lambda: not network._rig.agent.alive)
+        assert not network.configs()
+        with pytest.raises(Unreachable):
+            network.apply(TWO_DEVICES)
+        assert not network.busy
+        _mended(network, wanted)
+
+
+@needs_emulation
+def test_what_cannot_be_brought_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _made()
+
+    def start(rundir: Path) -> Agent:
+        raise ShadowsimError("no agent today")
+
+    try:
+        network.apply(_commands())
+        monkeypatch.setattr(Agent, "start", start)
+        _kill(network, "agent")
+        with pytest.raises(NetworkLost, match=r"'production' .* no agent today"):
+            network.advance(network.now + 60.0)
+        network.advance(network.now + 1.0)
+        assert not network.busy and not network.configs()
+        assert not network._rig.plant.alive and not network._rig.controller.alive
+    finally:
+        network.close()
+    assert not network._rig.rundir.exists()
+
+
+@needs_emulation
+def test_commands_are_in_force_before_they_are_done(network: EmulatedNetwork) -> None:
+    commands = _commands()
+    network.apply(commands)
+    settle(network)
+    held = network._rig.controller.readback(network._rig._rules)
+    wanted = network._rig._rules
+    assert all((found := held[d]) and found.digest == wanted[d].digest for d in wanted)
+
+
+@needs_emulation
+@pytest.mark.parametrize("what", PARTS)
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_run_in_which_something_is_killed(what: str, number: int) -> None:
+    found = kill_one(what, number)
+    assert not found["wrong"], found
+
+
+@needs_emulation
+@pytest.mark.parametrize("request_", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_run_that_is_asked_to_end(request_: signal.Signals, number: int) -> None:
+    found = interrupt_one(request_, number)
+    assert not found, found
+
+
+def interrupt_one(request_: signal.Signals, number: int) -> list[str]:
+    """A run that gets a request to end at some moment, coming up and closing among them."""
+    chance = random.Random(f"{request_} {number}")
+    before = Left.look()
+    with run() as bad:
+        moment_s = chance.uniform(1.5, 30.0)
+        bad.watch(lambda: bad.ended, moment_s)
+        bad.look()
+        early = bad.ended
+        bad.process.send_signal(request_)
+        done = bad.watch(lambda: bad.ended, 20.0)
+        code = bad.process.returncode
+        wrong = faults(bad, before)
+        wrong += [] if done else [f"it went on after {moment_s:.1f} s"]
+        wrong += [] if early or code in (0, 130) else [f"exit code {code} at {moment_s:.1f} s"]
+        if (bad.home / "runs/small/result.json").exists():
+            wrong += [f"half changed: {d}" for d in neither_old_nor_new(bad)]
+        return wrong
+
+
+@needs_emulation
+def test_when_it_is_killed_itself_all_ends_and_the_folder_can_be_cleaned() -> None:
+    before = Left.look()
+    with run() as bad:
+        assert bad.watch(lambda: _both_up(bad))
+        bad.watch(lambda: False, 3.0)
+        bad.process.kill()
+        bad.process.wait()
+        assert not faults(bad, before, folder=False)
+        left = bad.home / "run/shadowsim"
+        assert len(list(left.iterdir())) == 2
+        cleaning = start(bad.home, "doctor", "--clean")
+        assert cleaning.wait(30.0) == 0
+        assert "2 left-over networks removed" in (bad.home / "out").read_text()
+        assert not left.exists()
+
+
+@needs_emulation
+def test_two_runs_at_once_do_not_meet() -> None:
+    before = Left.look()
+    with run() as one, run() as other:
+        both = (one, other)
+        done = one.watch(lambda: one.ended) and other.watch(lambda: other.ended)
+        assert done
+        assert [bad.process.returncode for bad in both] == [0, 0]
+        for bad in both:
+            assert not faults(bad, before)
+            assert bad.result()["end_state"] == "confirmed"
+
+
+def _both_up(bad: Bad) -> bool:
+    return bad.ended or len(bad.parts("plant")) == 2
+
+
+def _until(true: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + 5.0
+    while not true():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
+def test_no_room_for_the_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path(tempfile.mkdtemp(prefix="bad"))
+    try:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "mkdir", full)
+        with pytest.raises(MachineLacks, match=r"No space left on device.*XDG_RUNTIME_DIR"):
+            RunDir.make("production")
+    finally:
+        shutil.rmtree(home)
+
+
+def test_a_request_to_end_waits_for_the_end_of_a_block() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done.append("the rest")
+    assert done == ["the rest"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_request_does_not_wait() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("the rest")
+    assert done == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_requests_in_blocks_within_blocks_are_heard_after_the_outermost() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("inner")
+        done.append("outer")
+    assert done == ["inner", "outer"]
+
+
+def test_an_interrupted_clock_goes_on_where_it_was() -> None:
+    code = """
+import signal, threading, os
+from shadowsim.network.emulated.clock import WallClock
+clock, ticks = WallClock(), []
+def tick():
+    while True:
+        yield clock.env.timeout(0.4)
+        ticks.append(clock.now)
+clock.env.process(tick())
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    clock.advance(0.3)
+except KeyboardInterrupt:
+    clock.advance(1.0)
+    print(clock.now, len(ticks))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert found.stdout.split() == ["1.0", "2"], found.stderr
