@@ -75,6 +75,8 @@ def _understood(address: Address, status: int, text: bytes) -> Any:
         found = json.loads(text)
         words = str(found["error"]) if status >= 400 else ""
     except (ValueError, LookupError, TypeError):
+        if status == 503:
+            raise MachineLacks(f"the session at {address.url} is busy; try again") from None
         raise MachineLacks(f"what answers at {address.url} is no session; {START}") from None
     if status == 401:
         raise MachineLacks(f"the session at {address.url} is another one: it refuses the token")

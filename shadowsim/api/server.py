@@ -19,7 +19,7 @@ from shadowsim.api.desk import Desk
 from shadowsim.errors import BadInput, Mistake, ShadowsimError
 
 STARTED_WITHIN_S = 10.0
-MOST_AT_ONCE = 64
+MOST_AT_ONCE = 1000
 HERE = "127.0.0.1"
 
 

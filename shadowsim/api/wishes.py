@@ -15,7 +15,7 @@ from shadowsim.model.traffic import Demand
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 TrafficClass = Literal["critical", "normal", "bulk"]
 Protocol = Literal["tcp", "udp"]
-Port = Annotated[int, Field(ge=0, le=65_535)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
 For = Annotated[
     float, Field(gt=0, le=LONGEST_S, description="Deadline: seconds of the network from now.")
 ]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from shadowsim.errors import BadInput, choices
+from shadowsim.errors import BadInput, Unreachable, choices
 from shadowsim.model.address import ANY, Prefix, parse_prefix
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
@@ -150,9 +151,10 @@ class TestTraffic:
         """Time has passed: end what is due, and everything if a packet came back."""
         if not self._going:
             return
-        counted = self._production.diverted()
-        if any(counted.returned > wish.start.returned for wish in self._going.values()):
-            self._finish(list(self._going), "stopped")
+        with suppress(Unreachable):  # what cannot be counted now is counted at the next tick
+            counted = self._production.diverted()
+            if any(counted.returned > wish.start.returned for wish in self._going.values()):
+                self._finish(list(self._going), "stopped")
         due = self._production.now + 1e-9
         self._finish([n for n, w in self._going.items() if w.status.until_s <= due], "over")
 

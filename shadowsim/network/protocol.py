@@ -111,6 +111,11 @@ class Network(Protocol):
         ...
 
     @property
+    def look_every_s(self) -> float:
+        """How often it is worth the while to look what has changed."""
+        ...
+
+    @property
     def busy(self) -> bool:
         """Whether commands are still being installed."""
         ...

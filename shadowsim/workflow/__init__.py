@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.phases import PHASES
 from shadowsim.workflow.state import Approve, Run, nobody
@@ -34,9 +36,10 @@ def run_workflow(run: Run) -> Run:
             roll_back(run, "any", verdict, cause="interrupted")
         raise
     finally:
-        run.production.close()
-        if hasattr(run, "shadow"):
-            run.shadow.close()
+        with ExitStack() as ending:
+            ending.callback(run.production.close)
+            if hasattr(run, "shadow"):
+                ending.callback(run.shadow.close)
     run.note("end", decision=run.decision, end_state=run.end_state)
     return run
 

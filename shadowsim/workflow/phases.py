@@ -126,7 +126,7 @@ def traffic_and_monitoring(run: Run) -> bool:
     while run.now < end_s - 1e-9:
         until_s = min(run.now + FORECAST_EVERY_S, end_s)
         while run.now < until_s - 1e-9:
-            run.advance(min(TICK_S, until_s - run.now))
+            run.advance(min(run.production.look_every_s, until_s - run.now))
             run.keep_in_step()
         run.predict("shadow")
     mirrored = run.mirror.report()

@@ -41,19 +41,35 @@ class Following:
         self._network = network
         devices = list(own.topology.device_index)
         self._replica = Replica(rig.rundir / "db.sock", own.rundir / "db.sock", devices)
-        self._services: list[ReplicatedService] = []
-        self._held: Configs = {}
-        self._ended = False
+        self._rigs = (rig, own)
+        self._wanted = tuple(services)
+        self._services: dict[str, ReplicatedService] = {}
+        self._made_at: tuple[int, ...] = ()
         try:
             if not self._replica.caught_up(0, CATCH_UP_S):
                 raise Unreachable("the shadow's database did not catch up with production's")
-            for service in services:
-                host = own.topology.host_index[service.host]
-                places = RigPlace(rig, host), RigPlace(own, host)
-                self._services.append(ReplicatedService(service, *places))
+            self._keep_services()
         except BaseException:
             self.close()
             raise
+
+    def _keep_services(self) -> None:
+        """Make the services whose hosts are there, anew where an agent took them with it."""
+        made_at = tuple(rig.restarts["agent"] for rig in self._rigs)
+        if made_at != self._made_at:
+            self._close_services(list(self._services))
+            self._made_at = made_at
+        there = {s.host for s in self._wanted if self._own.holds(s.host)}
+        self._close_services([host for host in self._services if host not in there])
+        for service in self._wanted:
+            if service.host in there and service.host not in self._services:
+                host = self._own.topology.host_index[service.host]
+                places = (RigPlace(rig, host) for rig in self._rigs)
+                self._services[service.host] = ReplicatedService(service, *places)
+
+    def _close_services(self, hosts: Sequence[str]) -> None:
+        for host in hosts:
+            self._services.pop(host).close()
 
     def followed(self) -> Followed:
         """What the replicas hold, or held at the end; of devices that are not in the shadow, what
@@ -68,11 +84,10 @@ class Following:
             for name, config in answering.items()
         }
         lags_s = self._replica.lags_s()
-        return Followed(configs, lags_s, tuple(s.status() for s in self._services))
+        return Followed(configs, lags_s, tuple(s.status() for s in self._services.values()))
 
     def close(self) -> None:
         """End the replication; a second call does nothing."""
         self._ended = True
-        for service in self._services:
-            service.close()
+        self._close_services(list(self._services))
         self._replica.close()

@@ -136,6 +136,10 @@ class EmulatedNetwork:
         return self.clock.now
 
     @property
+    def look_every_s(self) -> float:
+        return CARE_S
+
+    @property
     def busy(self) -> bool:
         return any(self._queues.values())
 

@@ -99,7 +99,7 @@ class Rig:
         self._current: frozenset[str] = frozenset()
         self._cables: list[tuple[int, int, int, int]] = []
         self._opened: set[int] = set()
-        self._receivers = 0
+        self._receivers: set[int] = set()  # numbers of those that this agent has ever made
         self._load = (0.0, monotonic())
         self._closed = False
         inward, self._entrance = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -147,6 +147,10 @@ class Rig:
         self.plant.wire(self._cables, self._inward.fileno())
         self._open([slot for slot in range(len(self.streams)) if slot not in self._opened])
         self._unfinished = False
+
+    def holds(self, host: str) -> bool:
+        """Whether a host is there."""
+        return self.topology.hosts[self.topology.host_index[host]].device in self.there
 
     # -- what is told ----------------------------------------------------------------------
 
@@ -350,7 +354,7 @@ class Rig:
         """With the agent everything has gone that it had made, except for files in the folder."""
         self.end()
         self._off = self._cut = self._connected = self._current = self.there = frozenset()
-        self._opened, self._receivers = set(), 0
+        self._opened, self._receivers = set(), set()
         for path in self.rundir.iterdir():
             if path.suffix != ".log":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -413,8 +417,9 @@ class Rig:
         ]
         self._tell_sizes(here)
         opened = self.agent.sockets([self.streams[slot].flow for slot in here])
-        first = max(receivers, default=-1) + 1 if receivers else self._receivers
-        fresh = dict(enumerate(opened.new, first))
+        unknown = sorted(set(opened.receivers) - self._receivers - receivers.keys())
+        fresh = dict(zip(unknown, opened.new, strict=True))
+        self._receivers |= {*unknown, *receivers}
         protocol = {
             number: PROTOCOLS[self.streams[slot].protocol]
             for slot, number in zip(here, opened.receivers, strict=True)
@@ -437,7 +442,6 @@ class Rig:
         finally:
             for fd in (*opened.senders, *files.values()):
                 os.close(fd)
-        self._receivers = max(files, default=self._receivers - 1) + 1
         self._opened.update(here)
 
     def _shut(self, hosts: set[int]) -> None:

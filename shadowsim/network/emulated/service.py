@@ -12,7 +12,6 @@ from typing import Protocol
 
 from shadowsim.errors import ShadowsimError
 from shadowsim.model.services import Service, ServiceStatus
-from shadowsim.network.emulated.client import Agent
 from shadowsim.network.emulated.relay import Relay
 from shadowsim.network.emulated.resp import RedisClient, RedisSaid, encode
 
@@ -44,23 +43,6 @@ class Place(Protocol):
     def hear(self, port: int) -> socket.socket:
         """A socket that listens on its 127.0.0.1."""
         ...
-
-
-class AgentPlace:
-    """The host of that number in the network of an agent."""
-
-    def __init__(self, agent: Agent, host: int) -> None:
-        self._agent = agent
-        self._host = host
-
-    def start(self, port: int, source_port: int | None) -> None:
-        self._agent.service(self._host, port, source_port=source_port)
-
-    def dial(self, port: int) -> socket.socket:
-        return socket.socket(fileno=self._agent.dial(self._host, port))
-
-    def hear(self, port: int) -> socket.socket:
-        return socket.socket(fileno=self._agent.hear(self._host, port))
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,10 @@ class SimulatedNetwork:
         return float(self._env.now)
 
     @property
+    def look_every_s(self) -> float:
+        return TICK_S
+
+    @property
     def busy(self) -> bool:
         return any(self._queues.values())
 
