@@ -64,8 +64,8 @@ class Following:
         for service in self._wanted:
             if service.host in there and service.host not in self._services:
                 host = self._own.topology.host_index[service.host]
-                places = (RigPlace(rig, host) for rig in self._rigs)
-                self._services[service.host] = ReplicatedService(service, *places)
+                theirs, ours = (RigPlace(rig, host) for rig in self._rigs)
+                self._services[service.host] = ReplicatedService(service, theirs, ours)
 
     def _close_services(self, hosts: Sequence[str]) -> None:
         for host in hosts:
