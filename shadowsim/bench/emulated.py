@@ -305,7 +305,10 @@ def config_lag() -> list[Row]:
 
 
 def mirror_cost() -> list[Row]:
-    """A bulk transfer that fills a path: without a mirror, all of it mirrored, within a budget."""
+    """A bulk transfer that fills a path: without a mirror, all of it mirrored, within a budget.
+
+    The path is the limit here, not the CPU: where that is, TCP varies too much to tell a cost.
+    """
     scenario = parse(BLAST, file="bench.yml")
     demands = scenario.traffic.demands
     found: dict[str, list[float]] = {"no mirror": [], "all": [], "budget": []}
@@ -322,7 +325,7 @@ def mirror_cost() -> list[Row]:
             found["budget"].append(_delivered_bps(network, tap))
     bare = statistics.median(found["no mirror"])
     spread = 100 * (max(found["no mirror"]) - min(found["no mirror"])) / bare
-    note = f"of {bare / 1e6:.0f} Mbit/s over a path of 100, which itself vary by {spread:.1f} %"
+    note = f"of {bare / 1e6:.0f} Mbit/s over a path of 100, which vary by {spread:.1f} %; CPU is left"
     budget = f"budget {BUDGET_BPS / 1e6:g} Mbit/s: bulk is shed, critical stays whole; median of "
     rounds = f"{ROUNDS} rounds"
     return [

@@ -45,6 +45,8 @@ class Following:
         self._wanted = tuple(services)
         self._services: dict[str, ReplicatedService] = {}
         self._made_at: tuple[int, ...] = ()
+        self._held: Configs = {}
+        self._ended = False
         try:
             if not self._replica.caught_up(0, CATCH_UP_S):
                 raise Unreachable("the shadow's database did not catch up with production's")
