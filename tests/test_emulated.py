@@ -86,7 +86,7 @@ class Afresh:
     def close(self) -> None:
         if self in self._pool.out:
             self._pool.out.remove(self)
-            if all(fault.for_s < np.inf for fault in self._faults):
+            if all(fault.for_s is not None for fault in self._faults):
                 self.put_back()
                 self._pool.idle.append(self._network)
             else:
@@ -107,7 +107,8 @@ class Afresh:
         if "offer" in self._did:  # the one thing that the contract cannot take back
             network._base_bps = np.array([d.rate_bps for d in network._demands])
             network._mirrored = False
-        network.advance(max([f.at_s + f.for_s for f in self._faults], default=0) + self._start_s)
+        ends = [fault.at_s + (fault.for_s or 0.0) for fault in self._faults]
+        network.advance(max(ends, default=0.0) + self._start_s)
         network.advance(network.now + AFTER_FAULT_S * bool(self._faults))
         network.apply(difference(network.configs(), self._configs))
         settle(network)
@@ -124,14 +125,15 @@ class Pool:
         self.start_s = 0.0
 
     def take(self, scenario: Scenario) -> Afresh:
+        if self.emulation._clock is not None and not self.out:
+            # Samples are read each second from when a network came up, so begin with a whole one.
+            self.start_s = float(np.ceil(self.emulation._clock.now + 0.5))
+            self.emulation._clock.advance(self.start_s)
         if self.idle:
             network = self.idle.pop(0)
         else:
             network = self.emulation(scenario, scenario.configs, "production")
             self.made.append(network)
-        if not self.out:  # samples are read each second, so begin with a whole one
-            network.advance(float(np.ceil(network.now + 0.5)))
-            self.start_s = network.now
         network.advance(network.now)
         self.out.append(Afresh(self, network, self.start_s))
         return self.out[-1]
@@ -157,13 +159,15 @@ class Emulated(NetworkContract):
 
 class TestRyu(Emulated):
     @pytest.fixture(autouse=True, scope="class")
-    def _pool(self, request: pytest.FixtureRequest) -> Iterator[None]:
-        with pool_of("ryu") as request.cls.pool:
+    @classmethod
+    def _pool(cls) -> Iterator[None]:
+        with pool_of("ryu") as cls.pool:
             yield
 
 
 class TestOsKen(Emulated):
     @pytest.fixture(autouse=True, scope="class")
-    def _pool(self, request: pytest.FixtureRequest) -> Iterator[None]:
-        with pool_of("os-ken") as request.cls.pool:
+    @classmethod
+    def _pool(cls) -> Iterator[None]:
+        with pool_of("os-ken") as cls.pool:
             yield

@@ -325,7 +325,7 @@ def mirror_cost() -> list[Row]:
             found["budget"].append(_delivered_bps(network, tap))
     bare = statistics.median(found["no mirror"])
     spread = 100 * (max(found["no mirror"]) - min(found["no mirror"])) / bare
-    note = f"of {bare / 1e6:.0f} Mbit/s over a path of 100, which vary by {spread:.1f} %; CPU is left"
+    note = f"of {bare / 1e6:.0f} Mbit/s over a path of 100, varying {spread:.1f} %; CPU is left"
     budget = f"budget {BUDGET_BPS / 1e6:g} Mbit/s: bulk is shed, critical stays whole; median of "
     rounds = f"{ROUNDS} rounds"
     return [
