@@ -35,6 +35,7 @@ class Afresh:
         self._pool, self._network, self._start_s = pool, network, start_s
         self._configs = network.configs()
         self._diverted = network.diverted()
+        network.copies()
         self._faults: list[Fault] = []
         self._sent: list[int] = []
         self._did: set[str] = set()

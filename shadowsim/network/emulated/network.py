@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -481,12 +482,13 @@ class EmulatedNetwork:
     def _counted(self) -> Counts:
         """All counters now. What is diverted is sent in the network where it comes in again."""
         found = counts(self._rig.board, monotonic())
+        streams = dict(found.streams)
         for name, away in self._edge.away(found).items():
-            found.streams[name] -= away
+            streams[name] = streams[name] - away
         for edge in self._arriving:
             for name, away in edge.away().items():
-                found.streams[name] += away
-        return found
+                streams[name] = streams[name] + away
+        return replace(found, streams=streams)
 
     def _table_left(self) -> Array:
         left = self._damage.physical.table_left
