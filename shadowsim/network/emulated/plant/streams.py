@@ -32,6 +32,7 @@ from shadowsim.network.emulated.plant.system import (
     EVENT_FD,
     EVENT_WORDS,
     EVENTS,
+    IPPROTO_TCP,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     MSG_TRUNC,
@@ -39,6 +40,7 @@ from shadowsim.network.emulated.plant.system import (
     SO_ERROR,
     SOCK_NONBLOCK_CLOEXEC,
     SOL_SOCKET,
+    TCP_MAXSEG,
     Bytes,
     Ints,
     Records,
@@ -56,13 +58,15 @@ from shadowsim.network.emulated.plant.system import (
     recv,
     send,
     sendto,
+    setsockopt,
     wait,
     watch,
 )
 
 HEAD_BYTES = 24
 UDP_BYTES, TCP_BYTES = 28, 52  # headers of a packet: IP and UDP; IP, TCP and timestamps
-LONGEST_BYTES = 65000
+IP_TCP_BYTES = 40  # without options
+LONGEST_BYTES, LONGEST_SEGMENT = 65000, 32767
 INBOX_BYTES = 1 << 18
 CREDIT_NS = 50_000_000  # how long a packet may wait for room
 RETRY_NS = 20_000_000  # how often room is looked for that nobody told of
@@ -211,7 +215,7 @@ def _serve(t: Traffic, w: Wanted, slot: int, now_ns: int) -> None:
         return
     tcp = t.senders[slot].protocol == TCP
     if tcp and t.senders[slot].state == CLOSED and now_ns >= t.senders[slot].moved_ns:
-        _begin(t, slot, now_ns)
+        _begin(t, w, slot, now_ns)
     stuck = False
     while t.senders[slot].due_ns <= now_ns and not stuck:
         late = now_ns - t.senders[slot].due_ns > CREDIT_NS
@@ -285,8 +289,13 @@ def _send_rest(t: Traffic, slot: int) -> bool:
 
 
 @compiled
-def _begin(t: Traffic, slot: int, now_ns: int) -> None:
+def _begin(t: Traffic, w: Wanted, slot: int, now_ns: int) -> None:
     """Begin to connect."""
+    # Linux forgets the segment size when a connection ends; without it, records would be joined
+    # to packets that are too long for the wires.
+    t.scratch[0] = min(LONGEST_SEGMENT, payload_bytes(t, w, slot) + TCP_BYTES - IP_TCP_BYTES)
+    fd = t.senders[slot].fd
+    setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, address(t.scratch), 4)
     t.senders[slot].unsent = 0
     t.senders[slot].passed = 0
     t.senders[slot].acked = 0
