@@ -152,6 +152,7 @@ def pool_of(controller: Controller) -> Iterator[Pool]:
 
 
 class Emulated(NetworkContract):
+    late_s = 1.5  # ports are made first; the counts are of the time that is told, all the same
     pool: Pool
 
     def make_network(self, scenario: Scenario) -> Network:

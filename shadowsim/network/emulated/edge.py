@@ -38,7 +38,7 @@ class Edge:
         self._bytes = 96
         self._matches: tuple[Match, ...] = ()
         self._entrance = -1
-        self._fresh = True  # nothing can have been heard since the ports were opened
+        self._fresh = False  # the ports were closed for a while: nothing is known of it
         self._before = Crossed.none(len(self._streams))  # what earlier crossings counted
         self._read = self._before
         self._read_s = monotonic()
@@ -93,7 +93,7 @@ class Edge:
         )
         self._read, self._read_s, self._seen_bytes = found, now_s, seen
         self._heard = self._copied()
-        self._fresh = self._crossing is None
+        self._fresh = self._fresh and self._crossing is None
         return copies
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:
