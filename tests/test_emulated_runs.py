@@ -59,7 +59,10 @@ def test_a_run_on_real_packets_meets_its_expectations(
     assert not leftovers(), "a folder or a process was left on the machine"
     if found["end_state"] == "rolled_back":
         digests = found["digests"]
-        assert digests["after"] == digests["before"]
+        devices_blamed = {command.split(":")[0] for command in found["blamed"]}
+        assert devices_blamed
+        for device in devices_blamed:
+            assert digests["after"][device] == digests["before"][device]
         assert found["time_to_rollback_s"] < 10
 
 

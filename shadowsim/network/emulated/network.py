@@ -182,7 +182,9 @@ class EmulatedNetwork:
         absent = self._part.absent
         self._part = Part(self.topology, self._demands, devices, background_bps)
         if self._part.absent != absent:
+            self._reopen = True  # switches that come back have no mirror ports any more
             self._attempt(self._tell_all)
+            self._reopen = self._behind
         else:
             self._tell_wires()
             self._tell_streams()
