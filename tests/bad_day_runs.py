@@ -185,7 +185,7 @@ def faults(bad: Bad, before: dict[str, set[str]], *, folder: bool = True) -> lis
     if "Traceback" in words or "Exception ignored" in words:
         wrong.append(f"traceback: {words[-1500:]}")
     if folder and (bad.home / "run/shadowsim").exists():
-        wrong.append(f"folder: {list((bad.home / 'shadowsim').iterdir())}")
+        wrong.append(f"folder: {list((bad.home / 'run/shadowsim').iterdir())}")
     return wrong
 
 

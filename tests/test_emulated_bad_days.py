@@ -39,6 +39,14 @@ CRASH = Fault("device_crash", at_s=0.0, for_s=4.0, device="D")
 fresh = count(10)
 
 
+@pytest.fixture(autouse=True)
+def _can_be_interrupted() -> Iterator[None]:
+    """Tests that were started in the background inherit that nobody listens to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def network() -> Iterator[EmulatedNetwork]:
     network = _made()
