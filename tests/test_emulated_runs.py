@@ -185,7 +185,7 @@ def test_hostile_words_reach_neither_a_shell_nor_root(monkeypatch: pytest.Monkey
     finally:
         network.close()
     assert not CANARY.exists()
-    assert len(told) > 5
+    assert {"build", "sockets", "listener"} <= {request["verb"] for request in told}
     for word in words_in(told):
         assert re.fullmatch(r"[a-z-]{1,16}|\d{1,3}(\.\d{1,3}){3}", word), word
 
