@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
-from shadowsim import __version__, machine_commands
+from shadowsim import __version__, machine_commands, rollback_command
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
@@ -178,7 +178,7 @@ def analytics(
         save_analytics(rows, plot)
 
 
-for command in machine_commands.COMMANDS:
+for command in (rollback_command.rollback, *machine_commands.COMMANDS):
     app.command()(command)
 
 
@@ -274,6 +274,7 @@ def _run_one(
     controller: str,
     beside: Callable[[Run], None],
 ) -> dict[str, Any]:
+    from shadowsim.commit.hold import held, stow
     from shadowsim.journal import Journal
     from shadowsim.network import factory
     from shadowsim.outcomes import OutcomeStore
@@ -291,12 +292,14 @@ def _run_one(
     state = Run(scenario, networks, precog, whatif, journal, view.paused(approve), beside)
     folder = out / scenario.name
     try:
-        run_workflow(state)
+        with held(folder, key, scenario.workflow.confirm_within_s) as state.hold:
+            run_workflow(state)
     finally:
         # An interrupted run leaves its record too: what was taken back, and whether that held.
         if state.telemetry:
             found = document(state, network, str(folder))
             write(state, found, folder, key)
+            stow(folder, key)
             with OutcomeStore(store) as outcomes:
                 outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
             view.result(found)

@@ -72,6 +72,7 @@ def say(event: Event) -> str | None:
         "halted": lambda: (
             "halted: a person is needed" + _because(data.get("failed") or data.get("unmet"))
         ),
+        "overtaken": lambda: data["why"],
         "interrupted": lambda: "interrupted: the armed rollback fires",
     }
     return told[event.kind]() if event.kind in told else None

@@ -24,14 +24,14 @@ ORDER = (
     {"network"},
     {"mirror"},
     {"precog"},
-    {"rollback"},
+    {"rollback", "commit"},
     {"journal", "workflow"},
     {"env", "vector_env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
      "examine", "doctor", "capabilities", "live", "session"},
     {"bench", "fidelity"},
     {"sidebyside"},
-    {"api", "shadow_commands", "machine_commands", "__main__"},
+    {"api", "shadow_commands", "machine_commands", "rollback_command", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

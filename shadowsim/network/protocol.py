@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -12,6 +12,7 @@ from numpy.random import Generator
 
 from shadowsim.model.address import ANY, Prefix
 from shadowsim.model.change import Command, Configs
+from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
 from shadowsim.model.services import ServiceStatus
 from shadowsim.model.telemetry import Array, Layout, Sample
@@ -128,6 +129,13 @@ class Network(Protocol):
         """Begin to install commands, in order per device; devices work side by side.
 
         Raises Unreachable, having begun nothing, if a device does not answer.
+        """
+        ...
+
+    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
+        """From now on a config is in force only once `keep` has taken it.
+
+        What `keep` raises is raised by whatever lets time pass, and then it is not in force.
         """
         ...
 

@@ -259,6 +259,7 @@ SAID: Mapping[str, Callable[[Sequence[Event]], str]] = {
     "observe_only": lambda g: "autonomy is observe: nothing is deployed",
     "doubted": lambda g: f"signs of trouble are doubted{_why(g[0].reasons)}",
     "armed": lambda g: "rollback armed, before the first command",
+    "overtaken": lambda g: "taken over by the guardian, since the run did not answer",
     "trigger": lambda g: f"rollback triggered: {words(g[0].mode)}{_why(g[0].reasons)}",
     "rollback": _rollback,
     "step": lambda g: joined(f"step {event.step} {event.outcome}" for event in g),

@@ -16,6 +16,7 @@ SETTLE_S = 1.0
 
 Advance = Callable[[float], None]
 Notice = Callable[[str, str], None]
+Intend = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,21 @@ def execute(
     advance: Advance,
     healthy: Callable[[], tuple[str, ...]],
     notice: Notice = lambda step, what: None,
+    intend: Intend = lambda step: None,
 ) -> Execution:
     """Execute the steps in order, and verify.
 
     A step whose commands change nothing is skipped, so executing twice does no more than once.
     `advance(seconds)` lets time pass for this network and all that run beside it; `healthy()`
-    names the intents and limits that are not met. A device that does not answer is tried again
+    names the intents and limits that are not met. `intend` is told of a step right before its
+    commands are sent, `notice` how it went. A device that does not answer is tried again
     until the step times out; then the rollback stops and says so.
     """
     start_s = network.now
     done = 0
     failed: tuple[str, ...] = ()
     for step in signature.ordered():
-        outcome = _execute_step(network, step, advance)
+        outcome = _execute_step(network, step, advance, intend)
         notice(step.id, outcome)
         if outcome == "timed out":
             failed = (f"step {step.id} on {step.device} timed out after {step.timeout_s:g} s",)
@@ -57,7 +60,7 @@ def execute(
     return Execution(not failed, done, network.now - start_s, failed)
 
 
-def _execute_step(network: Network, step: Step, advance: Advance) -> str:
+def _execute_step(network: Network, step: Step, advance: Advance, intend: Intend) -> str:
     commands = [command.value() for command in step.commands]
     deadline_s = network.now + step.timeout_s
     sent = False
@@ -68,6 +71,7 @@ def _execute_step(network: Network, step: Step, advance: Advance) -> str:
             if apply({step.device: current}, commands)[step.device] is current:
                 return "done" if sent else "skipped"
             try:
+                intend(step)
                 network.apply(commands)
                 sent = True
             except Unreachable:

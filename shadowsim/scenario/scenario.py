@@ -58,6 +58,7 @@ class WorkflowPlan:
     monitor_s: float = 60.0
     soak_s: float = 3.0
     horizon_s: float = 15.0
+    confirm_within_s: float = 30.0
     no_go_above: float = 0.5
     inconclusive_above: float = 0.35
     minimum_coverage: float = 0.8

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from shadowsim.commit.devices import Fenced
+from shadowsim.commit.generations import ROLLED_BACK
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.phases import PHASES
 from shadowsim.workflow.state import Approve, Run, nobody
@@ -27,13 +29,12 @@ def run_workflow(run: Run) -> Run:
             run.note("phase", number=number)
             if not phase(run):
                 break
+    except Fenced as error:
+        _follow(run, error)
     except BaseException:
         run.interrupted = True
-        if run.deployed and run.end_state != "confirmed" and run.execution is None:
-            run.journal.unwatch()
-            run.note("interrupted")
-            verdict = Blame(True, run.scenario.change.commands, True, "interrupted")
-            roll_back(run, "any", verdict, cause="interrupted")
+        if run.armed and run.end_state != "confirmed" and run.execution is None:
+            _undo(run)
         raise
     finally:
         with ExitStack() as ending:
@@ -42,6 +43,28 @@ def run_workflow(run: Run) -> Run:
                 ending.callback(run.shadow.close)
     run.note("end", decision=run.decision, end_state=run.end_state)
     return run
+
+
+def _undo(run: Run) -> None:
+    """Take back what was begun, since the run is not to go on."""
+    run.journal.unwatch()
+    run.note("interrupted")
+    try:
+        if run.deployed:
+            verdict = Blame(True, run.scenario.change.commands, True, "interrupted")
+            roll_back(run, "any", verdict, cause="interrupted")
+        else:
+            run.end("refused", "not_deployed")
+    except Fenced as error:
+        _follow(run, error)
+
+
+def _follow(run: Run, error: Fenced) -> None:
+    """Somebody else has taken production over, since this process did not answer: say how."""
+    run.note("overtaken", why=str(error))
+    state, run.overtaken = run.hold.taken()
+    run.end_state = "rolled_back" if state == ROLLED_BACK else "halted"
+    run.failure_mode, run.root_cause = "none", "overtaken"
 
 
 __all__ = ["PHASES", "Approve", "Run", "nobody", "run_workflow"]

@@ -106,6 +106,8 @@ def deploy(run: Run, network: Witnessed, commands: tuple[Command, ...]) -> None:
     run.note("deploy", network=where, device=device, commands=[c.brief for c in commands])
     for _ in range(3):
         try:
+            if network is run.production:
+                run.hold.intend("deploy", device, [str(c) for c in commands])
             network.apply(commands)
             break
         except Unreachable as error:
@@ -204,8 +206,8 @@ def _may_deploy(run: Run) -> bool:
 def production_deployment(run: Run) -> bool:
     """Deploy device by device, with a check between. The rollback is armed before all of it."""
     _read_again(run)
+    _arm(run)
     run.deployed_since_s = run.now
-    run.note("armed", signature=run.signature.id if run.signature else "none")
     for commands in by_device(run.scenario.change):
         previously = run.deployed
         run.deployed += commands
@@ -219,6 +221,15 @@ def production_deployment(run: Run) -> bool:
             if watch(run):
                 return False
     return True
+
+
+def _arm(run: Run) -> None:
+    """Have the rollback held by somebody who fires it unless the change is confirmed."""
+    if run.signature is None:
+        raise RuntimeError("nothing is deployed without a rollback to it")
+    run.hold.arm(run.production, run.scenario.change, run.before, run.signature)
+    run.armed = True
+    run.note("armed", signature=run.signature.id)
 
 
 def _read_again(run: Run) -> None:
@@ -238,8 +249,7 @@ def _give_up(run: Run, begun: tuple[Command, ...], previously: tuple[Command, ..
         roll_back(run, "any", verdict, cause="device did not answer")
     else:
         run.deployed_since_s = None
-        run.end_state = "refused"
-        run.note("not_deployed")
+        run.end("refused", "not_deployed")
     return False
 
 
@@ -259,8 +269,7 @@ def realtime_monitoring(run: Run) -> bool:
     unmet = unmet_by(run, "production", run.production, run.deployed, reference)
     if not run.runs(run.production, run.deployed):
         unmet = ("the change is not in force any more", *unmet)
-    run.end_state = "halted" if unmet else "confirmed"
-    run.note(run.end_state, unmet=unmet)
+    run.end("halted" if unmet else "confirmed", unmet=unmet)
     return False
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shadowsim.commit.generations import CANCELLED
+from shadowsim.commit.hold import Hold, Unheld
 from shadowsim.errors import Unreachable
 from shadowsim.journal import Journal
 from shadowsim.mirror import MirrorEngine
@@ -45,6 +47,7 @@ class Run:
     journal: Journal
     approve: Approve = nobody
     beside: Callable[[Run], None] = nothing  # called whenever time has passed in both networks
+    hold: Hold = field(default_factory=Unheld)
     phase: str = ""
     production: Witnessed = field(init=False)
     shadow: Witnessed = field(init=False)
@@ -71,10 +74,22 @@ class Run:
     told: set[str] = field(default_factory=set)
     kept_by_person: bool = False
     interrupted: bool = False
+    armed: bool = False
+    overtaken: Configs | None = None  # what production runs since somebody took it over
 
     @property
     def now(self) -> float:
         return self.production.now
+
+    def end(self, end_state: str, note: str = "", **data: object) -> None:
+        """Say how it ended; of a change that was begun only once that cannot be undone any more.
+
+        Raises Fenced if somebody has ended it meanwhile.
+        """
+        if self.armed:
+            self.hold.end(CANCELLED if end_state == "refused" else end_state)
+        self.end_state = end_state
+        self.note(note or end_state, **data)
 
     def note(self, kind: str, **data: object) -> None:
         self.journal.write(self.now, self.phase, kind, **data)
@@ -95,6 +110,7 @@ class Run:
         self.telemetry["shadow"].samples += [self.mirror.seen(sample) for sample in found]
         self.tell()
         self.beside(self)
+        self.hold.extend()
 
     def _scale(self) -> None:
         """Make the shadow larger or smaller where the scenario says so."""
@@ -136,6 +152,8 @@ class Run:
 
     def configs(self, network: Witnessed, commands: Sequence[Command]) -> Configs:
         """What a network runs, as read back; for devices that do not answer, as last known."""
+        if self.overtaken is not None and network is self.production:
+            return {**network.configs(), **self.overtaken}
         return {**apply(self.before, commands), **network.configs()}
 
     def since_s(self, where: str) -> float:

@@ -18,6 +18,7 @@ from shadowsim.workflow.gate import Broken, broken_by, broken_by_change, exceede
 from shadowsim.workflow.state import Run
 
 LOSSY = 0.001  # of its packets: a link that loses more has a fault
+PERSON_S = 600.0  # for an answer; without one the change is taken back
 NEARLY = 0.95  # of a limit: what the model puts there may in truth be beyond
 
 
@@ -138,6 +139,7 @@ def _is_agreed(run: Run, question: str) -> bool:
     """Whether nobody objects. What interrupts a run leaves no time for questions."""
     if run.scenario.workflow.autonomy != "ask" or run.interrupted:
         return True
+    run.hold.extend(PERSON_S)
     answer = run.approve(question, _last_forecast(run))
     run.note("asked", question="roll back", answer=answer)
     return answer is not False
@@ -174,8 +176,9 @@ def _carry_out(run: Run, signature: RollbackSignature, left: tuple[Command, ...]
         run.advance,
         lambda: unmet_by(run, "production", run.production, left, reference),
         lambda step, outcome: run.note("step", step=step, outcome=outcome),
+        lambda step: run.hold.intend(step.id, step.device, [c.line for c in step.commands]),
     )
     took_s = round(run.now - (run.triggered_s or run.now), 6)
     run.time_to_rollback_s = took_s if run.execution.verified else None
-    run.end_state = "rolled_back" if run.execution.verified else "halted"
-    run.note(run.end_state, took_s=took_s, failed=run.execution.failed)
+    ended = "rolled_back" if run.execution.verified else "halted"
+    run.end(ended, took_s=took_s, failed=run.execution.failed)

@@ -88,6 +88,7 @@ class EmulatedNetwork:
         self._faults = Striker(clock.env, self._changed, self._drift, lambda: self._running)
         self._running: dict[str, DeviceConfig] = dict(configs)
         self._queues: dict[str, list[Command]] = {}
+        self._keep: Callable[[DeviceConfig], None] = lambda config: None
         self._samples: list[Sample] = []
         self._closed = False
         self._name = name
@@ -161,6 +162,9 @@ class EmulatedNetwork:
             queue += mine
             if idle:
                 self.clock.env.process(self._install(device, queue))
+
+    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
+        self._keep = keep
 
     def inject(self, fault: Fault) -> None:
         self._faults.strike(fault)
@@ -357,6 +361,8 @@ class EmulatedNetwork:
 
     def _write(self, configs: Mapping[str, DeviceConfig]) -> None:
         """Store configs and have them in force."""
+        for config in configs.values():
+            self._keep(config)
         self._running.update(configs)
         self._attempt(lambda: self._store(configs))
         self._recompile()

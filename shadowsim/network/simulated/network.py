@@ -8,7 +8,7 @@ traffic varies and telemetry is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -98,6 +98,7 @@ class SimulatedNetwork:
         )
         self._damage: Damage = damage(topology, ())
         self._queues: dict[str, list[Command]] = {}
+        self._keep: Callable[[DeviceConfig], None] = _unkept
         self._samples: list[Sample] = []
         self._closed = False
 
@@ -143,6 +144,9 @@ class SimulatedNetwork:
             queue += mine
             if idle:
                 self._env.process(self._install(device, queue))
+
+    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
+        self._keep = keep
 
     def inject(self, fault: Fault) -> None:
         self._faults.strike(fault)
@@ -267,8 +271,11 @@ class SimulatedNetwork:
             after = apply_one(self._configs[device], [command])
             self._health.work(np.array([number]), 0.08, self.now)
             if after is not self._configs[device]:
-                self._configs[device] = after
-                self._reprogram([device])
+                try:
+                    self._run(after)
+                except BaseException:
+                    queue.clear()
+                    raise
             queue.pop(0)
 
     def _write_tables(self, delay_s: float, devices: Array) -> Process:
@@ -285,8 +292,13 @@ class SimulatedNetwork:
 
     def _drift(self, commands: Iterable[Command]) -> None:
         for command in commands:
-            self._configs[command.device] = apply_one(self._configs[command.device], [command])
-            self._reprogram([command.device])
+            self._run(apply_one(self._configs[command.device], [command]))
+
+    def _run(self, config: DeviceConfig) -> None:
+        """Have a config in force."""
+        self._keep(config)
+        self._configs[config.hostname] = config
+        self._reprogram([config.hostname])
 
     def _leak(self) -> None:
         """One tick of every memory leak; a device that runs out of memory restarts."""
@@ -424,3 +436,7 @@ class SimulatedNetwork:
             self._configs[d.name].table_size * left.get(d.name, 1.0) for d in self.topology.devices
         ]
         return np.maximum(sizes, 1.0)
+
+
+def _unkept(config: DeviceConfig) -> None:
+    """Nobody keeps it."""

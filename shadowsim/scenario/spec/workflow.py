@@ -97,6 +97,12 @@ class WorkflowSpec(Spec):
     horizon_s: Duration = Field(
         default=15.0, examples=[15], description="How far ahead failures are predicted."
     )
+    confirm_within_s: Annotated[float, Field(ge=0.5, le=86_400)] = Field(
+        default=30.0,
+        examples=[30],
+        description="Seconds of yours without a sign of life of the run until its guardian takes"
+        " the change back.",
+    )
     no_go_above: Share = Field(
         default=0.5, examples=[0.5], description="Probability of failure above which it is a no-go."
     )

@@ -1,0 +1,109 @@
+"""Production's devices as the holder of a rollback reaches them: read, fenced, written.
+
+`FileDevices` are those of a simulated production. A real device keeps its running config when the
+tool that manages it dies; these keep it in a folder, each in a file of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, unquote
+
+from shadowsim.commit.disk import Disk
+from shadowsim.errors import PersonNeeded
+from shadowsim.model.change import Configs, parse_config
+from shadowsim.model.config import DeviceConfig
+
+
+class Fenced(PersonNeeded):
+    """Somebody has taken production over from this process; what it does no longer counts."""
+
+
+class Devices(Protocol):
+    """What a rollback needs of production, whatever that runs on."""
+
+    def read(self) -> Configs:
+        """The running config of every device that answers. Changes nothing."""
+        ...
+
+    def fence(self, generation: int) -> None:
+        """From now on no write of an earlier generation succeeds, though it began before."""
+        ...
+
+    def write(self, config: DeviceConfig, generation: int) -> None:
+        """Have this config in force. Raises Fenced, Unreachable, OSError.
+
+        After Fenced it is not in force, and will not be; after the others it may be.
+        """
+        ...
+
+    def verify(self, configs: Configs) -> tuple[str, ...]:
+        """What is not in force of these configs by all that can be read back, in words."""
+        ...
+
+
+class FileDevices:
+    """The devices of a simulated production.
+
+    The config of a device is the file of the highest generation, `NAME@GENERATION`. To fence is
+    first to say so, then to carry every config over into one's own generation: whoever writes to an
+    earlier one afterwards writes where nobody looks, and finds the fence when it has written.
+    """
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk, self._folder = disk, folder
+
+    def read(self) -> Configs:
+        return {name: self._config(name, number) for name, number in self._generations().items()}
+
+    def fence(self, generation: int) -> None:
+        mark = self._folder / f"@fence.{generation}"
+        if mark.name not in self._disk.names(self._folder):
+            self._disk.create(mark, b"")
+        self._disk.sync(self._folder)
+        for name, number in self._generations().items():
+            if number < generation:
+                self._put(self._config(name, number), generation)
+
+    def write(self, config: DeviceConfig, generation: int) -> None:
+        self._check(generation)
+        self._put(config, generation)
+        self._check(generation)
+
+    def verify(self, configs: Configs) -> tuple[str, ...]:
+        found = self.read()
+        return tuple(
+            f"config of {name} is not what the plan leads to"
+            for name, config in configs.items()
+            if name not in found or found[name].digest != config.digest
+        )
+
+    def _put(self, config: DeviceConfig, generation: int) -> None:
+        draft = self._folder / f"@draft.{secrets.token_hex(8)}"
+        self._disk.create(draft, config.text.encode())
+        self._disk.sync(draft)
+        self._disk.rename(draft, self._path(config.hostname, generation))
+        self._disk.sync(self._folder)
+
+    def _check(self, generation: int) -> None:
+        fences = [n for n in self._disk.names(self._folder) if n.startswith("@fence.")]
+        if any(int(name.partition(".")[2]) > generation for name in fences):
+            raise Fenced("production was taken over from this process, which may not write to it")
+
+    def _generations(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for file in self._disk.names(self._folder):
+            name, at, number = file.rpartition("@")
+            if name and at:  # names that begin so are no device's: `quote` leaves no @
+                device = unquote(name)
+                found[device] = max(int(number), found.get(device, 0))
+        return found
+
+    def _config(self, name: str, generation: int) -> DeviceConfig:
+        path = self._path(name, generation)
+        return parse_config(self._disk.read(path).decode(), file=str(path))
+
+    def _path(self, name: str, generation: int) -> Path:
+        return self._folder / f"{quote(name, safe='')}@{generation}"

@@ -1,0 +1,134 @@
+"""An armed rollback and a deadline to a change that is taken back unless somebody confirms it.
+
+This is a process of its own: `python -m shadowsim.commit.guardian FOLDER`. On its standard input it
+hears `until SECONDS` (of CLOCK_MONOTONIC, which all processes of a machine share); the first one
+arms it, and it says `armed` once it has read everything that it needs. When the deadline passes, or
+nobody holds the other end any more, and the commit has not ended, it takes production over.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from shadowsim.commit.devices import Fenced
+from shadowsim.commit.disk import RealDisk
+from shadowsim.commit.generations import ROLLED_BACK, Place
+from shadowsim.commit.holder import holding
+from shadowsim.commit.reach import reach_in
+from shadowsim.commit.settle import Reach, Wait, settle, standing
+from shadowsim.errors import PersonNeeded, ShadowsimError
+from shadowsim.rollback.key import installation_key
+
+PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes nothing
+RETRY_S = 0.2
+LOST, LATE = "the run that made the change ended", "the change was not confirmed by its deadline"
+LARGEST_MESSAGE = 4096
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What was heard so far. `until_s`: None before it is armed; `why`: set once it must act."""
+
+    until_s: float | None = None
+    why: str = ""
+    rest: bytes = b""
+
+
+def hear(now: Watching, data: bytes) -> Watching:
+    """What follows from these bytes; none at all means that nobody is there to send any."""
+    if not data:
+        return Watching(now.until_s, LOST)
+    *lines, rest = (now.rest + data).split(b"\n")
+    until_s = now.until_s
+    for line in lines:
+        word, _, number = line.partition(b" ")
+        try:
+            until_s = float(number)
+        except ValueError:
+            word = b""
+        if word != b"until":  # who talks nonsense is not well
+            return Watching(until_s, LOST)
+    return Watching(until_s, LOST if len(rest) > LARGEST_MESSAGE else "", rest)
+
+
+def wait_s(now: Watching, at_s: float) -> float | None:
+    """How long to listen before the deadline; None: for as long as it takes."""
+    return None if now.until_s is None else max(now.until_s - at_s, 0.0)
+
+
+def watch(inbox: int, armed: Callable[[], None], clock: Callable[[], float]) -> Watching:
+    """Listen until there is reason to act. What was said in time counts, however late it is heard.
+
+    `armed` is called once, when the first deadline is known.
+    """
+    now = Watching()
+    while not now.why:
+        ready, _, _ = select.select([inbox], [], [], wait_s(now, clock()))
+        if not ready:
+            return Watching(now.until_s, LATE)
+        was_armed = now.until_s is not None
+        now = hear(now, os.read(inbox, LARGEST_MESSAGE))
+        if not was_armed and now.until_s is not None and not now.why:
+            armed()
+    return now
+
+
+def patience(clock: Callable[[], float], for_s: float = PATIENCE_S) -> Wait:
+    """What lets a moment pass at every call, and says whether there is still time."""
+    end_s = clock() + for_s
+
+    def patient() -> bool:
+        time.sleep(RETRY_S)
+        return clock() < end_s
+
+    return patient
+
+
+def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) -> str:
+    """Settle the commit, however often that has to be tried; how it ended, in words."""
+    patient = patience(clock)
+    while True:
+        try:
+            found = settle(place, reach, why, patient)
+        except Fenced:
+            return "somebody else settles it"
+        except (ShadowsimError, OSError) as error:
+            if not patient():
+                return f"not taken back, a person is needed: {error}"
+        else:
+            return f"{found.state}: production has its {found.position} config"
+
+
+def main(folder: Path) -> int:
+    """Guard the commit in this folder."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it ends when the commit does
+    place = Place(RealDisk(), folder, installation_key())
+    reach = reach_in(folder)
+
+    with ExitStack() as until_the_end:
+
+        def armed() -> None:
+            standing(place, reach)  # all that is needed later is read, and found wanting, now
+            until_the_end.enter_context(holding(folder))
+            sys.stdout.write("armed\n")
+            sys.stdout.flush()
+
+        seen = watch(sys.stdin.fileno(), armed, time.monotonic)
+        if seen.until_s is None or standing(place, reach).settled:
+            return 0
+        words = take_back(place, reach, seen.why, time.monotonic)
+    sys.stderr.write(f"guardian: {seen.why}: {words}\n")
+    return 0 if words.startswith(ROLLED_BACK) else PersonNeeded.exit_code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

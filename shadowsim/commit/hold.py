@@ -1,0 +1,181 @@
+"""A run's changes to production to a commit that a guardian holds; or, where production dies with
+the run anyway, to nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from shadowsim.commit.devices import FileDevices
+from shadowsim.commit.disk import RealDisk
+from shadowsim.commit.generations import CANCELLED, Place
+from shadowsim.commit.guard import Guard
+from shadowsim.commit.owner import FIRST, Commit, claim, not_settled
+from shadowsim.commit.reach import DEVICES, FILES, reach_in
+from shadowsim.commit.settle import Standing, standing
+from shadowsim.commit.terms import Terms
+from shadowsim.model.change import Change, Configs
+from shadowsim.model.config import DeviceConfig
+from shadowsim.network.protocol import Network
+from shadowsim.rollback.signature import RollbackSignature
+
+SETTLED_S = 30.0  # until whoever took production over has settled it
+
+
+class Hold(Protocol):
+    """What a run asks of whoever holds its rollback. All may raise Fenced, LogBroken, NotArmed."""
+
+    def arm(
+        self, production: Network, change: Change, before: Configs, signature: RollbackSignature
+    ) -> None:
+        """From now on the change is taken back unless it is confirmed. Nothing was sent yet."""
+        ...
+
+    def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
+        """These commands are about to be sent to production."""
+        ...
+
+    def did(self, what: str, device: str, outcome: str) -> None:
+        """And this came of it."""
+        ...
+
+    def extend(self, for_s: float | None = None) -> None:
+        """The run is well; a person is given `for_s` to answer. To be called often."""
+        ...
+
+    def end(self, state: str, why: str = "") -> None:
+        """How it ended: confirmed, cancelled, rolled_back or halted."""
+        ...
+
+    def taken(self) -> tuple[str, Configs]:
+        """After Fenced: how those who took over ended it, and what the changed devices run now."""
+        ...
+
+
+class Unheld:
+    """Nobody holds it: for a simulated production that is gone when its run is."""
+
+    def arm(
+        self, production: Network, change: Change, before: Configs, signature: RollbackSignature
+    ) -> None: ...
+
+    def intend(self, what: str, device: str, commands: Iterable[str]) -> None: ...
+
+    def did(self, what: str, device: str, outcome: str) -> None: ...
+
+    def extend(self, for_s: float | None = None) -> None: ...
+
+    def end(self, state: str, why: str = "") -> None: ...
+
+    def taken(self) -> tuple[str, Configs]:
+        raise NotImplementedError("what nobody holds nobody takes over")
+
+
+class Held:
+    """A guardian holds it, in a folder of its own. Close it in the end.
+
+    `lease_s` is how long after the last sign of life of this process the change is taken back.
+    """
+
+    def __init__(self, folder: Path, key: bytes, lease_s: float) -> None:
+        self._place = Place(RealDisk(), folder.absolute(), key)
+        self._guard = Guard(self._place.folder, lease_s)
+        self._commit: Commit | None = None
+
+    def arm(
+        self, production: Network, change: Change, before: Configs, signature: RollbackSignature
+    ) -> None:
+        place = self._place
+        claim(place)
+        folder = place.folder / DEVICES
+        place.disk.make_folder(folder)
+        devices = FileDevices(place.disk, folder)
+        mine = {name: before[name] for name in change.devices}
+        for config in mine.values():
+            devices.write(config, FIRST)
+        self._commit = Commit(place, Terms(change, mine, signature.sealed(place.key), FILES))
+
+        def keep(config: DeviceConfig) -> None:
+            if config.hostname in mine:
+                devices.write(config, FIRST)
+
+        try:
+            self._guard.arm()
+            production.entrust(keep)
+        except BaseException:
+            self._commit.end(CANCELLED, "the rollback could not be armed")
+            raise
+
+    def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
+        self._open.intend(what, device, commands)
+
+    def did(self, what: str, device: str, outcome: str) -> None:
+        self._open.did(what, device, outcome)
+
+    def extend(self, for_s: float | None = None) -> None:
+        self._guard.extend(for_s)
+
+    def end(self, state: str, why: str = "") -> None:
+        self._open.end(state, why)
+
+    def taken(self) -> tuple[str, Configs]:
+        until_s = time.monotonic() + SETTLED_S
+        reach = reach_in(self._place.folder)
+        while True:
+            found: Standing = standing(self._place, reach)
+            if found.terms is not None and (found.settled or time.monotonic() > until_s):
+                return found.state, reach(found.terms).read()
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Let the guardian go; what was neither confirmed nor ended otherwise it takes back."""
+        self._guard.end()
+
+    @property
+    def _open(self) -> Commit:
+        if self._commit is None:
+            raise RuntimeError("nothing was armed")
+        return self._commit
+
+
+STOWED = "commit"  # what its folder is called within that of its run, once both have ended
+
+
+def beside(folder: Path) -> Path:
+    """Where the commit of a run lies until it has ended: beside the folder of the run."""
+    return folder.with_name(f"{folder.name}.commit")
+
+
+def stow(folder: Path, key: bytes) -> None:
+    """Move a commit that has ended into the folder of its run, which is there by now."""
+    if _has_ended(beside(folder), key):
+        beside(folder).rename(folder / STOWED)
+
+
+@contextmanager
+def held(folder: Path, key: bytes, lease_s: float) -> Iterator[Held]:
+    """A hold for the run that will be in this folder. Raises NotSettled, LogAltered.
+
+    The commit of an earlier run there is removed if it has ended.
+    """
+    place = beside(folder)
+    if _has_ended(place, key):
+        shutil.rmtree(place)
+    elif place.exists():
+        raise not_settled(place)
+    hold = Held(place, key, lease_s)
+    try:
+        yield hold
+    finally:
+        hold.close()
+
+
+def _has_ended(folder: Path, key: bytes) -> bool:
+    """Whether there is a commit in this folder that has ended."""
+    place = Place(RealDisk(), folder, key)
+    return folder.exists() and standing(place, reach_in(folder)).settled
