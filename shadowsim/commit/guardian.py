@@ -18,13 +18,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import ROLLED_BACK, Place
 from shadowsim.commit.holder import holding
 from shadowsim.commit.reach import reach_in
 from shadowsim.commit.settle import Reach, Wait, settle, standing
-from shadowsim.errors import PersonNeeded, ShadowsimError
+from shadowsim.errors import Fenced, PersonNeeded, ShadowsimError
 from shadowsim.rollback.key import installation_key
 
 PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes nothing
@@ -117,15 +116,24 @@ def main(folder: Path) -> int:
     with ExitStack() as until_the_end:
 
         def armed() -> None:
-            standing(place, reach)  # all that is needed later is read, and found wanting, now
+            found = standing(
+                place, reach
+            )  # all that is needed later is read, and found wanting, now
             until_the_end.enter_context(holding(folder))
             sys.stdout.write("armed\n")
             sys.stdout.flush()
+            if found.terms is not None:
+                reach(found.terms).prepare()
 
         seen = watch(sys.stdin.fileno(), armed, time.monotonic)
-        if seen.until_s is None or standing(place, reach).settled:
+        if seen.until_s is None:
+            return 0
+        before = standing(place, reach)
+        if before.settled:
             return 0
         words = take_back(place, reach, seen.why, time.monotonic)
+    if before.terms is not None:
+        reach(before.terms).close()
     sys.stderr.write(f"guardian: {seen.why}: {words}\n")
     return 0 if words.startswith(ROLLED_BACK) else PersonNeeded.exit_code
 

@@ -22,6 +22,9 @@ from shadowsim.model.truth import Spell
 
 NOTHING: Mapping[int, float] = MappingProxyType({})
 
+Keep = Callable[[DeviceConfig], None]
+Lend = Callable[[Sequence[int]], None]
+
 
 @dataclass(frozen=True)
 class Copies:
@@ -132,10 +135,13 @@ class Network(Protocol):
         """
         ...
 
-    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
-        """From now on a config is in force only once `keep` has taken it.
+    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
+        """Let another process reach the devices from now on; what it has to know for that.
 
-        What `keep` raises is raised by whatever lets time pass, and then it is not in force.
+        Only while this generation has not been fenced off are configs put in force; after that,
+        whatever lets time pass raises Fenced. Where the devices would be gone with this process,
+        `keep(config)` is called before a config is in force; what it raises keeps it from being so.
+        `lend(fds)` is told the files that keep the network up, now and whenever they are others.
         """
         ...
 

@@ -72,43 +72,14 @@ class State:
     rss_bytes: int
 
 
-class Controller:
-    """A running controller. Calls may come from several threads."""
+class ControllerCalls:
+    """A running controller as anyone of its user can tell and ask it, by its folder.
 
-    def __init__(self, process: subprocess.Popen[bytes], rundir: Path) -> None:
-        self._process, self._rundir = process, rundir
+    Calls may come from several threads.
+    """
 
-    @staticmethod
-    def start(kind: Kind, listener_fd: int, rundir: Path) -> Controller:
-        """Start one that serves switches on the listening socket, and wait until it can be told.
-
-        `rundir` is a directory of this user; a controller that ran there before must have ended.
-        The process ends when this one does. Raises MachineLacks, ControllerGone.
-        """
-        if importlib.util.find_spec(LIBRARIES[kind]) is None:
-            raise MachineLacks(f"the controller {kind} is not installed: make setup-emulated")
-        (rundir / SOCKET).unlink(missing_ok=True)
-        with (rundir / LOG).open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-Wignore", str(LAUNCH), kind, str(listener_fd), str(rundir)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=(listener_fd,),
-                start_new_session=True,  # Ctrl-C is for us; we end it
-                env=_environment(),
-            )
-        controller = Controller(process, rundir)
-        controller._await_socket()
-        return controller
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+    def __init__(self, rundir: Path) -> None:
+        self._rundir = rundir
 
     def install(
         self, epoch: int, rules: Mapping[int, Rules], timeout_s: float = CALL_S
@@ -142,6 +113,83 @@ class Controller:
         return {
             int(d): None if said is None else Rules.from_json(said) for d, said in found.items()
         }
+
+    def _connect(self, timeout_s: float) -> socket.socket:
+        """A connection; by way of the directory, since the path of a socket must be short."""
+        directory = os.open(self._rundir, os.O_PATH | os.O_DIRECTORY)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout_s)
+            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
+        except OSError:
+            connection.close()
+            raise
+        finally:
+            os.close(directory)
+        return connection
+
+    def _call(self, verb: str, timeout_s: float, **arguments: Any) -> Any:
+        request = json.dumps({"verb": verb, **arguments}).encode() + b"\n"
+        try:
+            with self._connect(timeout_s) as connection, connection.makefile("rb") as answers:
+                connection.sendall(request)
+                line = answers.readline()
+        except OSError as error:
+            raise ControllerGone(f"the controller does not answer ({error})") from error
+        if not line.endswith(b"\n"):
+            raise ControllerGone("the controller ended while it was asked")
+        answer = json.loads(line)
+        if "error" in answer:
+            stale = answer["error"].startswith("epoch")
+            raise (Stale if stale else ControllerGone)(f"the controller refused: {answer['error']}")
+        return answer["ok"]
+
+
+class Controller(ControllerCalls):
+    """A controller that this process has started."""
+
+    def __init__(self, process: subprocess.Popen[bytes], rundir: Path) -> None:
+        super().__init__(rundir)
+        self._process = process
+
+    @staticmethod
+    def start(kind: Kind, listener_fd: int, rundir: Path) -> Controller:
+        """Start one that serves switches on the listening socket, and wait until it can be told.
+
+        `rundir` is a directory of this user; a controller that ran there before must have ended.
+        The process ends when this one does. Raises MachineLacks, ControllerGone.
+        """
+        if importlib.util.find_spec(LIBRARIES[kind]) is None:
+            raise MachineLacks(f"the controller {kind} is not installed: make setup-emulated")
+        (rundir / SOCKET).unlink(missing_ok=True)
+        with (rundir / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-Wignore", str(LAUNCH), kind, str(listener_fd), str(rundir)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(listener_fd,),
+                start_new_session=True,  # Ctrl-C is for us; we end it
+                env=_environment(),
+            )
+        controller = Controller(process, rundir)
+        controller._await_socket()
+        return controller
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def lifeline(self) -> int:
+        """The file without which it ends: its standard input."""
+        if self._process.stdin is None:
+            raise ControllerGone("this controller is not ours to hold")
+        return self._process.stdin.fileno()
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -179,36 +227,6 @@ class Controller:
         except OSError:
             return False
         return True
-
-    def _connect(self, timeout_s: float) -> socket.socket:
-        """A connection; by way of the directory, since the path of a socket must be short."""
-        directory = os.open(self._rundir, os.O_PATH | os.O_DIRECTORY)
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(timeout_s)
-            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
-        except OSError:
-            connection.close()
-            raise
-        finally:
-            os.close(directory)
-        return connection
-
-    def _call(self, verb: str, timeout_s: float, **arguments: Any) -> Any:
-        request = json.dumps({"verb": verb, **arguments}).encode() + b"\n"
-        try:
-            with self._connect(timeout_s) as connection, connection.makefile("rb") as answers:
-                connection.sendall(request)
-                line = answers.readline()
-        except OSError as error:
-            raise ControllerGone(f"the controller does not answer ({error})") from error
-        if not line.endswith(b"\n"):
-            raise ControllerGone("the controller ended while it was asked")
-        answer = json.loads(line)
-        if "error" in answer:
-            stale = answer["error"].startswith("epoch")
-            raise (Stale if stale else ControllerGone)(f"the controller refused: {answer['error']}")
-        return answer["ok"]
 
 
 def _environment() -> dict[str, str]:

@@ -14,10 +14,11 @@ from time import monotonic
 
 import numpy as np
 from numpy.random import Generator
+from pydantic import TypeAdapter
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import BadInput, ShadowsimError, Unreachable
+from shadowsim.errors import BadInput, Fenced, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -40,7 +41,17 @@ from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
 from shadowsim.network.installed import mix
 from shadowsim.network.part import Part
-from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
+from shadowsim.network.protocol import (
+    NOTHING,
+    Copies,
+    Diverted,
+    Followed,
+    Keep,
+    Lend,
+    Match,
+    Network,
+    Sent,
+)
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
 from shadowsim.scenario import Scenario
@@ -88,7 +99,8 @@ class EmulatedNetwork:
         self._faults = Striker(clock.env, self._changed, self._drift, lambda: self._running)
         self._running: dict[str, DeviceConfig] = dict(configs)
         self._queues: dict[str, list[Command]] = {}
-        self._keep: Callable[[DeviceConfig], None] = lambda config: None
+        self._generation: int | None = None  # that this process is, once its devices are entrusted
+        self._lend: Lend = lambda fds: None
         self._samples: list[Sample] = []
         self._closed = False
         self._name = name
@@ -163,8 +175,15 @@ class EmulatedNetwork:
             if idle:
                 self.clock.env.process(self._install(device, queue))
 
-    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
-        self._keep = keep
+    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
+        self._generation, self._lend = generation, lend
+        self._rig.store.claim(generation)
+        lend(self._rig.lifelines())
+        return {
+            "kind": "emulated",
+            "rundir": str(self._rig.rundir),
+            "topology": TypeAdapter(Topology).dump_json(self.topology).decode(),
+        }
 
     def inject(self, fault: Fault) -> None:
         self._faults.strike(fault)
@@ -276,6 +295,8 @@ class EmulatedNetwork:
             try:
                 self._look_after()
                 failed = 0
+            except Fenced:
+                raise
             except ShadowsimError as error:
                 self._behind = True
                 failed += 1
@@ -286,6 +307,9 @@ class EmulatedNetwork:
         if self._closed:
             return
         mended = self._rig.mend()
+        if self._generation is not None and mended:
+            self._rig.store.claim(self._generation)
+            self._lend(self._rig.lifelines())
         self._behind = self._behind or bool(mended)
         self._reopen = self._reopen or "agent" in mended
         if self._behind or self._late():
@@ -317,7 +341,7 @@ class EmulatedNetwork:
         """Do what needs all parts. If one is dead, `_care` does it again when all are back."""
         try:
             work()
-        except BadInput:
+        except (BadInput, Fenced):
             raise
         except ShadowsimError:
             self._behind = True
@@ -361,8 +385,6 @@ class EmulatedNetwork:
 
     def _write(self, configs: Mapping[str, DeviceConfig]) -> None:
         """Store configs and have them in force."""
-        for config in configs.values():
-            self._keep(config)
         self._running.update(configs)
         self._attempt(lambda: self._store(configs))
         self._recompile()

@@ -152,6 +152,10 @@ class Rig:
         """Whether a host is there."""
         return self.topology.hosts[self.topology.host_index[host]].device in self.there
 
+    def lifelines(self) -> tuple[int, ...]:
+        """Files that end the agent and the controller when nobody holds them open any more."""
+        return (self.agent.lifeline, self.controller.lifeline)
+
     # -- what is told ----------------------------------------------------------------------
 
     def install(self, all_rules: Sequence[Rules]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ traffic varies and telemetry is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,17 @@ from shadowsim.network.damage import Crowd, Damage, damage
 from shadowsim.network.dark import hide
 from shadowsim.network.installed import behind, mix
 from shadowsim.network.part import Part
-from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
+from shadowsim.network.protocol import (
+    NOTHING,
+    Copies,
+    Diverted,
+    Followed,
+    Keep,
+    Lend,
+    Match,
+    Network,
+    Sent,
+)
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.edge import Diversion, TestFlows
@@ -98,7 +108,7 @@ class SimulatedNetwork:
         )
         self._damage: Damage = damage(topology, ())
         self._queues: dict[str, list[Command]] = {}
-        self._keep: Callable[[DeviceConfig], None] = _unkept
+        self._keep: Keep = _unkept
         self._samples: list[Sample] = []
         self._closed = False
 
@@ -145,8 +155,9 @@ class SimulatedNetwork:
             if idle:
                 self._env.process(self._install(device, queue))
 
-    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
+    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
         self._keep = keep
+        return {"kind": "files"}
 
     def inject(self, fault: Fault) -> None:
         self._faults.strike(fault)
