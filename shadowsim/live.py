@@ -45,6 +45,10 @@ def say(event: Event) -> str | None:
         ),
         "not_covered": lambda: f"not judged in the shadow: {'; '.join(data['limits'])}",
         "deploy": lambda: f"{data['network']}: {data['device']} <- {'; '.join(data['commands'])}",
+        "misprogrammed": lambda: (
+            f"{data['network']}: rules of {data['device']} are not those of its config: "
+            f"{data['why']}"
+        ),
         "unreachable": lambda: f"{data['network']}: {data['detail']}",
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
         "mirrored": lambda: (

@@ -497,6 +497,38 @@ def test_an_interruption_while_a_device_installs_rolls_back_all_of_it() -> None:
     assert found.run.end_state == "rolled_back"
 
 
+def refusing(where: str) -> Callable[[Recording, str], None]:
+    """A device of one network that does not take over what its config says, once it is changed."""
+
+    def wrap(network: Recording, name: str) -> None:
+        before = network.configs()["A"]
+
+        def misprogrammed() -> dict[str, str]:
+            follows = network.configs().get("A", before) == before
+            return {} if follows else {"A": "3 flows differ"}
+
+        if name == where:
+            network.misprogrammed = misprogrammed
+
+    return wrap
+
+
+def test_tables_of_the_shadow_that_do_not_follow_are_inconclusive() -> None:
+    found = trial(wrap=refusing("shadow"))
+    assert found.end == ("inconclusive", "halted")
+    assert found.untouched()
+    told = found.events("misprogrammed")[0]
+    assert told.data == {"network": "shadow", "device": "A", "why": "3 flows differ"}
+    assert say(told) == "shadow: rules of A are not those of its config: 3 flows differ"
+
+
+def test_tables_of_production_that_do_not_follow_take_the_change_back() -> None:
+    found = trial(TWO_DEVICES, wrap=refusing("production"))
+    assert found.end == ("go", "rolled_back")
+    assert found.restored()
+    assert {c.device for c in found.run.deployed} == {"A"}
+
+
 def _interrupt_while_busy(network: Recording) -> None:
     inner, before = network.network, dict(network.network.configs())
     done = []

@@ -124,6 +124,15 @@ class Network(Protocol):
         """The running config of every device that answers."""
         ...
 
+    def misprogrammed(self) -> Mapping[str, str]:
+        """Devices whose tables are not what their running config compiles to, and why in words.
+
+        The tables are read back from the devices now, whatever was told to them before. Of a
+        device that does not answer they cannot be, so it is among these; one that is on the way
+        to what it shall hold is too.
+        """
+        ...
+
     def apply(self, commands: Sequence[Command]) -> None:
         """Begin to install commands, in order per device; devices work side by side.
 

@@ -33,12 +33,13 @@ from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
 from shadowsim.network.emulated.following import Following
 from shadowsim.network.emulated.interruptions import uninterrupted
-from shadowsim.network.emulated.openflow import rules
+from shadowsim.network.emulated.openflow import differing, rules
 from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading
 from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
 from shadowsim.network.installed import mix
+from shadowsim.network.misprogrammed import SILENT, differ
 from shadowsim.network.part import Part
 from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
 from shadowsim.network.striking import Process, Striker
@@ -120,6 +121,8 @@ class EmulatedNetwork:
         self._rig.store.write(self._running, 0)
         self._install_rules()
         self._rig.await_ready()
+        for device, why in self.misprogrammed().items():
+            raise NetworkLost(f"rules of '{device}' are not those of its config: {why}")
         self._installed = self._target
         self._up_s = np.zeros(self.topology.directed_links)
         self._counted_s = self._since_s = self.now
@@ -147,6 +150,23 @@ class EmulatedNetwork:
     def configs(self) -> Configs:
         deaf = self._deaf()
         return {n: c for n, c in self._running.items() if n not in deaf}
+
+    def misprogrammed(self) -> Mapping[str, str]:
+        here = [n for n in self.topology.device_index if n not in self._part.absent]
+        try:
+            self._rig.look()
+            held = self._rig.held()
+        except ShadowsimError as error:
+            return dict.fromkeys(here, f"they cannot be read: {error}")
+        deaf, found = self._deaf(), {}
+        wanted = rules(self._target, **self._edge.rules_wanted())
+        for name in here:
+            said = None if name in deaf else held.get(name)
+            should = wanted[self.topology.device_index[name]]
+            if why := SILENT if said is None else differ(**differing(said, should)):
+                refused = self._rig.refused.get(name)
+                found[name] = f"{why}; it refused them: {refused}" if refused else why
+        return found
 
     def apply(self, commands: Sequence[Command]) -> None:
         by_device: dict[str, list[Command]] = {}
@@ -295,7 +315,7 @@ class EmulatedNetwork:
 
     def _late(self) -> bool:
         """Whether a switch that can be reached has not held its rules for a while."""
-        if self._rig.connected <= self._rig.current:
+        if self._rig.connected <= self._rig.current | self._rig.refused.keys():
             self._in_time_s = monotonic()
         return monotonic() > self._in_time_s + LATE_S
 

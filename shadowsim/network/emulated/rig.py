@@ -166,7 +166,10 @@ class Rig:
         return tuple(names[dpid - 1] for dpid, outcome in found.items() if outcome.installed)
 
     def await_ready(self) -> None:
-        """Wait until every switch is connected and holds its rules. Raises ControllerGone."""
+        """Wait until every switch is connected and holds its rules, or refuses them.
+
+        Raises ControllerGone.
+        """
         until_s = monotonic() + READY_S
         while not self._all_hold():
             if monotonic() > until_s:
@@ -246,6 +249,19 @@ class Rig:
     def current(self) -> frozenset[str]:
         """The devices that held all rules told when last looked at."""
         return self._current & self.there
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The devices that refused what they were told last, and by which error."""
+        names = [d.name for d in self.topology.devices]
+        found = {names[dpid - 1]: s.refused for dpid, s in self._state.switches.items()}
+        return {name: error for name, error in found.items() if error and name in self.there}
+
+    def held(self) -> dict[str, Rules | None]:
+        """What every switch that is there says it holds; None of one that does not answer."""
+        index = self.topology.device_index
+        found = self.controller.readback(index[name] + 1 for name in sorted(self.there))
+        return {self.topology.devices[dpid - 1].name: held for dpid, held in found.items()}
 
     def unreachable(self) -> frozenset[str]:
         """The devices that took no commands when last looked at, or cannot since it is dead."""
@@ -365,7 +381,7 @@ class Rig:
         self.look()
         names = [d.name for d in self.topology.devices]
         wanted = {names[dpid - 1] for dpid in self._rules} - self._off - self._cut
-        return wanted <= self._connected & self._current
+        return wanted - self.refused.keys() <= self._connected & self._current
 
     def _lay(self, devices: frozenset[str]) -> None:
         """Have the agent build these devices, their hosts and cables, where they are not yet."""

@@ -32,6 +32,7 @@ from shadowsim.model.truth import Spell
 from shadowsim.network.damage import Crowd, Damage, damage
 from shadowsim.network.dark import hide
 from shadowsim.network.installed import behind, mix
+from shadowsim.network.misprogrammed import SILENT, not_as_compiled
 from shadowsim.network.part import Part
 from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
@@ -129,6 +130,11 @@ class SimulatedNetwork:
     def configs(self) -> Configs:
         silent = self._damage.deaf | self._part.absent
         return {n: c for n, c in self._configs.items() if n not in silent}
+
+    def misprogrammed(self) -> Mapping[str, str]:
+        found = not_as_compiled(self._installed, self._target)
+        found |= dict.fromkeys(sorted(self._damage.deaf), SILENT)
+        return {name: why for name, why in found.items() if name not in self._part.absent}
 
     def apply(self, commands: Sequence[Command]) -> None:
         by_device: dict[str, list[Command]] = {}
