@@ -31,6 +31,7 @@ from shadowsim.network import Emulation
 from shadowsim.network.emulated.client import Agent
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.network import EmulatedNetwork, NetworkLost
+from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.rundir import RunDir
 
 KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
@@ -79,7 +80,10 @@ interface to-D
 
 
 def _kill(network: EmulatedNetwork, what: str, how: int = signal.SIGKILL) -> None:
-    rig = network._rig
+    kill_part(network._rig, what, how)
+
+
+def kill_part(rig: Rig, what: str, how: int = signal.SIGKILL) -> None:
     if what in ("ovs-vswitchd", "ovsdb-server"):
         rig.agent.kill(what, how)  # type: ignore[arg-type]
     else:
@@ -172,6 +176,46 @@ class TestOneNetwork:
             network.apply(TWO_DEVICES)
         assert not network.busy
         _mended(network, wanted)
+
+
+@needs_emulation
+@pytest.mark.parametrize("what", PARTS)
+def test_what_dies_on_the_way_up_gets_a_second_try(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    tries = []
+
+    def await_ready(rig: Rig) -> None:
+        tries.append(what)
+        if len(tries) == 1:
+            kill_part(rig, what)
+        wait(rig)
+
+    wait = Rig.await_ready
+    monkeypatch.setattr(Rig, "await_ready", await_ready)
+    network = _made()
+    try:
+        assert len(tries) >= (2 if what in ("agent", "controller") else 1)
+        _mended(network, SQUARE.configs)
+    finally:
+        network.close()
+
+
+@needs_emulation
+def test_what_dies_on_the_way_up_every_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Left.look()
+    monkeypatch.setattr(Rig, "await_ready", lambda rig: rig.controller.kill())
+    with pytest.raises(NetworkLost, match="cannot be read: the controller does not answer"):
+        _made()
+    assert Left.look() == before
+
+
+@needs_emulation
+def test_a_plant_that_stands_still_is_replaced(network: EmulatedNetwork) -> None:
+    before, wanted = network._rig.restarts["plant"], network.configs()
+    _kill(network, "plant", signal.SIGSTOP)
+    _mended(network, wanted)
+    assert network._rig.restarts["plant"] == before + 1
 
 
 @needs_emulation

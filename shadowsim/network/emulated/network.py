@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import BadInput, ShadowsimError, Unreachable
+from shadowsim.errors import BadInput, MachineLacks, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -117,12 +117,12 @@ class EmulatedNetwork:
             raise
 
     def _come_up(self) -> None:
-        self._rig.build(self.topology.device_index)
-        self._rig.store.write(self._running, 0)
-        self._install_rules()
-        self._rig.await_ready()
-        for device, why in self.misprogrammed().items():
-            raise NetworkLost(f"rules of '{device}' are not those of its config: {why}")
+        try:
+            self._build()
+        except (BadInput, MachineLacks):
+            raise
+        except ShadowsimError:  # something died on the way: once may be chance
+            self._build()
         self._installed = self._target
         self._up_s = np.zeros(self.topology.directed_links)
         self._counted_s = self._since_s = self.now
@@ -132,6 +132,15 @@ class EmulatedNetwork:
         self._read_at = self._counted()
         for process in (self._tick(), self._care()):
             self.clock.env.process(process)
+
+    def _build(self) -> None:
+        """Bring all of it up, anew if need be, and read back that it is."""
+        self._rig.build(self.topology.device_index)
+        self._rig.store.write(self._running, self._rig.epoch)
+        self._install_rules()
+        self._rig.await_ready()
+        for device, why in self.misprogrammed().items():
+            raise NetworkLost(f"rules of '{device}' are not those of its config: {why}")
 
     # -- the contract ----------------------------------------------------------------------
 
@@ -221,7 +230,12 @@ class EmulatedNetwork:
     def follow(self, other: Network) -> None:
         if not isinstance(other, EmulatedNetwork):
             raise BadInput("only an emulated network has a database to be followed")
-        self._following = Following(self._rig, other, other._rig, self._services)
+        try:
+            self._following = Following(self._rig, other, other._rig, self._services)
+        except ShadowsimError:  # something has died in either of them
+            for network in (other, self):
+                network._look_after()
+            self._following = Following(self._rig, other, other._rig, self._services)
 
     def followed(self) -> Followed:
         return Followed({}) if self._following is None else self._following.followed()

@@ -114,12 +114,12 @@ class Rig:
         return self._entrance.fileno()
 
     def build(self, devices: Collection[str]) -> None:
-        """Bring all processes up, with these devices; on an error nothing is left of them."""
-        try:
-            self._bring_up(frozenset(devices))
-        except BaseException:
-            self.close()
-            raise
+        """Bring all processes up, with these devices, anew if there were any.
+
+        Raises ShadowsimError if one of them dies on the way; then it may be tried again.
+        """
+        self._wanted = frozenset(devices)
+        self._rebuild()
 
     def resize(self, devices: frozenset[str]) -> None:
         """Only these devices from now on. Packets under way between the others are lost.
@@ -307,7 +307,7 @@ class Rig:
             self.restarts["controller"] += 1
             self._start_controller()
             return ("controller",)
-        if not self.plant.alive or self._unfinished:
+        if not self.plant.alive or self._unfinished or self._plant_hangs():
             self.restarts["plant"] += 1
             self.plant.close()
             self._take_taps()
@@ -341,6 +341,13 @@ class Rig:
                 part = getattr(self, name, None)
                 if part is not None:
                     ending.callback(part.close)
+
+    def _plant_hangs(self) -> bool:
+        """Whether the plant runs and moves nothing; it is ended then."""
+        hangs = self.plant.hangs()
+        if hangs:
+            self.plant.kill()
+        return hangs
 
     def _look_closely(self) -> None:
         """Look, and end what runs but does not answer: it is as good as dead, and gets replaced."""
