@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
+from shadowsim.errors import Unreachable
 from shadowsim.mirror.blast import Marks
 from shadowsim.mirror.lag import ConfigLag
 from shadowsim.mirror.subset import Chooser, Subset, whole
@@ -31,8 +33,9 @@ class Mirrored:
 
     `captured_bytes` counts what is left of the copies after truncation, `peak_bps` the most of
     them in one reading, beside `budget_bps`; `shed` are classes left out for it now. `lag_s` is
-    how far the shadow's traffic is behind production's at most, `config_lag_s` its configs, None
-    if nothing changed; `replica_lag_s` is the median of the replica of production's database, None
+    how far the shadow's traffic is behind production's at most, `config_lag_s` its own configs,
+    from the write in production to when it was seen that they follow, None if nothing changed;
+    `replica_lag_s` is the median of the replica of production's database, None
     where it is none. `example` are flow records as the shadow sees them.
     """
 
@@ -115,13 +118,14 @@ class MirrorEngine:
 
         Returns the commands sent to the shadow; none while it is still at work on others.
         """
-        running, now = self._shadow.followed().configs, self._production.now
+        followed, now = self._shadow.followed(), self._production.now
+        running = followed.configs
         self._running = {**self._running, **running}
-        self._lag.saw(running, now)
+        self._lag.saw(running, now, followed.ages_s)
         self._rescale()
         wanted, have = _with(running, trial), self._shadow.configs()
         differ = _differing(wanted, have)
-        self._lag.arrived(set(have) & set(wanted) - set(differ), now)
+        self._lag.arrived(set(have) & set(wanted) - set(differ), now, followed.ages_s)
         if not differ or self._shadow.busy:
             return ()
         commands = difference({n: have[n] for n in differ}, {n: wanted[n] for n in differ})
@@ -132,7 +136,8 @@ class MirrorEngine:
         """Look whether the shadow has by now what was sent to it: so its lag is known exactly."""
         wanted, have = _with(self._running, trial), self._shadow.configs()
         same = set(have) & set(wanted) - set(_differing(wanted, have))
-        self._lag.arrived(same, self._production.now)
+        with suppress(Unreachable):  # then at the next sync
+            self._lag.arrived(same, self._production.now, self._shadow.followed().ages_s)
 
     # -- size ----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -81,11 +81,13 @@ class Sent:
 class Followed:
     """What a shadow's own databases know of production by replication.
 
-    `configs` of the devices that answer in production. `lags_s` are the times from a write in
+    `configs` of the devices that answer in production. `ages_s` says how long ago these were
+    written there, of devices of which that is known. `lags_s` are the times from a write in
     production to the replica having it, one per device and write, as far as they were measured.
     """
 
     configs: Configs
+    ages_s: Mapping[str, float] = field(default_factory=dict)
     lags_s: tuple[float, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
 

@@ -85,8 +85,8 @@ class Following:
             name: held[name] if name in self._own.there and name in held else config
             for name, config in answering.items()
         }
-        lags_s = self._replica.lags_s()
-        return Followed(configs, lags_s, tuple(s.status() for s in self._services.values()))
+        statuses = tuple(s.status() for s in self._services.values())
+        return Followed(configs, self._replica.ages_s(), self._replica.lags_s(), statuses)
 
     def close(self) -> None:
         """End the replication; a second call does nothing."""

@@ -74,6 +74,7 @@ class SimulatedNetwork:
         self.layout = layout_of(topology, traffic.demands)
         self._env = simpy.Environment()
         self._configs: dict[str, DeviceConfig] = dict(configs)
+        self._written_s: dict[str, float] = {}
         self._control = control
         self._random = {
             use: stream(seed, name, use) for use in ("control", "health", "noise", "traffic")
@@ -192,7 +193,14 @@ class SimulatedNetwork:
         if self._followed is None:
             return Followed({})
         theirs = self._followed.configs()
-        return Followed(theirs, (), tuple(self._replicate(s, theirs) for s in self._services))
+        other = self._followed
+        ages_s = other._ages_s() if isinstance(other, SimulatedNetwork) else {}
+        statuses = tuple(self._replicate(s, theirs) for s in self._services)
+        return Followed(theirs, ages_s, (), statuses)
+
+    def _ages_s(self) -> dict[str, float]:
+        """How long ago the configs were written that were since this network came up."""
+        return {name: self.now - at_s for name, at_s in self._written_s.items()}
 
     def _replicate(self, service: SimulatedService, theirs: Configs) -> ServiceStatus:
         device = self._homes[service.host]
@@ -273,8 +281,7 @@ class SimulatedNetwork:
             after = apply_one(self._configs[device], [command])
             self._health.work(np.array([number]), 0.08, self.now)
             if after is not self._configs[device]:
-                self._configs[device] = after
-                self._reprogram([device])
+                self._write(device, after)
             queue.pop(0)
 
     def _write_tables(self, delay_s: float, devices: Array) -> Process:
@@ -291,8 +298,11 @@ class SimulatedNetwork:
 
     def _drift(self, commands: Iterable[Command]) -> None:
         for command in commands:
-            self._configs[command.device] = apply_one(self._configs[command.device], [command])
-            self._reprogram([command.device])
+            self._write(command.device, apply_one(self._configs[command.device], [command]))
+
+    def _write(self, device: str, config: DeviceConfig) -> None:
+        self._configs[device], self._written_s[device] = config, self.now
+        self._reprogram([device])
 
     def _leak(self) -> None:
         """One tick of every memory leak; a device that runs out of memory restarts."""
