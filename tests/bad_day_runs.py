@@ -197,14 +197,17 @@ def neither_old_nor_new(bad: Bad) -> list[str]:
 
 
 def _ages(bad: Bad) -> dict[str, str]:
-    """Whether the last known config of each device of the change is the old or the new one."""
+    """Which the last known config of each device is: the old one, the new one, neither of them,
+    or unchanged, where both are the same."""
     scenario = parse(SMALL)
     old, new = scenario.configs, apply(scenario.configs, scenario.change.commands)
     after = bad.result()["digests"]["after"]
+    known = {d: {new[d].digest: "new", old[d].digest: "old"} for d in after}
     return {
-        d: {new[d].digest: "new", old[d].digest: "old"}.get(digest, "neither")
+        d: "unchanged"
+        if old[d].digest == new[d].digest == digest
+        else known[d].get(digest, "neither")
         for d, digest in after.items()
-        if old[d] != new[d]
     }
 
 
@@ -228,7 +231,7 @@ def kill_one(what: str, number: int) -> dict[str, Any]:
         if (bad.home / "runs/small/result.json").exists():
             result = bad.result()
             wrong += [f"half changed: {d}" for d in neither_old_nor_new(bad)]
-            ages = {*_ages(bad).values()}
+            ages = {*_ages(bad).values()} - {"unchanged"}
         words = (bad.home / "err").read_text().strip()
         if not result and not words:
             wrong.append("it ended without a word")
