@@ -497,6 +497,20 @@ def test_an_interruption_while_a_device_installs_rolls_back_all_of_it() -> None:
     assert found.run.end_state == "rolled_back"
 
 
+@pytest.mark.parametrize("scope", ["full", "subset"])
+def test_a_production_that_does_not_answer_at_first_is_shadowed_as_it_was_set_up(
+    scope: str,
+) -> None:
+    def wrap(network: Recording, name: str) -> None:
+        if name == "production":
+            inner = network.network
+            network.configs = lambda: inner.configs() if inner.now > 2.0 else {}
+
+    document = f"shadow: {{scope: {scope}}}\n"
+    found = trial(HARMLESS, base=RING + document, wrap=wrap)
+    assert found.end == ("go", "confirmed")
+
+
 def refusing(where: str) -> Callable[[Recording, str], None]:
     """A device of one network that does not take over what its config says, once it is changed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from shadowsim.model.traffic import Demand
 from shadowsim.network.protocol import Network
 from shadowsim.scenario import Mirror
 
+NOTHING_KNOWN: Configs = MappingProxyType({})
 SPARE_S = 10.0  # a device that is not needed any more is kept for so long
 NOTABLE = 0.02  # of the rate of a link: by less its background is not set anew
 
@@ -66,7 +68,8 @@ class MirrorEngine:
     its copies are read; all it is told is what to copy. No packet and no command goes there.
 
     With a `chooser` the shadow is the part of production that the change can reach, and follows
-    as that grows and shrinks; without one it is all of production.
+    as that grows and shrinks; without one it is all of production. `known` are the configs that
+    production had last; of devices that do not answer now they are all that is known.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class MirrorEngine:
         plan: Mirror,
         random: Generator,
         *,
+        known: Configs = NOTHING_KNOWN,
         chooser: Chooser | None = None,
         hops: int = 1,
     ) -> None:
@@ -87,7 +91,7 @@ class MirrorEngine:
         shadow.follow(production)
         self._tap = Tap(production, demands, plan, random)
         self._names = [demand.name for demand in demands]
-        self._running: Configs = dict(production.configs())
+        self._running: Configs = {**known, **production.configs()}
         self._lag = ConfigLag(self._running)
         self._sent_bps = np.array([demand.rate_bps for demand in demands], dtype=np.float64)
         self._down: frozenset[int] = frozenset()

@@ -83,6 +83,7 @@ def _mirror(run: Run) -> MirrorEngine:
         demands,
         plan_.mirror,
         stream(scenario.seed, "mirror"),
+        known=run.before,
         chooser=chooser,
         hops=plan_.hops,
     )
