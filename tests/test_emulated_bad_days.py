@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -23,11 +24,13 @@ import pytest
 from bad_day_runs import PARTS, Bad, Left, faults, kill_one, neither_old_nor_new, run, start
 from emulation import needs_emulation
 from network_contract import SQUARE, TWO_DEVICES, settle
+from ovsdb_server import need
 
 from shadowsim.errors import MachineLacks, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply, parse_script
 from shadowsim.model.faults import Fault
-from shadowsim.network import Emulation
+from shadowsim.model.services import Service
+from shadowsim.network import Emulation, Witnessed
 from shadowsim.network.emulated.client import Agent
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.network import EmulatedNetwork, NetworkLost
@@ -216,6 +219,53 @@ def test_a_plant_that_stands_still_is_replaced(network: EmulatedNetwork) -> None
     _kill(network, "plant", signal.SIGSTOP)
     _mended(network, wanted)
     assert network._rig.restarts["plant"] == before + 1
+
+
+@needs_emulation
+def test_services_run_with_production_and_their_replicas_outlive_an_agent() -> None:
+    need("redis-server", shutil.which("redis-server") is not None)
+    scenario = replace(SQUARE, services=(Service("redis", "h-B", 100.0),))
+    emulation = Emulation("ryu")
+    production, shadow = networks = [
+        emulation(scenario, scenario.configs, name) for name in ("production", "shadow")
+    ]
+    assert isinstance(production, EmulatedNetwork) and isinstance(shadow, EmulatedNetwork)
+    try:
+        assert not shadow._primaries
+        before = production._primaries["h-B"].written
+        _side_by_side(networks, lambda: production._primaries["h-B"].written >= before + 100)
+        shadow.follow(production)
+
+        def grows() -> None:
+            written = production._primaries["h-B"].written
+            _side_by_side(networks, lambda: _replicated(shadow) > written)
+
+        grows()
+        for network in (shadow, production):
+            _kill(network, "agent")
+            restarts = network._rig.restarts
+            _side_by_side(networks, lambda told=restarts: told["agent"] == 1)
+            grows()
+        shadow.resize(frozenset("ACD"))
+        _side_by_side(networks, lambda: shadow.followed().services == ())
+        shadow.resize(frozenset("ABCD"))
+        grows()
+    finally:
+        for network in reversed(networks):
+            network.close()
+
+
+def _replicated(shadow: EmulatedNetwork) -> int:
+    return sum(s.replicated for s in shadow.followed().services if s.connected)
+
+
+def _side_by_side(networks: Sequence[Witnessed], true: Callable[[], bool]) -> None:
+    end_s = networks[0].now + MENDED_S + 10.0
+    while not true():
+        assert networks[0].now < end_s
+        at_s = networks[0].now + 0.1
+        for network in networks:
+            network.advance(at_s)
 
 
 @needs_emulation

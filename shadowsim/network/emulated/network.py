@@ -31,9 +31,10 @@ from shadowsim.network.dark import hide
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
-from shadowsim.network.emulated.following import Following
+from shadowsim.network.emulated.following import Following, RigPlace
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import differing, rules
+from shadowsim.network.emulated.primary import Primary
 from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading
 from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
@@ -108,7 +109,8 @@ class EmulatedNetwork:
         self._rig = Rig(topology, demands, controller, name, coarse)
         self._edge = Edge(self._rig, scenario.seed)
         self._arriving: list[Edge] = []  # of networks that divert into this one
-        self._services = scenario.services
+        self._services = scenario.services if name == "production" else ()
+        self._primaries: dict[str, Primary] = {}
         self._following: Following | None = None
         try:
             self._come_up()
@@ -141,6 +143,14 @@ class EmulatedNetwork:
         self._rig.await_ready()
         for device, why in self.misprogrammed().items():
             raise NetworkLost(f"rules of '{device}' are not those of its config: {why}")
+        self._end_services()
+        for service in self._services:
+            place = RigPlace(self._rig, self.topology.host_index[service.host])
+            self._primaries[service.host] = Primary(service, place)
+
+    def _end_services(self) -> None:
+        while self._primaries:
+            self._primaries.popitem()[1].close()
 
     # -- the contract ----------------------------------------------------------------------
 
@@ -231,11 +241,11 @@ class EmulatedNetwork:
         if not isinstance(other, EmulatedNetwork):
             raise BadInput("only an emulated network has a database to be followed")
         try:
-            self._following = Following(self._rig, other, other._rig, self._services)
+            self._following = Following(self._rig, other, other._rig, other._primaries)
         except ShadowsimError:  # something has died in either of them
             for network in (other, self):
                 network._look_after()
-            self._following = Following(self._rig, other, other._rig, self._services)
+            self._following = Following(self._rig, other, other._rig, other._primaries)
 
     def followed(self) -> Followed:
         return Followed({}) if self._following is None else self._following.followed()
@@ -277,6 +287,7 @@ class EmulatedNetwork:
         with uninterrupted(), ExitStack() as ending:
             ending.callback(self._rig.close)
             ending.callback(self._edge.close)
+            ending.callback(self._end_services)
             if self._following is not None:
                 ending.callback(self._following.close)
 
@@ -323,6 +334,8 @@ class EmulatedNetwork:
             self._behind = self._reopen = False
             self._read_at = self._counted()
         self._notice_installed()
+        if self._following is not None:
+            self._following.keep()
         self._edge.count_leaks()
         if self._rig.store.poll():
             self._follow()
