@@ -41,7 +41,8 @@ class Standing:
     """How a commit stands. `state` is that of its seal, or OPEN, or NOTHING.
 
     `generation` is the one that is open, or the last; `position` of production: old, new, mixed,
-    gone where it does not exist any more, or "" where nothing was begun. `log` is what the last generation wrote.
+    gone where it does not exist any more, or "" where nothing was begun. `log` is what the last
+    generation wrote.
     """
 
     state: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -85,11 +85,13 @@ class Sent:
 class Followed:
     """What a shadow's own databases know of production by replication.
 
-    `configs` of the devices that answer in production. `lags_s` are the times from a write in
+    `configs` of the devices that answer in production. `ages_s` says how long ago these were
+    written there, of devices of which that is known. `lags_s` are the times from a write in
     production to the replica having it, one per device and write, as far as they were measured.
     """
 
     configs: Configs
+    ages_s: Mapping[str, float] = field(default_factory=dict)
     lags_s: tuple[float, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
 
@@ -126,6 +128,15 @@ class Network(Protocol):
 
     def configs(self) -> Configs:
         """The running config of every device that answers."""
+        ...
+
+    def misprogrammed(self) -> Mapping[str, str]:
+        """Devices whose tables are not what their running config compiles to, and why in words.
+
+        The tables are read back from the devices now, whatever was told to them before. Of a
+        device that does not answer they cannot be, so it is among these; one that is on the way
+        to what it shall hold is too.
+        """
         ...
 
     def apply(self, commands: Sequence[Command]) -> None:

@@ -21,7 +21,7 @@ def run_workflow(run: Run) -> Run:
     run.before = {}
     configs = run.scenario.configs
     run.production = run.factory(run.scenario, configs, "production")
-    run.before = dict(run.production.configs())
+    run.before = {**configs, **run.production.configs()}  # it may be dead just now
     try:
         for number, phase in enumerate(PHASES, 1):
             run.phase = phase.__name__

@@ -52,7 +52,8 @@ class Outcome:
 class SwitchState:
     """A switch as the controller knows it. `epoch`: of the rules it holds, 0 if none were told.
 
-    Counts are what it said itself within about a second, None while nothing is known.
+    Counts are what it said itself within about a second, None while nothing is known. `refused`
+    is the OpenFlow error by which it refused what it was told last, in words; else empty.
     """
 
     connected: bool
@@ -60,6 +61,7 @@ class SwitchState:
     flows: int | None
     groups: int | None
     meters: int | None
+    refused: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class ControllerCalls:
     def state(self, timeout_s: float = CALL_S) -> State:
         """How the switches and the process are. Raises ControllerGone."""
         found = self._call("state", timeout_s)
-        names = ("connected", "epoch", "flows", "groups", "meters")
+        names = ("connected", "epoch", "flows", "groups", "meters", "refused")
         switches = {
             int(dpid): SwitchState(*(said.get(name) for name in names))
             for dpid, said in found["switches"].items()

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import BadInput, Fenced, ShadowsimError, Unreachable
+from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -32,14 +32,16 @@ from shadowsim.network.dark import hide
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
-from shadowsim.network.emulated.following import Following
+from shadowsim.network.emulated.following import Following, RigPlace
 from shadowsim.network.emulated.interruptions import uninterrupted
-from shadowsim.network.emulated.openflow import rules
+from shadowsim.network.emulated.openflow import differing, rules
+from shadowsim.network.emulated.primary import Primary
 from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading
 from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
 from shadowsim.network.installed import mix
+from shadowsim.network.misprogrammed import SILENT, differ
 from shadowsim.network.part import Part
 from shadowsim.network.protocol import (
     NOTHING,
@@ -120,7 +122,8 @@ class EmulatedNetwork:
         self._rig = Rig(topology, demands, controller, name, coarse)
         self._edge = Edge(self._rig, scenario.seed)
         self._arriving: list[Edge] = []  # of networks that divert into this one
-        self._services = scenario.services
+        self._services = scenario.services if name == "production" else ()
+        self._primaries: dict[str, Primary] = {}
         self._following: Following | None = None
         try:
             self._come_up()
@@ -129,10 +132,12 @@ class EmulatedNetwork:
             raise
 
     def _come_up(self) -> None:
-        self._rig.build(self.topology.device_index)
-        self._rig.store.write(self._running, 0)
-        self._install_rules()
-        self._rig.await_ready()
+        try:
+            self._build()
+        except (BadInput, MachineLacks):
+            raise
+        except ShadowsimError:  # something died on the way: once may be chance
+            self._build()
         self._installed = self._target
         self._up_s = np.zeros(self.topology.directed_links)
         self._counted_s = self._since_s = self.now
@@ -142,6 +147,23 @@ class EmulatedNetwork:
         self._read_at = self._counted()
         for process in (self._tick(), self._care()):
             self.clock.env.process(process)
+
+    def _build(self) -> None:
+        """Bring all of it up, anew if need be, and read back that it is."""
+        self._rig.build(self.topology.device_index)
+        self._rig.store.write(self._running, self._rig.epoch)
+        self._install_rules()
+        self._rig.await_ready()
+        for device, why in self.misprogrammed().items():
+            raise NetworkLost(f"rules of '{device}' are not those of its config: {why}")
+        self._end_services()
+        for service in self._services:
+            place = RigPlace(self._rig, self.topology.host_index[service.host])
+            self._primaries[service.host] = Primary(service, place)
+
+    def _end_services(self) -> None:
+        while self._primaries:
+            self._primaries.popitem()[1].close()
 
     # -- the contract ----------------------------------------------------------------------
 
@@ -160,6 +182,23 @@ class EmulatedNetwork:
     def configs(self) -> Configs:
         deaf = self._deaf()
         return {n: c for n, c in self._running.items() if n not in deaf}
+
+    def misprogrammed(self) -> Mapping[str, str]:
+        here = [n for n in self.topology.device_index if n not in self._part.absent]
+        try:
+            self._rig.look()
+            held = self._rig.held()
+        except ShadowsimError as error:
+            return dict.fromkeys(here, f"they cannot be read: {error}")
+        deaf, found = self._deaf(), {}
+        wanted = rules(self._target, **self._edge.rules_wanted())
+        for name in here:
+            said = None if name in deaf else held.get(name)
+            should = wanted[self.topology.device_index[name]]
+            if why := SILENT if said is None else differ(**differing(said, should)):
+                refused = self._rig.refused.get(name)
+                found[name] = f"{why}; it refused them: {refused}" if refused else why
+        return found
 
     def apply(self, commands: Sequence[Command]) -> None:
         by_device: dict[str, list[Command]] = {}
@@ -224,7 +263,12 @@ class EmulatedNetwork:
     def follow(self, other: Network) -> None:
         if not isinstance(other, EmulatedNetwork):
             raise BadInput("only an emulated network has a database to be followed")
-        self._following = Following(self._rig, other, other._rig, self._services)
+        try:
+            self._following = Following(self._rig, other, other._rig, other._primaries)
+        except ShadowsimError:  # something has died in either of them
+            for network in (other, self):
+                network._look_after()
+            self._following = Following(self._rig, other, other._rig, other._primaries)
 
     def followed(self) -> Followed:
         return Followed({}) if self._following is None else self._following.followed()
@@ -266,6 +310,7 @@ class EmulatedNetwork:
         with uninterrupted(), ExitStack() as ending:
             ending.callback(self._rig.close)
             ending.callback(self._edge.close)
+            ending.callback(self._end_services)
             if self._following is not None:
                 ending.callback(self._following.close)
 
@@ -317,13 +362,15 @@ class EmulatedNetwork:
             self._behind = self._reopen = False
             self._read_at = self._counted()
         self._notice_installed()
+        if self._following is not None:
+            self._following.keep()
         self._edge.count_leaks()
         if self._rig.store.poll():
             self._follow()
 
     def _late(self) -> bool:
         """Whether a switch that can be reached has not held its rules for a while."""
-        if self._rig.connected <= self._rig.current:
+        if self._rig.connected <= self._rig.current | self._rig.refused.keys():
             self._in_time_s = monotonic()
         return monotonic() > self._in_time_s + LATE_S
 
