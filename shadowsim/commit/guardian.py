@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,14 +116,13 @@ def main(folder: Path) -> int:
     with ExitStack() as until_the_end:
 
         def armed() -> None:
-            found = standing(
-                place, reach
-            )  # all that is needed later is read, and found wanting, now
+            found = standing(place, reach)  # what is needed later is read, and found wanting, now
             until_the_end.enter_context(holding(folder))
             sys.stdout.write("armed\n")
             sys.stdout.flush()
             if found.terms is not None:
-                reach(found.terms).prepare()
+                with suppress(ShadowsimError):  # then it takes longer when it must be done
+                    reach(found.terms).prepare()
 
         seen = watch(sys.stdin.fileno(), armed, time.monotonic)
         if seen.until_s is None:
@@ -138,5 +137,14 @@ def main(folder: Path) -> int:
     return 0 if words.startswith(ROLLED_BACK) else PersonNeeded.exit_code
 
 
+def _told(folder: Path) -> int:
+    """Guard it, and say in words what kept it from being guarded."""
+    try:
+        return main(folder)
+    except (ShadowsimError, OSError) as error:
+        sys.stderr.write(f"guardian: {folder} is not guarded: {error}\n")
+        return PersonNeeded.exit_code
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(_told(Path(sys.argv[1])))
