@@ -46,6 +46,7 @@ def say(event: Event) -> str | None:
         "not_covered": lambda: f"not judged in the shadow: {'; '.join(data['limits'])}",
         "deploy": lambda: f"{data['network']}: {data['device']} <- {'; '.join(data['commands'])}",
         "unreachable": lambda: f"{data['network']}: {data['detail']}",
+        "shadow_lost": lambda: f"the shadow was lost: {data['detail']}",
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
         "mirrored": lambda: (
             f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production" + _lags(data)
