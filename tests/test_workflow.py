@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -640,7 +641,7 @@ def test_a_shadow_that_is_lost_before_the_decision_is_never_a_go(
 
 def test_a_shadow_whose_database_cannot_be_read_is_inconclusive() -> None:
     """At every time at which it is asked for; not once in the run is that a go."""
-    for nth in (3, 5, 20):
+    for nth in (1, 2, 3, 20):
         asked = []
 
         def wrap(network: Recording, name: str, nth: int = nth, asked: list[str] = asked) -> None:
@@ -658,6 +659,9 @@ def test_a_shadow_whose_database_cannot_be_read_is_inconclusive() -> None:
         found = Trial(scenario_of(TWO_DEVICES), wrap=wrap).go()
         assert found.end == ("inconclusive", "halted"), nth
         assert found.untouched()
+        looked_s = [event.at_s for event in found.events("unreachable")]
+        assert all(b - a >= 2.0 - 1e-6 for a, b in pairwise(looked_s)), nth
+        assert bool(looked_s) == (nth > 2)
 
 
 def test_the_end_of_production_is_not_taken_for_the_shadows() -> None:

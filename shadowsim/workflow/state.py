@@ -20,6 +20,7 @@ from shadowsim.scenario import Scenario
 
 TICK_S = 1.0
 INSTALL_TIMEOUT_S = 30.0
+RETRY_S = 2.0  # after the shadow did not answer: a real one is waited for each time
 BASELINE_S = 30.0  # how far back the time before a change is looked at
 
 Approve = Callable[[str, Forecast], bool | None]
@@ -76,6 +77,7 @@ class Run:
     kept_by_person: bool = False
     interrupted: bool = False
     shadow_lost: bool = False
+    unanswered_s: float = -RETRY_S  # when the shadow did not answer last
 
     @property
     def now(self) -> float:
@@ -142,9 +144,12 @@ class Run:
 
     def keep_in_step(self) -> None:
         """Bring the shadow to production's configs with the trial, and wait until it has them."""
+        if self.now < self.unanswered_s + RETRY_S - 1e-9:
+            return
         try:
             repaired = self.mirror.sync(self.trial)
         except Unreachable as error:
+            self.unanswered_s = self.now
             self.note("unreachable", network="shadow", detail=str(error))
             return
         self.tell()
