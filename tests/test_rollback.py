@@ -23,6 +23,7 @@ from shadowsim.precog import WhatIf
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.blame import Blame, blame
 from shadowsim.rollback.execute import Execution, execute
+from shadowsim.rollback.harm import Harm, Look
 from shadowsim.rollback.key import installation_key, key_path
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import (
@@ -87,7 +88,12 @@ def planned(
     change: Change = SITE.change, ask: Callable[[Configs], frozenset[str]] = broken, **given: Any
 ) -> RollbackSignature:
     now = apply(SITE.configs, change.commands)
-    return plan(change, SITE.configs, now, ask, **given)
+    return plan(change, SITE.configs, now, look(ask), SITE.topology, **given)
+
+
+def look(ask: Callable[[Configs], frozenset[str]] = broken) -> Look:
+    """What `ask` names, as the harm that configs do."""
+    return lambda configs: Harm(broken=ask(configs))
 
 
 def run_through(signature: RollbackSignature, configs: Configs) -> Configs:
@@ -177,7 +183,8 @@ def test_every_device_touched_is_verified() -> None:
     signature = planned(THREE)
     digests = {v.subject: v.expected for v in signature.verification if v.kind == "config_digest"}
     assert digests == signature.digests.after
-    assert {v.kind for v in signature.verification} == {"config_digest", "intents", "limits"}
+    kinds = {v.kind for v in signature.verification}
+    assert kinds == {"config_digest", "intents", "limits", "service"}
 
 
 def test_a_change_without_effect_needs_no_steps() -> None:
@@ -209,7 +216,7 @@ def test_a_transiently_safe_order_is_found_where_the_naive_one_is_none(mirrored:
         change = change_of(script)
     else:
         change = SITE.change
-    signature = plan(change, there, here, broken)
+    signature = plan(change, there, here, look(), SITE.topology)
     assert signature.transiently_safe
     configs = here
     for step in signature.ordered():
@@ -435,7 +442,9 @@ class Bench:
         self.before = dict(self.network.configs())
         self.network.apply(change.commands)
         settle(self.network)
-        self.signature = plan(change, self.before, self.network.configs(), broken)
+        self.signature = plan(
+            change, self.before, self.network.configs(), look(), scenario.topology
+        )
         self.network.sent.clear()
         self.network.tried.clear()
         self.steps: list[tuple[str, str]] = []

@@ -76,7 +76,7 @@ def _needs_here(mine: _Subject, other: _Subject) -> bool:
 
 
 def _needs_on_link(topology: Topology, mine: _Subject, other: _Subject) -> bool:
-    """Opening needs what stands at both ends; a route needs its port open, shutting it the reverse."""
+    """Opening needs what stands at both ends; a route an open port; shutting, no route."""
     here, there = _link(topology, mine), _link(topology, other)
     if _opens(mine) and not _opens(other) and not _shuts(other):
         return other.slot[0] == "interface" and len(other.slot) > 2 and here == there

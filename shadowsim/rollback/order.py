@@ -136,7 +136,7 @@ def safest(
     queue = [_Entry(SAFE, count, 0, 0, 0, -1, True)]
     existence: Existence = "exists"
     best = queue[0]
-    while queue:
+    while best.left:
         entry = heappop(queue)
         if entry.state in came:
             continue
@@ -150,8 +150,6 @@ def safest(
             existence = "none exists"  # every safe state comes before this one
         came[entry.state] = (entry.origin, entry.place)
         best = min(best, entry, key=lambda e: (e.left, e.cost))
-        if entry.state == states.all_done:
-            break
         for place in _ready(entry.state, needs):
             state = entry.state | 1 << place
             if state not in came:
