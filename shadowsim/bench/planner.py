@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import statistics
 import time
+from dataclasses import replace
 
 from shadowsim.bench.timing import Row
 from shadowsim.journal import Journal
+from shadowsim.model.traffic import Demand, Traffic
 from shadowsim.network import NETWORKS
 from shadowsim.precog import WhatIf, variant
 from shadowsim.scenario import Scenario, parse
@@ -46,12 +48,14 @@ def germany_ten() -> list[Row]:
 
 def fat_tree_ten() -> list[Row]:
     """Ten costs on ten switches of a k = 16 fat tree with 10,000 demands."""
+    given = {"topology": "{fat_tree: {k: 16}}", "traffic": "{demands: []}"}
+    scenario = _ten(given)
     draw = random.Random(1)
-    hosts = [f"h-pod{p}-edge{e}-{i}" for p in range(16) for e in range(8) for i in range(8)]
+    hosts = [host.name for host in scenario.topology.hosts]
     pairs = [draw.sample(hosts, 2) for _ in range(FLOWS)]
-    demands = ", ".join(f"{{from: {a}, to: {b}, rate_mbps: 2}}" for a, b in pairs)
-    given = {"topology": "{fat_tree: {k: 16}}", "traffic": f"{{demands: [{demands}]}}"}
-    return [_rehearsed("k=16 fat tree, 10,000 demands", _ten(given), 20.0)]
+    demands = tuple(Demand(source, destination, 2e6) for source, destination in pairs)
+    scenario = replace(scenario, traffic=Traffic(demands))
+    return [_rehearsed("k=16 fat tree, 10,000 demands", scenario, 20.0)]
 
 
 def _ten(given: dict[str, str]) -> Scenario:
