@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shadowsim.__main__ import app
 from shadowsim.capabilities import examine_emulation
+from shadowsim.commands import app
 from shadowsim.errors import MachineLacks
 from shadowsim.model.faults import FAULT_KINDS, Fault
 from shadowsim.network.emulated import client
