@@ -28,8 +28,7 @@ def main() -> int:
         failed += result.failed
         print(
             f"{name}: {result.done:,} cases with seed {result.seed} in {result.took_s:,.0f} s, "
-            f"{result.failed:,} failed"
-            + ("" if wanted.case is not None else f"; {out}"),
+            f"{result.failed:,} failed" + ("" if wanted.case is not None else f"; {out}"),
             flush=True,
         )
     return 1 if failed else 0

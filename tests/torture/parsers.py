@@ -32,8 +32,8 @@ PARSERS: dict[str, Parser] = {
     # The commit log of the guardian and its journal belong here.
     "recorded": Parser(30, stored.recorded),
     "report": Parser(1, stored.report),
-    "outcomes": Parser(20, stored.outcomes),
-    "session": Parser(29, stored.session),
+    "outcomes": Parser(10, stored.outcomes),
+    "session": Parser(39, stored.session),
     "rest": Parser(40, wire.rest),
     "framing": Parser(60, wire.framing),
     "verbs": Parser(100, wire.verbs),

@@ -1,9 +1,10 @@
-"""What runs leave in files, attacked: signatures, run folders, outcomes, and a session's address."""
+"""What runs leave in files, attacked: signatures, run folders, outcomes, session files."""
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from shadowsim.rollback.signature import RollbackSignature, read_signature
-
 from torture import seeds
 from torture.mutate import NAMES, as_json, mutated_bytes, mutated_text, mutated_value, strange
-from torture.watch import Broken, Target
+from torture.watch import POLARS_BYTES, Broken, Target
 
 KEY = bytes(range(32))
 JSON = (
-    "null", "true", "NaN", "-Infinity", "1e999", "9" * 5000, "[" * 300, "[" * 100_000, '{"a":' * 300,
+    "null", "true", "NaN", "-Infinity", "1e999", "9" * 5000, "[" * 300, "[" * 100_000,
+    '{"a":' * 300,
     '"\\ud800"', '"\\u0000"', "{}", "[]", ",", ":", '"', "\\", "\n", "\0", "//", "'", *NAMES,
 )  # fmt: skip
 
@@ -98,6 +99,12 @@ FILES = ("result.json", "journal.jsonl", "topology.json", "signature.json", "tel
 def _folder_case(folder: Path) -> Callable[[random.Random], tuple[str, bytes | None]]:
     """Which file of a run says what instead; None: it is not there."""
     run = seeds.run_folder(folder, KEY)
+    whole = folder / "whole"
+    if whole.exists():  # a worker may have died over an altered folder
+        shutil.rmtree(run)
+        shutil.copytree(whole, run)
+    else:
+        shutil.copytree(run, whole)
     true = {name: (run / name).read_bytes() for name in FILES}
 
     def make(rng: random.Random) -> tuple[str, bytes | None]:
@@ -147,7 +154,7 @@ def recorded(folder: Path) -> Target:
         read_folder(run)
 
     make = _folder_case(folder)
-    return Target(make, _folder_attack(folder, read))
+    return Target(make, _folder_attack(folder, read), memory_bytes=POLARS_BYTES)
 
 
 def report(folder: Path) -> Target:
@@ -161,7 +168,7 @@ def report(folder: Path) -> Target:
 
     make = _folder_case(folder)
     render(folder / "run")  # the first time takes fonts and time
-    return Target(make, _folder_attack(folder, read), slow_s=10.0)
+    return Target(make, _folder_attack(folder, read), slow_s=10.0, memory_bytes=POLARS_BYTES)
 
 
 # ---- outcomes
@@ -205,7 +212,7 @@ def outcomes(folder: Path) -> Target:
         json.dumps(summary(rows), ensure_ascii=False).encode()
 
     summary([])
-    return Target(make, attack)
+    return Target(make, attack, memory_bytes=POLARS_BYTES)
 
 
 def _slip_in(path: Path, document: str) -> None:
