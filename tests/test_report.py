@@ -32,7 +32,7 @@ from shadowsim.plots import (
 )
 from shadowsim.plots.topology import layout
 from shadowsim.precog import WhatIf, variant
-from shadowsim.record import document, write
+from shadowsim.record import claim, document, write
 from shadowsim.report import render, write_report
 from shadowsim.report.figures import snapshots_of
 from shadowsim.report.recorded import read_folder
@@ -322,6 +322,17 @@ def test_a_broken_file_is_named(
     with pytest.raises(BadInput, match=re.escape(said)) as caught:
         render(folder)
     assert caught.value.mistakes[0].file == str(folder / name)
+
+
+def test_a_run_is_not_written_through_a_link(ran: Path, tmp_path: Path) -> None:
+    """Else the folder of a run could be somebody's, wherever it is."""
+    shutil.copytree(ran, tmp_path / "theirs")
+    for there in (tmp_path / "theirs", tmp_path / "nowhere"):
+        link = tmp_path / f"link-to-{there.name}"
+        link.symlink_to(there)
+        with pytest.raises(BadInput, match="symbolic link"):
+            claim(link)
+    claim(tmp_path / "theirs")
 
 
 def test_a_table_with_a_byte_turned_is_read_or_refused(folder: Path) -> None:

@@ -137,8 +137,8 @@ def test_many_nodes_of_one_name_take_no_time() -> None:
 def test_what_a_file_says_is_not_quoted_to_standard_error(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        name = tmp_path / "x.graphml"
-        name.write_text(GRAPHML.format('<key id="k" attr.name="x" for="node"/><graph edgedefault="directed"/>'))
+        untyped = '<key id="k" attr.name="x" for="node"/><graph edgedefault="directed"/>'
+        (tmp_path / "x.graphml").write_text(GRAPHML.format(untyped))
         read_file("x.graphml", tmp_path, "x.graphml")
 
 

@@ -29,7 +29,7 @@ from torture.result import Failure, Result, Wanted, begun
 from torture.watch import Target, Watch, bound_memory, installed, judged, unbound_memory
 
 QUICK, FULL = 200_000, 10_000_000
-ROUND = 20_000  # cases after which the worker is a new one, and all parsers have had their share
+ROUND = 50_000  # cases after which the worker is a new one, and all parsers have had their share
 HUNG_S = 60.0  # of the wall clock, without a sign of life
 SAVED_EVERY_S = 10.0
 TOLD_EACH = 20  # failures of one parser that are said in one round

@@ -137,10 +137,10 @@ def scenario_values() -> tuple[str, ...]:
     for text in scenario_texts():
         try:
             value = yaml.safe_load(text)
-            found.append(json.dumps(value))
+            found.append(json.dumps(value))  # a small text may hold a large value
         except (yaml.YAMLError, TypeError, ValueError, RecursionError):
             continue
-    return tuple(found)
+    return tuple(text for text in found if len(text) < 10_000)
 
 
 @cache

@@ -224,10 +224,12 @@ def framing(folder: Path) -> Target:
             try:
                 while True:
                     _check_message(channel.receive()[0])
+            except frames.Closed:
+                return
             finally:
                 channel.close()
 
-    refusals = (frames.Closed, frames.Garbled, BlockingIOError, TimeoutError)
+    refusals = (frames.Garbled, BlockingIOError, TimeoutError)
     return Target(make, attack, refusals)
 
 
