@@ -23,7 +23,7 @@ from torture.parsers import PARSERS
 from torture.result import Wanted
 
 ROOT = Path(__file__).parents[1]
-SLOW = {"report": 3, "outcomes": 100, "recorded": 100, "scenario": 100}
+SLOW = {"report": 3, "outcomes": 60, "recorded": 60, "scenario": 60, "yaml": 60, "graphml": 100}
 NEEDS = {"rest": "fastapi"}
 
 
@@ -31,9 +31,9 @@ NEEDS = {"rest": "fastapi"}
 def test_a_parser_takes_or_refuses_whatever_it_is_given(name: str, tmp_path: Path) -> None:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
-    result = attack.fuzz(Wanted(only=name, cases=SLOW.get(name, 300), seed=99))
+    result = attack.fuzz(Wanted(only=name, cases=SLOW.get(name, 200), seed=99))
     assert result.failures == []
-    assert result.done == SLOW.get(name, 300)
+    assert result.done == SLOW.get(name, 200)
     assert result.finished
 
 

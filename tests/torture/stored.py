@@ -96,6 +96,26 @@ class _Tags(HTMLParser):
 FILES = ("result.json", "journal.jsonl", "topology.json", "signature.json", "telemetry.parquet")
 
 
+MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</pre><script>", "'><b>")
+
+
+def _hostile(rng: random.Random, text: str) -> bytes:
+    """Values of JSON, a line or the whole file each, in whose texts there is markup."""
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: marked(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [marked(one) for one in value]
+        # A text with a space is prose, and is shown; most others are one of a few words.
+        chosen = isinstance(value, str) and rng.random() < (0.5 if " " in value else 0.03)
+        return f"{value}{rng.choice(MARKUP)}" if chosen else value
+
+    whole = text.lstrip().startswith("{\n")
+    values = [json.loads(part) for part in ([text] if whole else text.splitlines())]
+    return "\n".join(as_json(marked(value)) for value in values).encode()
+
+
 def _folder_case(folder: Path) -> Callable[[random.Random], tuple[str, bytes | None]]:
     """Which file of a run says what instead; None: it is not there."""
     run = seeds.run_folder(folder, KEY)
@@ -116,6 +136,8 @@ def _folder_case(folder: Path) -> Callable[[random.Random], tuple[str, bytes | N
             return name, true[rng.choice(FILES)]
         if name == "telemetry.parquet":
             return name, mutated_bytes(rng, true[name])
+        if kind < 0.3:
+            return name, _hostile(rng, true[name].decode())
         if name != "journal.jsonl":
             return name, _json_case(rng, true[name].decode())
         lines = true[name].decode().splitlines()

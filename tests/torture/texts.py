@@ -208,8 +208,7 @@ def scenario(folder: Path) -> Target:
     (folder / "lab.clab.yml").write_text(seeds.CLAB, encoding="utf-8")
     (folder / "net.graphml").write_text(seeds.GRAPHML, encoding="utf-8")
     (folder / "out.graphml").unlink(missing_ok=True)
-    (folder / "out.graphml").symlink_to(folder.parent / "outside.graphml")
-    (folder.parent / "outside.graphml").write_text(seeds.GRAPHML, encoding="utf-8")
+    (folder / "out.graphml").symlink_to("/etc/passwd")
     files = ("lab.clab.yml", "net.graphml", "out.graphml", "../x.graphml", "/etc/passwd.graphml",
              "\x00.graphml", "a/../../x.clab.yml", f"{folder}/net.graphml", ".graphml",
              "//x.graphml",

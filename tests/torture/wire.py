@@ -251,24 +251,27 @@ def verbs(folder: Path) -> Target:
         verb, fields = check_request(request)
         if check_request({"verb": verb, **json.loads(json.dumps(fields))})[1] != fields:
             raise Broken("what was checked is refused, or something else, when checked again")
-        if odd := [v for v in _leaves(fields) if not _is_plain(v)]:
+        if odd := [v for k, v in _leaves(fields) if not _is_plain(k, v)]:
             raise Broken(f"let through: {odd[:3]!r}")
 
     return Target(make, attack, (Refused,))
 
 
-def _leaves(value: Any) -> list[Any]:
+def _leaves(value: Any, key: str = "") -> list[tuple[str, Any]]:
+    """Every value that holds no other, with the name of the field it is in."""
     if isinstance(value, dict):
-        return [leaf for one in value.values() for leaf in _leaves(one)]
+        return [leaf for name, one in value.items() for leaf in _leaves(one, name)]
     if isinstance(value, list | tuple):
-        return [leaf for one in value for leaf in _leaves(one)]
-    return [value]
+        return [leaf for one in value for leaf in _leaves(one, key)]
+    return [(key, value)]
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(key: str, value: Any) -> bool:
+    if key in ("on", "primary"):
+        return type(value) is bool
     if isinstance(value, str):
         return value.isascii() and all(c.isalnum() or c in ".-" for c in value)
-    return type(value) is bool or (type(value) is int and 0 <= value <= 65_535)
+    return type(value) is int and 0 <= value <= 65_535
 
 
 # ---- OVSDB
