@@ -179,7 +179,9 @@ class Worker:
         context = multiprocessing.get_context("fork")
         self._here, there = context.Pipe()
         self._process: BaseProcess = context.Process(
-            target=_work, args=(there, self.board, scratch, seed), daemon=True
+            target=_work,
+            args=(self._here, there, self.board, scratch, seed),
+            daemon=True,
         )
         self._process.start()
         there.close()  # so that its end is noticed
@@ -232,8 +234,9 @@ def _cause(code: int | None) -> str:
     return f"no sign of life for {HUNG_S:g} s" if name == "SIGKILL" else name
 
 
-def _work(pipe: Connection, board: memoryview, scratch: Path, seed: int) -> None:
+def _work(other: Connection, pipe: Connection, board: memoryview, scratch: Path, seed: int) -> None:
     """What a worker does: parts of the cases of parsers, until it is told None."""
+    other.close()  # else it would not be noticed that nobody is there any more
     os.chdir(scratch)
 
     watch = installed(scratch)
