@@ -642,6 +642,30 @@ def test_fuzz_scripts(script: str) -> None:
     survives(yaml.safe_dump(tree))
 
 
+# ---- what fuzzing found
+
+
+def test_halves_of_a_character_are_joined_or_refused() -> None:
+    """A lone surrogate could not be written to any file of the run later."""
+    found = parse(TINY.replace('script: ""', 'script: "", summary: "a \\ud83d\\ude00"'))
+    assert found.change.summary == "a \U0001f600"
+    for half in ("\\ud83d", "\\ude00", "\\ude00\\ud83d"):
+        (said,) = complaints(TINY.replace('script: ""', f'script: "", summary: "{half}"'))
+        assert said.startswith("x.yml:6: ")
+        assert "holds half a character" in said
+        assert said.isprintable()
+
+
+def test_an_escape_beyond_the_last_character_is_told_with_its_line() -> None:
+    (said,) = complaints(TINY.replace('script: ""', 'script: "", summary: "\\U00110000"'))
+    assert said == r"x.yml:6: an escape \U is beyond the last character, \U0010FFFF"
+
+
+def test_no_message_commands_a_terminal() -> None:
+    said = complaints(TINY.replace('script: ""', 'script: "device \\e[31m\\x07\\nno"'))
+    assert all(line.isprintable() for line in said)
+
+
 if __name__ == "__main__":
     for bad_file in BAD_FILES:
         bad_file.with_suffix(".txt").write_text(shown(bad_file), encoding="utf-8")
