@@ -151,6 +151,22 @@ def test_retries_that_outlive_the_change_are_not_called_restored() -> None:
     assert any(text.startswith("of normal traffic") for text in failed)
 
 
+# -- sooner back than there --------------------------------------------------------------------
+
+
+def test_rolling_back_is_faster_than_deploying(drained: Trial) -> None:
+    """Deploying waits for a look after each device; rolling back does not."""
+    lines = [
+        line for at, to in ("AB", "BC", "CD", "DA")
+        for line in (f"device {at}", f"interface to-{to}", " ip ospf cost 12")
+    ]  # fmt: skip
+    found = trial(tuple(lines))
+    first, *_, last = (e for e in found.events("deploy") if e.data["network"] == "production")
+    rehearsed = found.run.signature
+    assert rehearsed is not None
+    assert 0 < rehearsed.rehearsal.took_s < last.at_s - first.at_s
+
+
 # -- what is executed was rehearsed ------------------------------------------------------------
 
 
