@@ -11,7 +11,7 @@ from test_workflow import DRAIN, HARMLESS, LIMITED, RING, SURGE, Trial, scenario
 
 from shadowsim.journal import Event
 from shadowsim.model.faults import Fault
-from shadowsim.workflow.gate import unwell
+from shadowsim.workflow.gate import STEADY, unwell
 from shadowsim.workflow.watch import HOLD_S, MOST_AGAIN
 
 DRAINED = "interface to-B\\n ip ospf cost 5000\\n"
@@ -101,16 +101,16 @@ def test_of_two_changes_in_flight_ours_is_to_blame_and_the_other_one_stays() -> 
 # -- service, not only config ------------------------------------------------------------------
 
 
-def served(found: Trial, share: float) -> tuple[str, ...]:
-    """What is not well if of the last reading only this share of what arrived had arrived."""
+def served(found: Trial, share: float, readings: int = STEADY) -> tuple[str, ...]:
+    """What is not well if in the last readings only this share of what is offered arrived."""
     run = found.run
     telemetry = run.telemetry["production"]
     kept = list(telemetry.samples)
-    last = kept[-1]
-    demand = np.array(last.demand)
-    demand[:, 1] = demand[:, 0] * share
+    for at in range(-readings, 0):
+        demand = np.array(kept[at].demand)
+        demand[:, 1] = demand[:, 0] * share
+        telemetry.samples[at] = replace(kept[at], demand=demand)
     try:
-        telemetry.samples[-1] = replace(last, demand=demand)
         left = tuple(c for c in run.deployed if c not in set(run.blamed))
         return unwell(run, "production", run.production, left, set())
     finally:
@@ -120,6 +120,7 @@ def served(found: Trial, share: float) -> tuple[str, ...]:
 def test_users_that_are_not_served_are_told_class_by_class(drained: Trial) -> None:
     assert served(drained, 1.0) == ()
     assert served(drained, 0.95) == ()
+    assert served(drained, 0.6, readings=1) == ()
     assert served(drained, 0.6) == (
         "of critical traffic 60% arrives, before the change 100%",
         "of normal traffic 60% arrives, before the change 100%",
