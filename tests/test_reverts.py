@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_workflow import DRAIN, HARMLESS, LIMITED, RING, SURGE, Trial, scenario_of, trial
+from test_workflow import (
+    DRAIN,
+    HARMLESS,
+    LIMITED,
+    RING,
+    SURGE,
+    TWO_DEVICES,
+    Trial,
+    scenario_of,
+    trial,
+)
 
 from shadowsim.journal import Event
 from shadowsim.model.faults import Fault
 from shadowsim.workflow.gate import STEADY, unwell
-from shadowsim.workflow.watch import HOLD_S, MOST_AGAIN
+from shadowsim.workflow.watch import HOLD_S, MOST_AGAIN, _planned
 
 DRAINED = "interface to-B\\n ip ospf cost 5000\\n"
 
@@ -185,6 +195,19 @@ def test_a_plan_that_was_not_rehearsed_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert found.events("rollback")[0].data["rehearsed"] is False
     assert found.run.signature is not None
     assert not found.run.signature.rehearsal.done
+
+
+def test_a_rehearsed_order_is_kept_while_it_is_safe() -> None:
+    found = trial(TWO_DEVICES)
+    change = found.scenario.change
+    (known,) = (s for s in found.run.signatures.values() if s.scope == "whole")
+    turned = known.model_copy(update={"order": known.order[::-1]})
+    found.run.signatures = {turned.id: turned}
+    again = _planned(found.run, "any", change.commands, None)
+    assert [s.device for s in again.ordered()] == [s.device for s in turned.ordered()]
+    assert [s.device for s in again.ordered()] != [s.device for s in known.ordered()]
+    assert again.rehearsal == turned.rehearsal
+    assert again.rehearsal.verified
 
 
 def test_every_rehearsal_says_why_it_is_held(drained: Trial) -> None:
