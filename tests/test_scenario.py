@@ -349,6 +349,17 @@ def test_every_fault_can_be_said_in_si_units() -> None:
     assert (faults["retry_storm"].source, faults["retry_storm"].traffic_class) == ("A", "critical")
 
 
+def test_automation_gives_its_script_again_and_again():
+    line = "faults: [{{at_s: 5, config_drift: {{device: B, script: 'table-size 99'{}}}}}]\n"
+    (fault,) = tiny(line.format(", every_s: 2.5")).faults
+    assert (fault.kind, fault.amount) == ("config_drift", 2.5)
+    for value in ("0", "-1", "often", "1e9"):
+        with pytest.raises(BadInput, match=r"faults\[0\]\.config_drift\.every_s"):
+            tiny(line.format(f", every_s: {value}"))
+    with pytest.raises(BadInput, match="did you mean 'every_s'"):
+        tiny(line.format(", every: 2"))
+
+
 # ---- configs
 
 
