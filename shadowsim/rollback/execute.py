@@ -14,6 +14,7 @@ from shadowsim.rollback.signature import RollbackSignature, Step
 POLL_S = 0.1
 RETRY_S = 1.0
 SETTLE_S = 1.0
+PATIENCE_S = 5.0  # for tables that are written and limits that recover
 
 Advance = Callable[[float], None]
 Notice = Callable[[str, str], None]
@@ -117,12 +118,12 @@ def verify(
     if wrong:
         return tuple(wrong)
     advance(SETTLE_S)
-    for _ in range(5):
+    end_s = network.now + PATIENCE_S
+    while True:
         unmet = (*_misprogrammed(network, expected.keys()), *healthy())
-        if not unmet:
-            return ()
-        advance(SETTLE_S)
-    return unmet
+        if not unmet or network.now >= end_s:
+            return unmet
+        advance(POLL_S)
 
 
 def _misprogrammed(network: Network, devices: Collection[str]) -> list[str]:
