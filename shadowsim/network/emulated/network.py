@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import BadInput, MachineLacks, ShadowsimError, Unreachable
+from shadowsim.errors import BadInput, MachineLacks, ShadowsimError
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -26,6 +26,7 @@ from shadowsim.model.telemetry import DEVICE_METRICS, Array, Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
+from shadowsim.network.commands import Commands, Obeying
 from shadowsim.network.damage import Crowd, Damage, damage
 from shadowsim.network.dark import hide
 from shadowsim.network.emulated.clock import WallClock
@@ -89,7 +90,7 @@ class EmulatedNetwork:
         self._began_s = clock.now
         self._faults = Striker(clock.env, self._changed, self._drift, lambda: self._running)
         self._running: dict[str, DeviceConfig] = dict(configs)
-        self._queues: dict[str, list[Command]] = {}
+        self._commands = Commands(clock.env, self._obey)
         self._samples: list[Sample] = []
         self._closed = False
         self._name = name
@@ -164,7 +165,7 @@ class EmulatedNetwork:
 
     @property
     def busy(self) -> bool:
-        return any(self._queues.values())
+        return self._commands.busy
 
     def configs(self) -> Configs:
         deaf = self._deaf()
@@ -188,18 +189,7 @@ class EmulatedNetwork:
         return found
 
     def apply(self, commands: Sequence[Command]) -> None:
-        by_device: dict[str, list[Command]] = {}
-        for command in commands:
-            by_device.setdefault(command.device, []).append(command)
-        deaf = sorted(set(by_device) - set(self.configs()))
-        if deaf:
-            raise Unreachable(f"no answer from {', '.join(deaf)}")
-        for device, mine in by_device.items():
-            queue = self._queues.setdefault(device, [])
-            idle = not queue
-            queue += mine
-            if idle:
-                self.clock.env.process(self._install(device, queue))
+        self._commands.give(commands, self.configs())
 
     def inject(self, fault: Fault) -> None:
         self._faults.strike(fault)
@@ -366,18 +356,16 @@ class EmulatedNetwork:
             self._behind = True
             self._reopen = self._reopen or edge
 
-    def _install(self, device: str, queue: list[Command]) -> Process:
-        while queue:
-            yield self.clock.env.timeout(0.0)
-            if self._closed or device in self._faulty():
-                queue.clear()
-                return
-            after = apply_one(self._running[device], [queue[0]])
-            if after is not self._running[device]:
-                self._write({device: after})
-            while device in self._deaf() - self._faulty() and not self._closed:
-                yield self.clock.env.timeout(CARE_S)
-            queue.pop(0)
+    def _obey(self, device: str, command: Command) -> Obeying:
+        yield self.clock.env.timeout(0.0)
+        if self._closed or device in self._faulty():
+            return False
+        after = apply_one(self._running[device], [command])
+        if after is not self._running[device]:
+            self._write({device: after})
+        while device in self._deaf() - self._faulty() and not self._closed:
+            yield self.clock.env.timeout(CARE_S)
+        return True
 
     def _reroute(self) -> Process:
         yield self.clock.env.timeout(CARRIER_S)
