@@ -36,7 +36,13 @@ from shadowsim.network.emulated.following import Following, RigPlace
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import differing, rules
 from shadowsim.network.emulated.primary import Primary
-from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading
+from shadowsim.network.emulated.reading import (
+    Counts,
+    UpTime,
+    counts,
+    demand_reading,
+    link_reading,
+)
 from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
@@ -127,8 +133,8 @@ class EmulatedNetwork:
         except ShadowsimError:  # something died on the way: once may be chance
             self._build()
         self._installed = self._target
-        self._up_s = np.zeros(self.topology.directed_links)
-        self._counted_s = self._since_s = self.now
+        self._up = UpTime(self._rig.board.wires, self.now)
+        self._since_s = self.now
         self._tell_wires()
         self._tell_streams()
         self._witness.look(self._installed, self._running)
@@ -461,19 +467,8 @@ class EmulatedNetwork:
         self._tell_wires()
         self._tell_streams()
 
-    def _up_share(self) -> Array:
-        """1 for links that were up for most of the time since the last reading, else 0."""
-        self._count_up()
-        share = self._up_s / max(self.now - self._since_s, 1e-9)
-        self._up_s = np.zeros_like(self._up_s)
-        return np.asarray(share > 0.5, dtype=np.float64)
-
-    def _count_up(self) -> None:
-        self._up_s += self._rig.board.wires.up * (self.now - self._counted_s)
-        self._counted_s = self.now
-
     def _tell_wires(self) -> None:
-        self._count_up()
+        self._up.count(self.now)
         hurt, plane = self._damage, self._target
         up = plane.up & self._part.links
         up[list(hurt.physical.down)] = False
@@ -496,7 +491,7 @@ class EmulatedNetwork:
         rig, plane = self._rig, self._target
         found = self._counted()
         between, self._read_at = found.since(self._read_at), found
-        link = link_reading(between, plane.rate_bps, self._up_share())
+        link = link_reading(between, plane.rate_bps, self._up.mostly(self.now))
         link[:, 2] += self._part.background_share(plane.rate_bps)
         demand = demand_reading(between, rig.streams, len(self._demands))
         device = self._device_reading()
