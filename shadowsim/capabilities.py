@@ -8,7 +8,7 @@ import subprocess
 
 from shadowsim.doctor import Finding
 from shadowsim.model.faults import FAULT_KINDS
-from shadowsim.network.emulated import client
+from shadowsim.network.emulated import spawning
 from shadowsim.network.emulated.controllers import LIBRARIES
 from shadowsim.network.emulated.refusals import NOT_HERE
 
@@ -31,7 +31,7 @@ HOW = {
 
 def examine_emulation() -> list[Finding]:
     """What the emulated network needs, and each kind of fault: possible here or not, and how."""
-    lacks = client.missing()
+    lacks = spawning.missing()
     parts = [
         Finding("Mininet, OVS, root", not lacks, "; ".join(lacks) or _versions(), False,
                 SETUP if lacks else ""),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shadowsim.network.emulated.client import missing
+from shadowsim.network.emulated.spawning import missing
 
 LACKS = missing()
 

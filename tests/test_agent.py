@@ -18,7 +18,7 @@ import pytest
 from emulation import devices, holders, members, namespace, needs_emulation, run_in
 
 from shadowsim.errors import BadInput, MachineLacks
-from shadowsim.network.emulated import client, rundir
+from shadowsim.network.emulated import rundir, spawning
 from shadowsim.network.emulated.client import (
     Agent,
     AgentDied,
@@ -544,7 +544,7 @@ def test_garbage_on_the_wire_is_refused():
 def spawn(folder, uid, gid=0):
     with (folder / "agent.log").open("ab") as log:
         return subprocess.Popen(
-            [*client._unshare(), "/usr/bin/python3", "-I", str(client.AGENT_FILE), str(folder),
+            [*spawning.unshare(), "/usr/bin/python3", "-I", str(spawning.AGENT_FILE), str(folder),
              str(uid), str(gid)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
@@ -630,7 +630,7 @@ def _is_redis_of(process, uid):
 @pytest.mark.parametrize("argv", [(), ("/", "0", "0"), ("/tmp", "x", "0"), ("relative", "0", "0")])
 def test_a_wrong_place_is_refused_in_words(argv):
     done = subprocess.run(
-        [*client._unshare(), "/usr/bin/python3", "-I", str(client.AGENT_FILE), *argv],
+        [*spawning.unshare(), "/usr/bin/python3", "-I", str(spawning.AGENT_FILE), *argv],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -640,7 +640,7 @@ def test_a_wrong_place_is_refused_in_words(argv):
 @needs_emulation
 def test_it_refuses_to_run_where_it_could_leave_something_behind(tmp_path):
     done = subprocess.run(
-        ["/usr/bin/python3", "-I", str(client.AGENT_FILE), str(tmp_path), "0", "0"],
+        ["/usr/bin/python3", "-I", str(spawning.AGENT_FILE), str(tmp_path), "0", "0"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "must be root and pid 1" in done.stderr
@@ -923,8 +923,8 @@ def test_only_what_is_ours_and_dead_is_cleaned(tmp_path, monkeypatch):
 
 
 def test_a_machine_that_lacks_something_is_told_what_and_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(client, "SYSTEM_PATH", str(tmp_path))
-    monkeypatch.setattr(client, "SYSTEM_PYTHON", str(tmp_path / "python3"))
+    monkeypatch.setattr(spawning, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setattr(spawning, "SYSTEM_PYTHON", str(tmp_path / "python3"))
     with pytest.raises(MachineLacks) as lacks:
         Agent.start(tmp_path)
     for word in ("ovs-vswitchd", "unshare", "Mininet for", "make setup-emulated"):
@@ -933,9 +933,9 @@ def test_a_machine_that_lacks_something_is_told_what_and_how_to_get_it(tmp_path,
 
 
 def test_no_root_and_no_sudo_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(client.os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(spawning.os, "geteuid", lambda: 12345)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "root, or sudo without a password (`sudo -n`)" in client.missing()
+    assert "root, or sudo without a password (`sudo -n`)" in spawning.missing()
 
 
 # ---- the wire

@@ -14,7 +14,7 @@ from shadowsim.capabilities import examine_emulation
 from shadowsim.commands import app
 from shadowsim.errors import MachineLacks
 from shadowsim.model.faults import FAULT_KINDS, Fault
-from shadowsim.network.emulated import client, rundir
+from shadowsim.network.emulated import rundir, spawning
 from shadowsim.network.emulated.refusals import NOT_HERE, refuse_faults
 from shadowsim.network.emulated.rundir import RunDir
 
@@ -29,7 +29,7 @@ def test_every_kind_of_fault_has_its_row() -> None:
 
 
 def test_what_is_refused_is_what_is_said_to_be_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "missing", lambda: ())
+    monkeypatch.setattr(spawning, "missing", lambda: ())
     found = rows()
     impossible = {k for k in FAULT_KINDS if not found[f"fault {k}"].ok}  # type: ignore[attr-defined]
     assert impossible == set(NOT_HERE)
@@ -45,7 +45,7 @@ def test_what_is_refused_is_what_is_said_to_be_impossible(monkeypatch: pytest.Mo
 def test_a_machine_that_lacks_parts_is_told_how_to_get_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "missing", lambda: ("the program ovs-vswitchd",))
+    monkeypatch.setattr(spawning, "missing", lambda: ("the program ovs-vswitchd",))
     found = rows()["Mininet, OVS, root"]
     assert not found.ok  # type: ignore[attr-defined]
     assert "ovs-vswitchd" in found.found  # type: ignore[attr-defined]

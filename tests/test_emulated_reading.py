@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from shadowsim.network.emulated.board import new_board
-from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading, lost
+from shadowsim.network.emulated.reading import (
+    Counts,
+    UpTime,
+    counts,
+    demand_reading,
+    link_reading,
+    lost,
+)
 from shadowsim.network.emulated.wiring import (
     DSCP,
     openflow_port,
@@ -183,3 +190,15 @@ def test_probing_stays_small():
         demand = dataclasses.replace(DEMANDS[1], rate_bps=rate)
         per_s = probe_rate_bps(demand) / 8 / demand.packet_bytes
         assert 0.5 <= per_s <= 2.0
+
+
+def test_a_link_is_up_if_it_was_for_most_of_the_time() -> None:
+    wires = new_board(2, 1).wires
+    wires.up[:] = 1
+    up = UpTime(wires, 10.0)
+    up.count(10.4)
+    wires.up[0] = 0
+    assert up.mostly(11.0).tolist() == [0.0, 1.0]
+    up.count(11.4)
+    wires.up[0] = 1
+    assert up.mostly(12.0).tolist() == [1.0, 1.0]

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowsim.network.emulated.board import TCP, UDP, Board, new_board
-from shadowsim.network.emulated.plant import agenda, client, wires
+from shadowsim.network.emulated.plant import agenda, client, frames, wires
 from shadowsim.network.emulated.plant.client import Plant, PlantGone, Receiver, Stream
 
 LINKS, SLOTS = 4, 8
@@ -250,12 +250,12 @@ def test_frames_for_which_there_is_no_room_at_all_are_counted() -> None:
     for number in range(20):
         ours.send(frame(1000, number=number))
     arguments = (r, wires.told(board), board.control, stop, epoll.fileno(), -1)
-    thread = threading.Thread(target=wires.relay, args=arguments)
+    thread = threading.Thread(target=frames.relay, args=arguments)
     thread.start()
     assert eventually(lambda: bool(board.wires.offered_packets[0] == 20), 60.0)
     stop[0] = 1
     thread.join()
-    assert board.wires.dropped_packets[0] == board.control[wires.NO_SLOT] == 12
+    assert board.wires.dropped_packets[0] == board.control[frames.NO_SLOT] == 12
     assert r.frames.size == 9 * wires.SLOT_BYTES
 
 
@@ -369,7 +369,7 @@ def test_injected_frames_come_in_at_the_tail(bench: Bench) -> None:
         bench.inject.send(message)
     assert number_of(bench.ends[3].recv(10000)) == 11
     assert bench.since(before, 2) == (1, 1, 0)
-    assert bench.board.control[wires.INJECTED] - control[wires.INJECTED] == 1
+    assert bench.board.control[frames.INJECTED] - control[frames.INJECTED] == 1
 
 
 def test_wiring_anew_loses_nothing_under_way(bench: Bench) -> None:
@@ -401,7 +401,7 @@ def test_an_idle_plant_rests_also_when_an_end_is_gone() -> None:
         time.sleep(1.5)
         assert cpu_s(plant.pid) - before_s < 0.03 * 1.5
         b.send(frame(100))
-        assert eventually(lambda: bool(board.control[wires.REFUSED] == 1))
+        assert eventually(lambda: bool(board.control[frames.REFUSED] == 1))
         plug_b.close()
     finally:
         plant.close()

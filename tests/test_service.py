@@ -365,6 +365,26 @@ def test_a_primary_runs_without_a_replica_and_one_that_comes_later_gets_all_of_i
     eventually(lambda: primary.written > before)  # it does not need its replica
 
 
+def test_what_was_written_before_a_replica_counts_as_written_when_it_begins(
+    places: tuple[Loopback, Loopback], ports: Ports
+) -> None:
+    primary = Primary(Service("redis", "db", 0.05), places[0], ports.primary)
+    eventually(lambda: primary.written == 1)  # and nothing more in the next 20 s
+    time.sleep(1.0)
+    places[1].dials = False
+    began_s = time.monotonic()
+    replicated = follow(primary, places, ports)
+    try:
+        eventually(lambda: replicated.status().lag_s > 0.2)
+        assert replicated.status().lag_s <= time.monotonic() - began_s
+        places[1].dials = True
+        eventually(lambda: replicated.status().replicated == 1)
+        assert replicated.lags_s()[0] <= time.monotonic() - began_s
+    finally:
+        replicated.close()
+        primary.close()
+
+
 def test_closing_leaves_nothing(places: tuple[Loopback, Loopback], ports: Ports) -> None:
     before = threading.active_count()
     primary = Primary(SERVICE, places[0], ports.primary)

@@ -6,10 +6,8 @@ One method per verb. Files come back as numbers that belong to the caller, close
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import select
-import shutil
 import socket
 import struct
 import subprocess
@@ -23,16 +21,16 @@ from typing import Any, Literal
 from shadowsim.errors import MachineLacks, ShadowsimError
 from shadowsim.network.emulated.framing import Channel, Closed, Garbled
 from shadowsim.network.emulated.interruptions import uninterrupted
-
-AGENT_FILE = Path(__file__).resolve().with_name("agent.py")
-SYSTEM_PYTHON = "/usr/bin/python3"
-SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-PROGRAMS = (
-    *("unshare", "ip", "mnexec", "ping"),
-    *("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl"),
+from shadowsim.network.emulated.spawning import (
+    END_S,
+    REMEDY,
+    kill,
+    last_words,
+    missing,
+    spawn,
 )
-REMEDY = "`make setup-emulated` gets it"
-START_S, CALL_S, BUILD_S, END_S = 20.0, 30.0, 120.0, 4.0
+
+START_S, CALL_S, BUILD_S = 20.0, 30.0, 120.0
 
 End = tuple[Literal["switch", "host"], int, int]
 
@@ -127,42 +125,6 @@ class Ping:
     rtts_ms: tuple[float, ...]
 
 
-def missing() -> tuple[str, ...]:
-    """What this machine lacks for an agent, in words; nothing if one can be started."""
-    lacks = [f"the program {name}" for name in PROGRAMS if not shutil.which(name, path=SYSTEM_PATH)]
-    if not Path("/dev/net/tun").exists():
-        lacks.append("TAP devices (/dev/net/tun)")
-    find = "import importlib.util as u; raise SystemExit(not u.find_spec('mininet.net'))"
-    if not _runs(SYSTEM_PYTHON, "-I", "-c", find):
-        lacks.append(f"Mininet for {SYSTEM_PYTHON}")
-    if not _runs(*_as_root("true")):
-        lacks.append("root, or sudo without a password (`sudo -n`)")
-    elif not lacks and not _runs(*_as_root(*_unshare(), "true")):
-        lacks.append("the right to make namespaces (unshare)")
-    return tuple(lacks)
-
-
-def _runs(*argv: str) -> bool:
-    quiet = subprocess.DEVNULL
-    try:
-        done = subprocess.run(
-            argv, stdin=quiet, stdout=quiet, stderr=quiet, timeout=20.0, check=False, cwd="/"
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
-
-
-def _as_root(*argv: str) -> list[str]:
-    return list(argv) if os.geteuid() == 0 else ["sudo", "-n", *argv]
-
-
-def _unshare() -> list[str]:
-    program = shutil.which("unshare", path=SYSTEM_PATH) or "unshare"
-    options = ("--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc")
-    return [program, *options]
-
-
 class Agent:
     """A running agent and the network it holds; close it, or use it in a `with` block.
 
@@ -186,11 +148,11 @@ class Agent:
                 f"the emulated network needs {', '.join(lacks)}: {REMEDY}, or use a virtual machine"
             )
         _allow_many_files()
-        process = _spawn(rundir)
+        process = spawn(rundir)
         try:
             channel = _connect(process, rundir)
         except BaseException:
-            _kill(process)
+            kill(process)
             raise
         agent = cls(process, channel, rundir)
         try:
@@ -226,7 +188,7 @@ class Agent:
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            _kill(self._process, self.pid)
+            kill(self._process, self.pid)
 
     def __enter__(self) -> Agent:
         return self
@@ -382,10 +344,10 @@ class Agent:
         """Whatever broke the conversation, it cannot be resumed: end the agent."""
         slow = isinstance(error, TimeoutError)
         if slow:
-            _kill(self._process, self.pid)
+            kill(self._process, self.pid)
         self.close()
         why = "did not answer in time" if slow else str(error) or "is gone"
-        return AgentDied(f"the agent {why} ('{verb}'){_last_words(self._rundir)}")
+        return AgentDied(f"the agent {why} ('{verb}'){last_words(self._rundir)}")
 
 
 def _allow_many_files() -> None:
@@ -393,19 +355,6 @@ def _allow_many_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _spawn(rundir: Path) -> subprocess.Popen[bytes]:
-    argv = [SYSTEM_PYTHON, "-I", str(AGENT_FILE), str(rundir), str(os.geteuid()), str(os.getegid())]
-    with (rundir / "agent.log").open("ab") as log:
-        return subprocess.Popen(
-            _as_root(*_unshare(), *argv),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C in a terminal is for us to handle
-        )
 
 
 def _connect(process: subprocess.Popen[bytes], rundir: Path) -> Channel:
@@ -417,38 +366,8 @@ def _connect(process: subprocess.Popen[bytes], rundir: Path) -> Channel:
                 connection.connect(str(rundir / "agent.sock"))
                 return Channel(connection)
             if process.poll() is not None or time.monotonic() > until_s:
-                raise AgentDied(f"the agent did not come up{_last_words(rundir)}")
+                raise AgentDied(f"the agent did not come up{last_words(rundir)}")
             time.sleep(0.005)
     except BaseException:
         connection.close()
         raise
-
-
-def _last_words(rundir: Path) -> str:
-    with contextlib.suppress(OSError):
-        lines = (rundir / "agent.log").read_text(errors="replace").strip().splitlines()
-        # What Open vSwitch says has bars; and unshare says this whenever its child was killed.
-        mine = [ln for ln in lines[-50:] if "|" not in ln and "sigprocmask unblock" not in ln]
-        if mine:
-            return f": {mine[-1][-300:]}"
-    return ""
-
-
-def _kill(process: subprocess.Popen[bytes], pid: int | None = None) -> None:
-    """The last resort: the kernel then takes down the namespaces. Waits for it.
-
-    `process` ends when the agent (`pid`) has, unless it must be killed itself.
-    """
-    for target in (pid, process.pid):
-        if target and process.poll() is None:
-            _kill_as_root(target)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_S)
-
-
-def _kill_as_root(pid: int) -> None:
-    if os.geteuid() != 0:
-        _runs("sudo", "-n", "kill", "-KILL", str(pid))
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 9)

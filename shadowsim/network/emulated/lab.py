@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 from shadowsim.network.emulated.daemons import Failed, run
 from shadowsim.network.emulated.inside import bring_up, inside, open_tap, separate, without_ipv6
 from shadowsim.network.emulated.nodes import CONTROLLER_PORT, Target, new_mininet
+from shadowsim.network.emulated.programs import Batches, vsctl
 from shadowsim.network.emulated.verbs import DIVERT_PORT, MIRROR_PORT, Refused
 
 CONTROLLER_SETTINGS = ("max_backoff=1000", "inactivity_probe=3000")
@@ -182,7 +182,7 @@ class Lab:
                     mine.append(_device_line(name))
                 else:
                     theirs.add(index)
-        with _Batches() as batches:
+        with Batches() as batches:
             batches.start(mine)
             for index in theirs:
                 host = self.hosts[index]
@@ -205,7 +205,7 @@ class Lab:
                 if kind == "switch" and index not in new:
                     words += _port_words(index, name, port)
         vsctl(words, within_s=60)
-        with _Batches() as batches:
+        with Batches() as batches:
             batches.start([f"link set s{index} up" for index in switches])
 
     # ---- take down
@@ -236,7 +236,7 @@ class Lab:
         removed = {id(cable) for cable in cables}
         self.cables = [cable for cable in self.cables if id(cable) not in removed]
         mine = [f"s{i}-{extra}" for k, i in nodes if k == "switch" for extra in self._extras(i)]
-        with _Batches() as batches:
+        with Batches() as batches:
             for cable in cables:
                 for (kind, index, _), name in zip(cable.ends, cable.names, strict=True):
                     if kind == "switch":
@@ -271,7 +271,7 @@ class Lab:
 
     def demolish(self) -> None:
         """Delete every device now, also those whose files somebody else still holds."""
-        with contextlib.suppress(Failed), _Batches("-force") as batches:
+        with contextlib.suppress(Failed), Batches("-force") as batches:
             batches.start([f"link del group {TAP_GROUP}"])
             for host in self.hosts.values():
                 with contextlib.suppress(OSError), inside(host.pid):
@@ -286,7 +286,7 @@ class Lab:
             device = f"s{index}-{name}"
             fd = open_tap(device)
             try:
-                with _Batches() as batches:
+                with Batches() as batches:
                     batches.start([_device_line(device, up=switch.powered)])
                 vsctl(_port_words(index, device, EXTRA_PORTS[name]))
             except BaseException:
@@ -300,7 +300,7 @@ class Lab:
         switch = self.switch(index)
         switch.powered = on
         way = "up" if on else "down"
-        with _Batches() as batches:
+        with Batches() as batches:
             batches.start([f"link set {name} {way}" for name in self.tap_names(index)])
         self._connect(index, switch)
         if not on:
@@ -318,50 +318,6 @@ class Lab:
         port = CONTROLLER_PORT if switch.powered and switch.controlled else 1
         words = ["--", "set-controller", f"s{index}", f"tcp:127.0.0.1:{port}"]
         vsctl([*words, "--", "set", "Controller", f"s{index}", *CONTROLLER_SETTINGS])
-
-
-class _Batches:
-    """Several `ip -batch` at the same time; on leaving, all have ended. Raises Failed."""
-
-    def __init__(self, *options: str) -> None:
-        self._options = options
-        self._started: list[subprocess.Popen[str]] = []
-
-    def __enter__(self) -> _Batches:
-        return self
-
-    def start(self, lines: Sequence[str]) -> None:
-        """Let one work off these lines, in the namespace in which we are now."""
-        if not lines:
-            return
-        argv = ["ip", *self._options, "-batch", "-"]
-        pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
-        batch = subprocess.Popen(argv, stdin=pipe, stdout=quiet, stderr=pipe, text=True)
-        self._started.append(batch)
-        if batch.stdin is not None:
-            batch.stdin.write("\n".join(lines) + "\n")
-            batch.stdin.close()
-            batch.stdin = None
-
-    def __exit__(self, *_: object) -> None:
-        wrong = [self._words(batch) for batch in self._started]
-        if any(wrong):
-            raise Failed("; ".join(filter(None, wrong)))
-
-    @staticmethod
-    def _words(batch: subprocess.Popen[str]) -> str:
-        try:
-            words = batch.communicate(timeout=20.0)[1]
-        except subprocess.TimeoutExpired:
-            batch.kill()
-            words = "did not end within 20 s"
-        return f"ip: {words.strip()[-200:]}" if batch.returncode != 0 else ""
-
-
-def vsctl(words: Sequence[str], within_s: int = 20) -> None:
-    """Tell Open vSwitch in one transaction, and wait until it has done so. Raises Failed."""
-    if words:
-        run(["ovs-vsctl", "--retry", "-t", str(within_s), *words], within_s=within_s + 2.0)
 
 
 def host_mac(index: int) -> str:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError, Unreachable
+from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -27,6 +27,7 @@ from shadowsim.model.telemetry import DEVICE_METRICS, Array, Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
+from shadowsim.network.commands import Commands, Obeying
 from shadowsim.network.damage import Crowd, Damage, damage
 from shadowsim.network.dark import hide
 from shadowsim.network.emulated.clock import WallClock
@@ -36,7 +37,13 @@ from shadowsim.network.emulated.following import Following, RigPlace
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import differing, rules
 from shadowsim.network.emulated.primary import Primary
-from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading
+from shadowsim.network.emulated.reading import (
+    Counts,
+    UpTime,
+    counts,
+    demand_reading,
+    link_reading,
+)
 from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
@@ -100,10 +107,10 @@ class EmulatedNetwork:
         self._began_s = clock.now
         self._faults = Striker(clock.env, self._changed, self._drift, lambda: self._running)
         self._running: dict[str, DeviceConfig] = dict(configs)
-        self._queues: dict[str, list[Command]] = {}
         self._generation: int | None = None  # that this process is, once its devices are entrusted
         self._lend: Lend = lambda fds: None
         self._unlent = False  # whether what was lent is of processes that are no more
+        self._commands = Commands(clock.env, self._obey)
         self._samples: list[Sample] = []
         self._closed = False
         self._name = name
@@ -140,8 +147,8 @@ class EmulatedNetwork:
         except ShadowsimError:  # something died on the way: once may be chance
             self._build()
         self._installed = self._target
-        self._up_s = np.zeros(self.topology.directed_links)
-        self._counted_s = self._since_s = self.now
+        self._up = UpTime(self._rig.board.wires, self.now)
+        self._since_s = self.now
         self._tell_wires()
         self._tell_streams()
         self._witness.look(self._installed, self._running)
@@ -178,7 +185,7 @@ class EmulatedNetwork:
 
     @property
     def busy(self) -> bool:
-        return any(self._queues.values())
+        return self._commands.busy
 
     def configs(self) -> Configs:
         deaf = self._deaf()
@@ -202,18 +209,7 @@ class EmulatedNetwork:
         return found
 
     def apply(self, commands: Sequence[Command]) -> None:
-        by_device: dict[str, list[Command]] = {}
-        for command in commands:
-            by_device.setdefault(command.device, []).append(command)
-        deaf = sorted(set(by_device) - set(self.configs()))
-        if deaf:
-            raise Unreachable(f"no answer from {', '.join(deaf)}")
-        for device, mine in by_device.items():
-            queue = self._queues.setdefault(device, [])
-            idle = not queue
-            queue += mine
-            if idle:
-                self.clock.env.process(self._install(device, queue))
+        self._commands.give(commands, self.configs())
 
     def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
         self._generation, self._lend = generation, lend
@@ -398,18 +394,16 @@ class EmulatedNetwork:
             self._behind = True
             self._reopen = self._reopen or edge
 
-    def _install(self, device: str, queue: list[Command]) -> Process:
-        while queue:
-            yield self.clock.env.timeout(0.0)
-            if self._closed or device in self._faulty():
-                queue.clear()
-                return
-            after = apply_one(self._running[device], [queue[0]])
-            if after is not self._running[device]:
-                self._write({device: after})
-            while device in self._deaf() - self._faulty() and not self._closed:
-                yield self.clock.env.timeout(CARE_S)
-            queue.pop(0)
+    def _obey(self, device: str, command: Command) -> Obeying:
+        yield self.clock.env.timeout(0.0)
+        if self._closed or device in self._faulty():
+            return False
+        after = apply_one(self._running[device], [command])
+        if after is not self._running[device]:
+            self._write({device: after})
+        while device in self._deaf() - self._faulty() and not self._closed:
+            yield self.clock.env.timeout(CARE_S)
+        return True
 
     def _reroute(self) -> Process:
         yield self.clock.env.timeout(CARRIER_S)
@@ -505,19 +499,8 @@ class EmulatedNetwork:
         self._tell_wires()
         self._tell_streams()
 
-    def _up_share(self) -> Array:
-        """1 for links that were up for most of the time since the last reading, else 0."""
-        self._count_up()
-        share = self._up_s / max(self.now - self._since_s, 1e-9)
-        self._up_s = np.zeros_like(self._up_s)
-        return np.asarray(share > 0.5, dtype=np.float64)
-
-    def _count_up(self) -> None:
-        self._up_s += self._rig.board.wires.up * (self.now - self._counted_s)
-        self._counted_s = self.now
-
     def _tell_wires(self) -> None:
-        self._count_up()
+        self._up.count(self.now)
         hurt, plane = self._damage, self._target
         up = plane.up & self._part.links
         up[list(hurt.physical.down)] = False
@@ -540,7 +523,7 @@ class EmulatedNetwork:
         rig, plane = self._rig, self._target
         found = self._counted()
         between, self._read_at = found.since(self._read_at), found
-        link = link_reading(between, plane.rate_bps, self._up_share())
+        link = link_reading(between, plane.rate_bps, self._up.mostly(self.now))
         link[:, 2] += self._part.background_share(plane.rate_bps)
         demand = demand_reading(between, rig.streams, len(self._demands))
         device = self._device_reading()

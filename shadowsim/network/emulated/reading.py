@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.model.telemetry import DEMAND_METRICS, LINK_METRICS
-from shadowsim.network.emulated.board import Board
+from shadowsim.network.emulated.board import Board, Wires
 from shadowsim.network.emulated.wiring import Stream
 
 Array = np.ndarray
@@ -44,6 +44,27 @@ def counts(board: Board, at_s: float) -> Counts:
         {name: getattr(board.wires, name).copy() for name in LINK_COUNTERS},
         {name: getattr(board.streams, name).copy() for name in STREAM_COUNTERS},
     )
+
+
+class UpTime:
+    """For how long each directed link has been up, `[links]`; times are of the network's clock."""
+
+    def __init__(self, wires: Wires, now_s: float) -> None:
+        self._wires = wires
+        self._up_s = np.zeros(len(wires.up))
+        self._counted_s = self._read_s = now_s
+
+    def count(self, now_s: float) -> None:
+        """Count what has been until now; to be called before a wire is told another state."""
+        self._up_s += self._wires.up * (now_s - self._counted_s)
+        self._counted_s = now_s
+
+    def mostly(self, now_s: float) -> Array:
+        """1 for links that were up for most of the time since this was last asked, else 0."""
+        self.count(now_s)
+        share = self._up_s / max(now_s - self._read_s, 1e-9)
+        self._up_s, self._read_s = np.zeros_like(self._up_s), now_s
+        return np.asarray(share > 0.5, dtype=np.float64)
 
 
 def link_reading(between: Counts, rate_bps: Array, up: Array) -> Array:

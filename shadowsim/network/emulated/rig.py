@@ -6,28 +6,25 @@ import atexit
 import os
 import shutil
 import socket
-import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
-from types import MappingProxyType
 
 import numpy as np
 
 from shadowsim.dataplane.plane import Plane
 from shadowsim.errors import BadInput
-from shadowsim.model.address import format_address
 from shadowsim.model.telemetry import DEVICE_METRICS
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
-from shadowsim.network.emulated.board import TCP, UDP, Board, new_board
+from shadowsim.network.emulated.board import Board, new_board
 from shadowsim.network.emulated.client import Agent, NewSwitch
 from shadowsim.network.emulated.controllers import Controller, ControllerGone, Kind, State
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import Rules
-from shadowsim.network.emulated.plant.client import Plant, Receiver
-from shadowsim.network.emulated.plant.client import Stream as Outlet
+from shadowsim.network.emulated.plant.client import Plant
+from shadowsim.network.emulated.plugs import Plugs
 from shadowsim.network.emulated.rundir import RunDir
 from shadowsim.network.emulated.store import ConfigStore
 from shadowsim.network.emulated.wiring import (
@@ -47,10 +44,6 @@ READY_S = 20.0  # until every switch holds its rules
 POLL_S = 0.02
 HUNG_S = 4.0  # a look at the switches takes milliseconds; two that take that long are too many
 DAEMONS = ("ovsdb-server", "ovs-vswitchd")
-PROTOCOLS = {"udp": UDP, "tcp": TCP}
-LEAST_SEGMENT, LARGEST_SEGMENT = 88, 32767  # bytes; what Linux allows
-TCP_HEADER_BYTES = 40  # of IP and TCP, without options
-NO_FILES: Mapping[int, int] = MappingProxyType({})
 
 Array = np.ndarray
 
@@ -64,7 +57,6 @@ class Rig:
 
     agent: Agent
     controller: Controller
-    plant: Plant
     store: ConfigStore
     _state: State
 
@@ -97,16 +89,19 @@ class Rig:
         self._rules: dict[int, Rules] = {}
         self._connected: frozenset[str] = frozenset()
         self._current: frozenset[str] = frozenset()
-        self._cables: list[tuple[int, int, int, int]] = []
-        self._opened: set[int] = set()
-        self._receivers: set[int] = set()  # numbers of those that this agent has ever made
         self._load = (0.0, monotonic())
         self._closed = False
         inward, self._entrance = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._inward = inward
+        self._plugs = Plugs(topology, self.streams, self.board, inward.fileno())
         for end in (inward, self._entrance):
             end.setblocking(False)
         atexit.register(self.close)
+
+    @property
+    def plant(self) -> Plant:
+        """The process that moves the packets."""
+        return self._plugs.plant
 
     @property
     def entrance(self) -> int:
@@ -138,14 +133,14 @@ class Rig:
         self._unfinished = True
         switches, hosts, cables = gone
         if switches:
-            self._shut(set(hosts))
+            self._plugs.shut(set(hosts))
             self.agent.remove(switches, hosts)
-            self._drop_cables({2 * cable for cable in cables})
+            self._plugs.drop_cables({2 * cable for cable in cables})
             self.there &= devices
             self._off, self._cut = self._off & devices, self._cut & devices
         self._lay(devices)
-        self.plant.wire(self._cables, self._inward.fileno())
-        self._open([slot for slot in range(len(self.streams)) if slot not in self._opened])
+        self._plugs.wire()
+        self._open([slot for slot in range(len(self.streams)) if slot not in self._plugs.opened])
         self._unfinished = False
 
     def holds(self, host: str) -> bool:
@@ -206,7 +201,7 @@ class Rig:
             demand = self.demands[s.demand]
             rate_bps = float(rates_bps[s.demand]) / demand.flows
             told.rate_bps[slot] = probe_rate_bps(demand) * (rate_bps > 0) if s.probe else rate_bps
-            told.on[slot] = slot in self._opened
+            told.on[slot] = slot in self._plugs.opened
 
     def add_stream(self, s: Stream, rate_bps: float) -> int:
         """Send test traffic; the slot it has. Raises BadInput if there is no room for it."""
@@ -217,7 +212,7 @@ class Rig:
         told = self.board.streams
         told.rate_bps[slot] = rate_bps
         self._open([slot])
-        told.on[slot] = slot in self._opened
+        told.on[slot] = slot in self._plugs.opened
         return slot
 
     def condition(self, off: frozenset[str], cut: frozenset[str]) -> None:
@@ -313,9 +308,7 @@ class Rig:
             return ("controller",)
         if not self.plant.alive or self._unfinished or self._plant_hangs():
             self.restarts["plant"] += 1
-            self.plant.close()
-            self._take_taps()
-            self._start_plant()
+            self._start_plant(again=True)
             return ("plant",)
         self._look_closely()
         return ()
@@ -340,9 +333,9 @@ class Rig:
     def end(self) -> None:
         """End every process. Files that others write to stay open until `close`."""
         with ExitStack() as ending:
-            ending.callback(self._drop_cables, None)
-            for name in ("agent", "plant", "controller", "store"):
-                part = getattr(self, name, None)
+            ending.callback(self._plugs.forget)
+            parts = [getattr(self, name, None) for name in ("agent", "controller", "store")]
+            for part in (*parts, getattr(self._plugs, "plant", None)):
                 if part is not None:
                     ending.callback(part.close)
 
@@ -381,7 +374,6 @@ class Rig:
         """With the agent everything has gone that it had made, except for files in the folder."""
         self.end()
         self._off = self._cut = self._connected = self._current = self.there = frozenset()
-        self._opened, self._receivers = set(), set()
         for path in self.rundir.iterdir():
             if path.suffix != ".log":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -407,9 +399,7 @@ class Rig:
             new_hosts(self.topology, hosts),
             [sides(self.topology, cable) for cable in cables],
         )
-        self._cables += [
-            (a, b, 2 * cable, 2 * cable + 1) for cable, (a, b) in zip(cables, pairs, strict=True)
-        ]
+        self._plugs.lay(cables, pairs)
         self.there = devices
 
     def _start_controller(self) -> None:
@@ -422,100 +412,10 @@ class Rig:
         finally:
             os.close(listener)
 
-    def _start_plant(self) -> None:
+    def _start_plant(self, *, again: bool = False) -> None:
         self._unfinished = True
-        self.plant = Plant.start(self.board)
-        self.plant.wire(self._cables, self._inward.fileno())
-        self._opened = set()
-        receivers = self.agent.receivers()
-        self._open(range(len(self.streams)), receivers)
+        self._plugs.start(self.agent, self.there, again=again)
         self._unfinished = False
 
-    def _open(self, slots: Iterable[int], receivers: Mapping[int, int] = NO_FILES) -> None:
-        """Sockets for these streams, as far as both their hosts are there.
-
-        `receivers` are files of receivers that a plant before this one had.
-        """
-        homes = [host.device in self.there for host in self.topology.hosts]
-        here = [
-            slot
-            for slot in slots
-            if homes[self.streams[slot].source] and homes[self.streams[slot].destination]
-        ]
-        self._tell_sizes(here)
-        opened = self.agent.sockets([self.streams[slot].flow for slot in here])
-        unknown = sorted(set(opened.receivers) - self._receivers - receivers.keys())
-        fresh = dict(zip(unknown, opened.new, strict=True))
-        self._receivers |= {*unknown, *receivers}
-        protocol = {
-            number: PROTOCOLS[self.streams[slot].protocol]
-            for slot, number in zip(here, opened.receivers, strict=True)
-        }
-        files = {**receivers, **fresh}
-        for slot, fd in zip(here, opened.senders, strict=True):
-            _prepare(fd, self.streams[slot])
-        for number, fd in fresh.items():
-            if protocol[number] == TCP:
-                _prepare_tcp(fd, LARGEST_SEGMENT)
-        try:
-            self.plant.streams(
-                [
-                    Outlet(slot, PROTOCOLS[s.protocol], fd, self._address(s), s.port, number)
-                    for slot, fd, number in zip(here, opened.senders, opened.receivers, strict=True)
-                    for s in [self.streams[slot]]
-                ],
-                [Receiver(n, protocol[n], fd) for n, fd in files.items() if n in protocol],
-            )
-        finally:
-            for fd in (*opened.senders, *files.values()):
-                os.close(fd)
-        self._opened.update(here)
-
-    def _shut(self, hosts: set[int]) -> None:
-        """Close the sockets of streams from or to these hosts; they are opened anew if need be."""
-        ends = {slot: {self.streams[slot].source, self.streams[slot].destination} & hosts
-                for slot in self._opened}  # fmt: skip
-        shut = [slot for slot, gone in ends.items() if gone]
-        self.plant.drop(shut)
-        self._opened.difference_update(shut)
-
-    def _tell_sizes(self, slots: Iterable[int]) -> None:
-        """The plant has to know how large the packets are before it gets the socket."""
-        for slot in slots:
-            self.board.streams.packet_bytes[slot] = self.streams[slot].packet_bytes
-
-    def _address(self, s: Stream) -> str:
-        return format_address(self.topology.address[self.topology.hosts[s.destination].name])
-
-    def _take_taps(self) -> None:
-        """Fresh copies of the files of all cables, for a plant that has none."""
-        self._drop_cables(None)
-        cables = {
-            sides(self.topology, number): number
-            for number in range(len(self.topology.links) + len(self.topology.hosts))
-        }
-        self._cables = [
-            (*tap.fds, 2 * cables[tap.ends], 2 * cables[tap.ends] + 1) for tap in self.agent.taps()
-        ]
-
-    def _drop_cables(self, links: set[int] | None) -> None:
-        """Let go of the cables whose first directed link is one of these, or of all."""
-        gone = [cable for cable in self._cables if links is None or cable[2] in links]
-        self._cables = [cable for cable in self._cables if cable not in gone]
-        for a, b, *_ in gone:
-            for fd in (a, b):
-                with suppress(OSError):
-                    os.close(fd)
-
-
-def _prepare(fd: int, s: Stream) -> None:
-    """Have TCP send one packet for each record, however large: what is told is a packet."""
-    if s.protocol == "tcp":
-        _prepare_tcp(fd, max(s.packet_bytes - TCP_HEADER_BYTES, LEAST_SEGMENT))
-
-
-def _prepare_tcp(fd: int, segment_bytes: int) -> None:
-    """A connection shall end at once with the plant: another one gets its addresses then."""
-    with socket.socket(fileno=os.dup(fd)) as borrowed:
-        borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment_bytes)
-        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    def _open(self, slots: Iterable[int]) -> None:
+        self._plugs.open(self.agent, slots, self.there)

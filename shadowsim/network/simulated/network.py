@@ -18,7 +18,6 @@ from numpy.random import Generator
 from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.loading import Loader
-from shadowsim.errors import Unreachable
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -29,6 +28,7 @@ from shadowsim.model.telemetry import Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
+from shadowsim.network.commands import Commands, Obeying
 from shadowsim.network.damage import Crowd, Damage, damage
 from shadowsim.network.dark import hide
 from shadowsim.network.installed import behind, mix
@@ -109,8 +109,8 @@ class SimulatedNetwork:
             self._env, lambda fault: self._reconsider([fault]), self._drift, lambda: self._configs
         )
         self._damage: Damage = damage(topology, ())
-        self._queues: dict[str, list[Command]] = {}
         self._keep: Keep = _unkept
+        self._commands = Commands(self._env, self._obey)
         self._samples: list[Sample] = []
         self._closed = False
 
@@ -137,7 +137,7 @@ class SimulatedNetwork:
 
     @property
     def busy(self) -> bool:
-        return any(self._queues.values())
+        return self._commands.busy
 
     def configs(self) -> Configs:
         silent = self._damage.deaf | self._part.absent
@@ -149,18 +149,7 @@ class SimulatedNetwork:
         return {name: why for name, why in found.items() if name not in self._part.absent}
 
     def apply(self, commands: Sequence[Command]) -> None:
-        by_device: dict[str, list[Command]] = {}
-        for command in commands:
-            by_device.setdefault(command.device, []).append(command)
-        deaf = sorted(set(by_device) - set(self.configs()))
-        if deaf:
-            raise Unreachable(f"no answer from {', '.join(deaf)}")
-        for device, mine in by_device.items():
-            queue = self._queues.setdefault(device, [])
-            idle = not queue
-            queue += mine
-            if idle:
-                self._env.process(self._install(device, queue))
+        self._commands.give(commands, self.configs())
 
     def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
         self._keep = keep
@@ -280,28 +269,20 @@ class SimulatedNetwork:
             self._breath = np.exp(self._random["traffic"].normal(0.0, BREATH, len(self._demands)))
             self._change_rates()
 
-    def _install(self, device: str, queue: list[Command]) -> Process:
-        """Work the queue of a device off, in order; what it holds is lost if the device goes."""
+    def _obey(self, device: str, command: Command) -> Obeying:
         number = self.topology.device_index[device]
-        while queue:
-            command = queue[0]
-            cpu = float(self._health.cpu(self.now)[number])
-            slowness = float(self._health.slowness[number])
-            random = self._random["control"]
-            delay_s = self._control.install_delay_s(command, slowness, cpu, random)
-            yield self._env.timeout(delay_s)
-            if device in self._damage.deaf | self._part.absent:
-                queue.clear()
-                return
-            after = apply_one(self._configs[device], [command])
-            self._health.work(np.array([number]), 0.08, self.now)
-            if after is not self._configs[device]:
-                try:
-                    self._write(after)
-                except BaseException:
-                    queue.clear()
-                    raise
-            queue.pop(0)
+        cpu = float(self._health.cpu(self.now)[number])
+        slowness = float(self._health.slowness[number])
+        random = self._random["control"]
+        delay_s = self._control.install_delay_s(command, slowness, cpu, random)
+        yield self._env.timeout(delay_s)
+        if device in self._damage.deaf | self._part.absent:
+            return False
+        after = apply_one(self._configs[device], [command])
+        self._health.work(np.array([number]), 0.08, self.now)
+        if after is not self._configs[device]:
+            self._write(after)
+        return True
 
     def _write_tables(self, delay_s: float, devices: Array) -> Process:
         yield self._env.timeout(delay_s)

@@ -23,7 +23,7 @@ import numpy as np
 
 from shadowsim.network.emulated.board import TCP, Board
 from shadowsim.network.emulated.framing import Channel, Closed, Garbled
-from shadowsim.network.emulated.plant import streams, wires
+from shadowsim.network.emulated.plant import frames, streams, traffic, wires
 
 MOST_FILES = 65536
 PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
@@ -78,7 +78,7 @@ class Cables:
         told, self._inject = wires.told(board), -1
         self.relay = wires.new_relay(board.links, _seed(), MOST_FILES)
         self._runner = Runner(
-            lambda stop, epoll: wires.relay(
+            lambda stop, epoll: frames.relay(
                 self.relay, told, board.control, stop, epoll, self._inject
             ),
             ended,
@@ -125,8 +125,8 @@ class Sockets:
     """The sockets of streams, and the kernel that sends and receives on them."""
 
     def __init__(self, board: Board, ended: Callable[[], None]) -> None:
-        self._told = streams.wanted(board)
-        self.traffic = streams.new_traffic(board.slots, _seed(), MOST_FILES)
+        self._told = traffic.wanted(board)
+        self.traffic = traffic.new_traffic(board.slots, _seed(), MOST_FILES)
         self._receivers: dict[int, int] = {}
         self._runner = Runner(
             lambda stop, epoll: streams.stream(
@@ -167,7 +167,7 @@ class Sockets:
         self._forget(self._receivers.pop(number, -1))
         os.set_blocking(fd, False)
         self._receivers[number] = fd
-        self.traffic.kind_of[fd] = streams.LISTENER if protocol == TCP else streams.DATAGRAMS
+        self.traffic.kind_of[fd] = traffic.LISTENER if protocol == TCP else traffic.DATAGRAMS
         self.traffic.index_of[fd] = number
         self._runner.epoll.register(fd, select.EPOLLIN)
 
@@ -178,17 +178,17 @@ class Sockets:
         self._forget(int(sender["fd"]))
         os.set_blocking(fd, False)
         sender["fd"], sender["protocol"], sender["receiver"] = fd, protocol, receiver
-        sender["state"], sender["unsent"], sender["moved_ns"] = streams.CLOSED, 0, 0
+        sender["state"], sender["unsent"], sender["moved_ns"] = traffic.CLOSED, 0, 0
         target = socket.AF_INET.to_bytes(2, sys.byteorder) + port.to_bytes(2, "big")
         target += socket.inet_aton(address) + bytes(8)
         self.traffic.targets[16 * slot : 16 * slot + 16] = np.frombuffer(target, np.uint8)
-        self.traffic.kind_of[fd] = streams.SENDER
+        self.traffic.kind_of[fd] = traffic.SENDER
         self.traffic.index_of[fd] = slot
         if protocol == TCP:
             self._prepare_tcp(slot, fd)
 
     def _prepare_tcp(self, slot: int, fd: int) -> None:
-        record = int(streams.payload_bytes(self.traffic, self._told, slot))
+        record = int(traffic.payload_bytes(self.traffic, self._told, slot))
         with socket.socket(fileno=os.dup(fd)) as made:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_RECORDS * record)
