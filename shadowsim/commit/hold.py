@@ -98,17 +98,18 @@ class Held:
         mine = {name: before[name] for name in change.devices}
         for config in mine.values():
             devices.write(config, FIRST)
-        self._commit = Commit(place, Terms(change, mine, signature.sealed(place.key), FILES))
+        terms = Terms(change, mine, signature.sealed(place.key), FILES)
+        commit = self._commit = Commit(place, terms)
 
         def keep(config: DeviceConfig) -> None:
             if config.hostname in mine:
-                devices.write(config, FIRST)
+                commit.write(devices, config)
 
         try:
             self._guard.arm()
             production.entrust(keep)
         except BaseException:
-            self._commit.end(CANCELLED, "the rollback could not be armed")
+            commit.end(CANCELLED, "the rollback could not be armed")
             raise
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
