@@ -12,7 +12,7 @@ from shadowsim.commit import devices as devices_module
 from shadowsim.commit import generations
 from shadowsim.commit.devices import Devices, Fenced, FileDevices
 from shadowsim.commit.disk import Disk
-from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK, Place
+from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK, Place
 from shadowsim.commit.owner import FIRST, Commit, claim
 from shadowsim.commit.reach import DEVICES, FILES
 from shadowsim.commit.settle import NOTHING, Standing, settle, standing
@@ -111,7 +111,12 @@ def nothing() -> None:
     """Nothing happens meanwhile."""
 
 
-def make(disk: Disk, said: Said, meanwhile: Callable[[], None] = nothing) -> None:
+def make(
+    disk: Disk,
+    said: Said,
+    arm: Callable[[], None] = nothing,
+    meanwhile: Callable[[], None] = nothing,
+) -> None:
     """Make the change as a run does: armed, device by device, confirmed; or taken back by itself.
 
     As in a run, what production has is known from memory: a write that failed changed nothing of it.
@@ -124,7 +129,13 @@ def make(disk: Disk, said: Said, meanwhile: Callable[[], None] = nothing) -> Non
         devices.write(config, FIRST)
     commit = Commit(place, TERMS)
     now = dict(OLD_CONFIGS)
-    meanwhile()
+    try:
+        arm()
+    except Crash:
+        raise
+    except BaseException:
+        commit.end(CANCELLED, "the rollback could not be armed")
+        raise
     try:
         for device, commands in groupby(CHANGE.commands, key=lambda c: c.device):
             mine = list(commands)
