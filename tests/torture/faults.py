@@ -56,9 +56,11 @@ class Striking:
             raise Crash
         self.count += 1
         self.seen.append(operation)
-        if self.count == self.at and self.kind.when == BEFORE:
+        if self.count != self.at:
+            return
+        if self.kind.when == BEFORE or (self.kind.when == HALF and operation not in FILLING):
             self._strike()
-        if self.count == self.at and self.kind.when == HALF:
+        elif self.kind.when == HALF:
             self.dead = self.kind.what == KILL
             raise Half(0.5, self._error())
 
