@@ -89,6 +89,7 @@ def shadow_of(run: Run) -> Document:
         "lag_s": round(mirrored.lag_s, 6),
         "config_lag_s": None if mirrored.config_lag_s is None else round(mirrored.config_lag_s, 6),
         "shed": list(mirrored.shed),
+        "lost": run.shadow_lost,
     }
 
 

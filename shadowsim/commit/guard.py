@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
@@ -36,6 +37,7 @@ class Guard:
     def __init__(self, folder: Path, lease_s: float) -> None:
         self._folder, self._lease_s = folder, lease_s
         self._armed = False
+        self._lent: tuple[int, ...] = ()
         self._told_s = 0.0
         self._start()
 
@@ -52,6 +54,18 @@ class Guard:
             self._process.kill()
             raise NotArmed(f"the guardian of {self._folder} did not arm the rollback")
         self._armed = True
+
+    def lend(self, fds: Sequence[int]) -> None:
+        """Have it hold these files open too, instead of those lent before. Raises NotArmed.
+
+        Files cross only when a process starts, so it is replaced; this process is well meanwhile.
+        """
+        self._lent = tuple(fds)
+        self._process.kill()
+        self._process.wait()
+        self._start()
+        if self._armed:
+            self.arm()
 
     def extend(self, for_s: float | None = None) -> None:
         """Put the deadline off, to `for_s` from now or the usual time. Raises NotArmed.
@@ -73,15 +87,16 @@ class Guard:
         """Let it go: it ends once it sees that the commit has ended, and else takes it back."""
         with suppress(OSError):
             self._inbox.close()
-        if self._armed:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(ENDING_S)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDING_S)
         self._outbox.close()
 
     def _start(self) -> None:
         argv = [sys.executable, "-m", "shadowsim.commit.guardian", str(self._folder)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, start_new_session=True)
+        self._process = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, start_new_session=True, pass_fds=self._lent
+        )
         self._inbox = cast("IO[bytes]", self._process.stdin)
         self._outbox = cast("IO[bytes]", self._process.stdout)
         os.set_blocking(self._inbox.fileno(), False)  # one that is stopped reads nothing

@@ -14,17 +14,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import ROLLED_BACK, Place
 from shadowsim.commit.holder import holding
 from shadowsim.commit.reach import reach_in
 from shadowsim.commit.settle import Reach, Wait, settle, standing
-from shadowsim.errors import PersonNeeded, ShadowsimError
+from shadowsim.errors import Fenced, PersonNeeded, ShadowsimError
 from shadowsim.rollback.key import installation_key
 
 PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes nothing
@@ -93,10 +92,17 @@ def patience(clock: Callable[[], float], for_s: float = PATIENCE_S) -> Wait:
 
 
 def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) -> str:
-    """Settle the commit, however often that has to be tried; how it ended, in words."""
+    """Settle the commit, however often that has to be tried; how it ended, in words.
+
+    No words if it had ended before.
+    """
     patient = patience(clock)
+    begun = False
     while True:
         try:
+            if not begun and standing(place, reach).settled:
+                return ""
+            begun = True
             found = settle(place, reach, why, patient)
         except Fenced:
             return "somebody else settles it"
@@ -117,18 +123,36 @@ def main(folder: Path) -> int:
     with ExitStack() as until_the_end:
 
         def armed() -> None:
-            standing(place, reach)  # all that is needed later is read, and found wanting, now
+            found = standing(place, reach)  # what is needed later is read, and found wanting, now
             until_the_end.enter_context(holding(folder))
             sys.stdout.write("armed\n")
             sys.stdout.flush()
+            if found.terms is not None:
+                with suppress(ShadowsimError):  # then it takes longer when it must be done
+                    reach(found.terms).prepare()
 
         seen = watch(sys.stdin.fileno(), armed, time.monotonic)
-        if seen.until_s is None or standing(place, reach).settled:
+        if seen.until_s is None:
             return 0
         words = take_back(place, reach, seen.why, time.monotonic)
+    if not words:
+        return 0
+    with suppress(ShadowsimError, OSError):
+        terms = standing(place, reach).terms
+        if terms is not None:
+            reach(terms).close()
     sys.stderr.write(f"guardian: {seen.why}: {words}\n")
     return 0 if words.startswith(ROLLED_BACK) else PersonNeeded.exit_code
 
 
+def _told(folder: Path) -> int:
+    """Guard it, and say in words what kept it from being guarded."""
+    try:
+        return main(folder)
+    except (ShadowsimError, OSError) as error:
+        sys.stderr.write(f"guardian: {folder} is not guarded: {error}\n")
+        return PersonNeeded.exit_code
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(_told(Path(sys.argv[1])))

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from shadowsim.commit.devices import Devices, Fenced
+from shadowsim.commit.devices import Devices
 from shadowsim.commit.generations import CANCELLED, TAKEN_OVER, Ending, Place, end, endings
 from shadowsim.commit.log import LogBroken, LogWriter
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import PersonNeeded
+from shadowsim.errors import Fenced, PersonNeeded
 from shadowsim.model.config import DeviceConfig
 
 FIRST = 1
@@ -91,7 +91,9 @@ class Commit:
         if past:
             raise _fenced(past[0])
         if self._unsure:
-            raise LogBroken(f"whether {self._unsure} has its config is unknown, since a write failed")
+            raise LogBroken(
+                f"whether {self._unsure} has its config is unknown, since a write failed"
+            )
 
 
 def not_settled(folder: Path) -> NotSettled:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from shadowsim.commit.devices import Devices, Fenced
+from shadowsim.commit.devices import Devices, Gone
 from shadowsim.commit.generations import (
     CANCELLED,
+    HALTED,
     ROLLED_BACK,
     TAKEN_OVER,
     Ending,
@@ -23,10 +24,10 @@ from shadowsim.commit.generations import (
 from shadowsim.commit.log import Log, LogAltered, LogWriter, read_log
 from shadowsim.commit.owner import FIRST, log_head
 from shadowsim.commit.terms import MIXED, Terms, read_terms
-from shadowsim.errors import PersonNeeded, Unreachable
+from shadowsim.errors import Fenced, PersonNeeded, Unreachable
 from shadowsim.model.change import Command, Configs, apply, difference
 
-OPEN, NOTHING = "open", "nothing begun"
+OPEN, NOTHING, GONE = "open", "nothing begun", "gone"
 
 Reach = Callable[[Terms], Devices]
 Wait = Callable[[], bool]  # lets some time pass; whether there is patience left
@@ -41,7 +42,8 @@ class Standing:
     """How a commit stands. `state` is that of its seal, or OPEN, or NOTHING.
 
     `generation` is the one that is open, or the last; `position` of production: old, new, mixed,
-    or "" where nothing was begun. `log` is what the last generation wrote.
+    gone where it does not exist any more, or "" where nothing was begun. `log` is what the last
+    generation wrote.
     """
 
     state: str
@@ -68,8 +70,11 @@ def standing(place: Place, reach: Reach) -> Standing:
         if last.state not in (CANCELLED, NOTHING):
             raise LogAltered(f"{place.log(FIRST)}: what the commit opened with is gone")
         return Standing(last.state, last.why, generation, None, "", log)
-    position = terms.position(reach(terms).read())
     state, why = (past[-1].state, past[-1].why) if over else (OPEN, "")
+    try:
+        position = terms.position(reach(terms).read())
+    except Gone:
+        position = GONE
     return Standing(state, why, generation, terms, position, log)
 
 
@@ -91,6 +96,10 @@ def settle(place: Place, reach: Reach, why: str, wait: Wait) -> Standing:
     log = LogWriter(place.disk, place.log(generation), place.key, log_head(generation))
     seen = {"records": len(now.log.records), "head": now.log.heads[-1]}
     log.append("took over", **now.terms.data(), why=why, **seen)
+    if now.position == GONE:
+        gone = "production is gone, and nothing can be taken back in it"
+        _end(place, generation, HALTED, gone)
+        return standing(place, reach)
     devices = reach(now.terms)
     devices.fence(generation)
     _restore(now.terms, devices, generation, log, wait)

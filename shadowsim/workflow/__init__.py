@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.generations import ROLLED_BACK
+from shadowsim.errors import Fenced, Unreachable
 from shadowsim.rollback.blame import Blame
-from shadowsim.workflow.phases import PHASES
+from shadowsim.workflow.phases import PHASES, Phase
 from shadowsim.workflow.state import Approve, Run, nobody
 from shadowsim.workflow.watch import roll_back
 
@@ -21,13 +21,13 @@ def run_workflow(run: Run) -> Run:
     run.before = {}
     configs = run.scenario.configs
     run.production = run.factory(run.scenario, configs, "production")
-    run.before = dict(run.production.configs())
+    run.before = {**configs, **run.production.configs()}  # it may be dead just now
     try:
         for number, phase in enumerate(PHASES, 1):
             run.phase = phase.__name__
             run.phases.append((run.phase, run.now))
             run.note("phase", number=number)
-            if not phase(run):
+            if not _goes_on(run, phase):
                 break
     except Fenced as error:
         _follow(run, error)
@@ -41,6 +41,7 @@ def run_workflow(run: Run) -> Run:
             ending.callback(run.production.close)
             if hasattr(run, "shadow"):
                 ending.callback(run.shadow.close)
+            ending.callback(run.hold.release)  # first: others need production to take it back
     run.note("end", decision=run.decision, end_state=run.end_state)
     return run
 
@@ -65,6 +66,18 @@ def _follow(run: Run, error: Fenced) -> None:
     state, run.overtaken = run.hold.taken()
     run.end_state = "rolled_back" if state == ROLLED_BACK else "halted"
     run.failure_mode, run.root_cause = "none", "overtaken"
+
+
+def _goes_on(run: Run, phase: Phase) -> bool:
+    """Walk a phase. A shadow that is lost before production was touched is no verdict."""
+    try:
+        return phase(run)
+    except Unreachable as error:
+        if run.deployed_since_s is not None or not hasattr(run, "mirror"):
+            raise
+        run.decision, run.end_state = "inconclusive", "halted"
+        run.note("decision", decision=run.decision, why=[str(error)])
+        return False
 
 
 __all__ = ["PHASES", "Approve", "Run", "nobody", "run_workflow"]

@@ -11,15 +11,25 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(TESTS), str(TESTS.parent)]
 
+from torture.emulated import emulated  # noqa: E402
 from torture.fuzz import fuzz  # noqa: E402
 from torture.model import model  # noqa: E402
+from torture.planted import planted  # noqa: E402
 from torture.power import power  # noqa: E402
+from torture.result import Attack, Wanted  # noqa: E402
 from torture.steps import steps  # noqa: E402
 from torture.system import system  # noqa: E402
-from torture.result import Attack, Wanted  # noqa: E402
 
 # An attack is a name and a function. It prints its progress and its failures itself.
-ATTACKS: dict[str, Attack] = {"fuzz": fuzz, "steps": steps, "disk": power, "system": system, "model": model}
+ATTACKS: dict[str, Attack] = {
+    "steps": steps,
+    "disk": power,
+    "system": system,
+    "model": model,
+    "planted": planted,
+    "fuzz": fuzz,
+    "emulated": emulated,
+}
 
 
 def main() -> int:
@@ -32,8 +42,7 @@ def main() -> int:
         failed += result.failed
         print(
             f"{name}: {result.done:,} cases with seed {result.seed} in {result.took_s:,.0f} s, "
-            f"{result.failed:,} failed"
-            + ("" if wanted.case is not None else f"; {out}"),
+            f"{result.failed:,} failed" + ("" if wanted.case is not None else f"; {out}"),
             flush=True,
         )
     return 1 if failed else 0

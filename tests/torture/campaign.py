@@ -65,7 +65,8 @@ def one_case(result: Result, name: str, case: Case, number: int, verbose: bool =
         case(result.seed, number)
     except Exception as error:
         counts["failed"] += 1
-        line = f"python tests/torture {result.attack} --seed {result.seed} --only {name} --case {number}"
+        asked = f"--seed {result.seed} --only {name} --case {number}"
+        line = f"python tests/torture {result.attack} {asked}"
         what = str(error) if isinstance(error, Wrong) else f"{type(error).__name__}: {error}"
         result.fail(Failure(line, f"{name} case {number}: {what[:SHOWN]}"))
         if verbose:

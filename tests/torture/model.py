@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK
 from shadowsim.commit.guardian import Watching, hear, wait_s
 from shadowsim.commit.owner import FIRST, Commit, NotSettled, claim
 from shadowsim.commit.settle import NOTHING, OPEN, standing
+from shadowsim.errors import Fenced
 from torture.campaign import Part, work_off
 from torture.faults import Kind, Striking
 from torture.result import Result, Wanted
@@ -156,7 +156,7 @@ class Commits(RuleBasedStateMachine):
 
     def _write(self, device: str, config: Any, intend: bool) -> None:
         commit: Any = self.commit
-        if intend or self.model.generation == FIRST and self.model.settled:
+        if intend or (self.model.generation == FIRST and self.model.settled):
             commit.intend("deploy", device, ["..."])
         commit.write(devices_on(self.mine), config)
         commit.did("deploy", device, "done")

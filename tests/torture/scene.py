@@ -10,14 +10,14 @@ from pathlib import Path
 
 from shadowsim.commit import devices as devices_module
 from shadowsim.commit import generations
-from shadowsim.commit.devices import Devices, Fenced, FileDevices
+from shadowsim.commit.devices import Devices, FileDevices
 from shadowsim.commit.disk import Disk
 from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK, Place
 from shadowsim.commit.owner import FIRST, Commit, claim
 from shadowsim.commit.reach import DEVICES, FILES
 from shadowsim.commit.settle import NOTHING, Standing, settle, standing
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import ShadowsimError
+from shadowsim.errors import Fenced, ShadowsimError
 from shadowsim.model import change as algebra
 from shadowsim.model.change import Change, apply, apply_one, parse_config, parse_script
 from shadowsim.rollback.plan import plan
@@ -29,10 +29,9 @@ algebra._edit = lru_cache(4096)(algebra._edit)
 algebra.parse_script = lru_cache(4096)(algebra.parse_script)
 
 
-
 @dataclass
 class Tokens:
-    """In place of `secrets`: names that are unique within a case, and the same when it is repeated."""
+    """In place of `secrets`: names that are unique in a case, and the same when it is repeated."""
 
     count: int = 0
 
@@ -119,7 +118,7 @@ def make(
 ) -> None:
     """Make the change as a run does: armed, device by device, confirmed; or taken back by itself.
 
-    As in a run, what production has is known from memory: a write that failed changed nothing of it.
+    As in a run, what production has is known from memory, in which a failed write changed nothing.
     """
     place = place_on(disk)
     claim(place)

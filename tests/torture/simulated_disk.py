@@ -238,9 +238,7 @@ class DiskOf:
         self.before("rename", str(target))
         self.disk.file(str(source))
         names = self.disk.folders[str(source.parent)]
-        self.disk.rename(
-            str(source.parent), (source.name, None), (target.name, names[source.name])
-        )
+        self.disk.rename(str(source.parent), (source.name, None), (target.name, names[source.name]))
         self.after("rename", str(target))
 
     def remove(self, path: Path) -> None:

@@ -236,5 +236,3 @@ def _first_of(which: int) -> tuple[SimulatedDisk, Said]:
 @lru_cache(2)
 def _seconds_of(which: int) -> list[Fault]:
     return _seconds(_first_of(which)[0])
-
-

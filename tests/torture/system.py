@@ -14,12 +14,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from shadowsim.commit.devices import Fenced, FileDevices
+from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK, endings
 from shadowsim.commit.guard import NotArmed
 from shadowsim.commit.guardian import LATE, PATIENCE_S, RETRY_S, Watching, hear, wait_s
 from shadowsim.commit.settle import settle, standing
-from shadowsim.errors import ShadowsimError, Unreachable
+from shadowsim.errors import Fenced, ShadowsimError, Unreachable
 from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from torture.campaign import Part, work_off
