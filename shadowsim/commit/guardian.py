@@ -30,6 +30,7 @@ PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes n
 RETRY_S = 0.2
 LOST, LATE = "the run that made the change ended", "the change was not confirmed by its deadline"
 LARGEST_MESSAGE = 4096
+LATEST_S = 1e9  # no clock that has run since a machine came up says so
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def hear(now: Watching, data: bytes) -> Watching:
             until_s = float(number)
         except ValueError:
             word = b""
-        if word != b"until":  # who talks nonsense is not well
+        if word != b"until" or not abs(until_s or 0.0) < LATEST_S:  # who talks nonsense is not well
             return Watching(until_s, LOST)
     return Watching(until_s, LOST if len(rest) > LARGEST_MESSAGE else "", rest)
 

@@ -91,9 +91,7 @@ class Commit:
         if past:
             raise _fenced(past[0])
         if self._unsure:
-            raise LogBroken(
-                f"whether {self._unsure} has its config is unknown, since a write failed"
-            )
+            raise LogBroken(f"what {self._unsure} runs is unknown, since a write to it failed")
 
 
 def not_settled(folder: Path) -> NotSettled:

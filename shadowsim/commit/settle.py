@@ -91,7 +91,8 @@ def settle(place: Place, reach: Reach, why: str, wait: Wait) -> Standing:
         return now
     if now.generation == FIRST:
         place.disk.sync(place.log(FIRST))  # who wrote the terms may have died before it did
-    _end(place, now.generation, TAKEN_OVER, why)
+    if not _end(place, now.generation, TAKEN_OVER, why):
+        return standing(place, reach)
     generation = now.generation + 1
     log = LogWriter(place.disk, place.log(generation), place.key, log_head(generation))
     seen = {"records": len(now.log.records), "head": now.log.heads[-1]}
@@ -107,11 +108,12 @@ def settle(place: Place, reach: Reach, why: str, wait: Wait) -> Standing:
     return standing(place, reach)
 
 
-def _end(place: Place, generation: int, state: str, why: str) -> None:
-    """End a generation, or find that it has ended so that nothing is left to do."""
+def _end(place: Place, generation: int, state: str, why: str) -> bool:
+    """End a generation; False if it has ended otherwise, so that nothing is left to do."""
     ending, mine = end(place, generation, state, why)
     if not mine and ending.state == TAKEN_OVER:
         raise Fenced(f"somebody else has taken production over: {ending.why}")
+    return mine
 
 
 def _restore(terms: Terms, devices: Devices, generation: int, log: LogWriter, wait: Wait) -> None:

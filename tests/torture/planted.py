@@ -23,7 +23,7 @@ from torture.plants import PLANTS, Plant
 from torture.result import Result, Wanted
 from torture.scene import TOKENS
 
-STEPS, SCHEDULES, SYSTEMS, BATCHES = 2_500, 1_500, 500, 6
+STEPS, SCHEDULES, SYSTEMS, RACES, BATCHES = 2_500, 1_500, 500, 1_500, 6
 TESTS = "tests/test_commit.py"
 CAUGHT, LONGEST_S = "caught by", 600.0
 
@@ -114,6 +114,8 @@ def _cases(seed: int) -> Iterator[tuple[str, str, int, Case]]:
         yield "steps", "first", number, steps.first
     for number in rng.sample(devices, 150):
         yield "steps", "devices", number, steps.silent
+    for number in range(RACES):
+        yield "steps", "races", number, steps.race
     for number in range(SYSTEMS):
         yield "system", "all", number, system.simulate
     for number in range(SCHEDULES):

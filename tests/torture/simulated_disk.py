@@ -116,7 +116,7 @@ class SimulatedDisk:
 
     def file(self, path: str) -> Inode:
         folder, _, name = path.rpartition("/")
-        number = self.folders.get(folder, {}).get(name)
+        number = self.folders.get(folder or "/", {}).get(name)
         if not number:
             raise FileNotFoundError(errno.ENOENT, "no such file", path)
         return self.inodes[number]

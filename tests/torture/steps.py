@@ -1,7 +1,7 @@
 """Every operation of a change and of its taking back, with every fault; then all pairs of them.
 
 `first`: a fault strikes the one who makes the change. `devices`: devices do not answer while it is
-taken back. `pairs`: after a first fault, another one strikes the one who takes the change back;
+taken back. `races`: who makes it and who takes it back run in turns. `pairs`: after a first fault, another one strikes the one who takes the change back;
 states of the disk that are equal are attacked once. Each with and without a loss of power.
 """
 
@@ -21,6 +21,7 @@ from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from torture.campaign import Part, work_off
 from torture.faults import BEFORE, EXCEPTION, HANG, KILL, Kind, Striking, kinds
+from torture.processes import Machine, Process
 from torture.result import Result, Wanted
 from torture.scene import (
     FOLDER,
@@ -36,6 +37,9 @@ from torture.scene import (
 from torture.simulated_disk import DiskOf, SimulatedDisk
 
 POWERS = 4  # 0: none is lost; else one of several ways to lose what was not synced
+STRIDE = 7_919  # a prime that divides no number of pairs
+QUICK_RACES = 1_000
+LONGEST = 120  # operations of who takes it back
 PATIENCE = 8  # how often a device is tried again
 LATER = 1_000_000  # where the names of a recovery begin
 
@@ -46,6 +50,8 @@ def steps(wanted: Wanted) -> Result:
         "first": Part(len(firsts()) * POWERS, first),
         "devices": Part(len(SILENCES) * len(CUTS), silent),
     }
+    races = len(makings()) * LONGEST
+    parts["races"] = Part(QUICK_RACES if wanted.quick and wanted.case is None else races, race)
     if not wanted.quick or wanted.only == "pairs":
         parts["pairs"] = Part(len(pairs().numbers), pair)
     return work_off("steps", wanted, parts)
@@ -161,6 +167,40 @@ def silent(seed: int, number: int) -> None:
     except NotRestored:
         if silence.more < 2:
             raise Wrong("there was patience enough, and it was not restored") from None
+    settle_and_judge(disk, said)
+
+
+# -- two at the same time
+
+
+@lru_cache(1)
+def makings() -> tuple[str, ...]:
+    """The operations of who makes the change."""
+    seen = Striking(*NONE, hang=never)
+    make(DiskOf(SimulatedDisk(), seen.before, seen.after), Said())
+    return tuple(seen.seen)
+
+
+def race(seed: int, number: int) -> None:
+    """One makes so many operations, the other so many; then the one all of its, then the other.
+
+    The numbers run through all pairs, neighbours far apart, so that the first ones are a sample.
+    """
+    every = len(makings()) * LONGEST
+    first_at, second_at = divmod(number * STRIDE % every, LONGEST)
+    disk, said = SimulatedDisk(), Said()
+    machine = Machine()
+
+    def paused(process: Process, at: int, for_s: float) -> DiskOf:
+        hanging = Striking(at, Kind(HANG, BEFORE), lambda: machine.pause(process, for_s))
+        return DiskOf(disk, hanging.before, hanging.after)
+
+    machine.start("makes", lambda process: make(paused(process, first_at, 2.0), said))
+    machine.start("takes", lambda process: take_back(paused(process, second_at, 9.0)), 1.0)
+    machine.run()
+    for process in machine.processes:
+        if process.error is not None and not permitted(process.error):
+            raise Wrong(f"who {process.name} it ended with {process.error!r}")
     settle_and_judge(disk, said)
 
 
