@@ -183,7 +183,7 @@ def struck(kind: Kind, at: int, disk: SimulatedDisk) -> DiskOf:
 )
 @pytest.mark.parametrize("at", [2, 3])
 def test_a_log_takes_nothing_after_a_failure(kind: Kind, at: int) -> None:
-    """Nor can it pretend later that the record was there: the sync after the failed one succeeds."""
+    """Nor can it pretend later that the record was there: a sync after a failed one succeeds."""
     disk = SimulatedDisk()
     if at == 3:
         kind = Kind(kind.what, "before")
@@ -677,7 +677,7 @@ def unwell() -> Iterator[tuple[SimulatedDisk, Unwell]]:
 def test_a_device_that_cannot_be_read_or_written_is_named(unwell: Any) -> None:
     disk, devices = unwell
     devices.deaf = {"B"}
-    with pytest.raises(NotRestored, match="B does not answer: .* was not taken back"):
+    with pytest.raises(NotRestored, match=r"B does not answer: .* was not taken back"):
         take_back(DiskOf(disk), never, devices)
     devices.deaf, devices.silent = set(), {"A"}
     with pytest.raises(NotRestored, match="A does not answer"):
@@ -695,7 +695,7 @@ def test_a_device_that_cannot_be_read_or_written_is_named(unwell: Any) -> None:
 
 def test_a_device_that_was_never_wrong_must_answer_too() -> None:
     """Else nobody has seen that it has its old config."""
-    disk, place, _ = opened()
+    disk, _, _ = opened()
     devices = Unwell(DiskOf(disk))
     seen = [0]
 

@@ -1,8 +1,9 @@
 """Every operation of a change and of its taking back, with every fault; then all pairs of them.
 
 `first`: a fault strikes the one who makes the change. `devices`: devices do not answer while it is
-taken back. `races`: who makes it and who takes it back run in turns. `pairs`: after a first fault, another one strikes the one who takes the change back;
-states of the disk that are equal are attacked once. Each with and without a loss of power.
+taken back. `races`: who makes it and who takes it back run in turns. `pairs`: after a first fault,
+another one strikes the one who takes the change back; states of the disk that are equal are
+attacked once. Faults come with and without a loss of power.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ def steps(wanted: Wanted) -> Result:
         "first": Part(len(firsts()) * POWERS, first),
         "devices": Part(len(SILENCES) * len(CUTS), silent),
     }
-    races = len(makings()) * LONGEST
-    parts["races"] = Part(QUICK_RACES if wanted.quick and wanted.case is None else races, race)
+    races = QUICK_RACES if wanted.quick else len(makings()) * LONGEST
+    parts["races"] = Part(races, race)
     if not wanted.quick or wanted.only == "pairs":
         parts["pairs"] = Part(len(pairs().numbers), pair)
+    if wanted.cases is not None:
+        parts = {n: Part(min(part.cases, wanted.cases), part.case) for n, part in parts.items()}
     return work_off("steps", wanted, parts)
 
 
