@@ -1,383 +1,20 @@
-"""The command line: words to calls, results to words, and failures to exit codes."""
+"""The process of the command line: signals and failures to words and exit codes.
+
+What is slow to load is loaded while it listens already.
+"""
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import NoReturn
 
-import typer
+from shadowsim.errors import BadInput, ShadowsimError
 
-from shadowsim import __version__, machine_commands, rollback_command
-from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
-from shadowsim.shadow_commands import answered, shadow
-
-if TYPE_CHECKING:
-    from shadowsim.network import Controller
-    from shadowsim.precog import Forecast
-    from shadowsim.scenario import Scenario
-    from shadowsim.workflow import Run
-
-app = typer.Typer(
-    name="shadowsim",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Try a network change on a shadow first, and take it back before it hurts.",
-)
-
-app.add_typer(shadow, name="shadow")
-
-Files = Annotated[list[Path], typer.Argument(metavar="SCENARIO...", help="Scenario files (YAML).")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
-Seed = Annotated[
-    int | None, typer.Option(help="Instead of the scenario's own seed.", min=0, max=2**32 - 1)
-]
-Store = Annotated[Path, typer.Option(help="Where outcomes are kept (SQLite).")]
-Out = Annotated[Path, typer.Option(help="Folder that gets one folder a run.")]
-
-DEFAULT_OUT = Path("runs")
-DEFAULT_STORE = DEFAULT_OUT / "outcomes.sqlite"
-NOT_MET = 1
 STOPPED = 130
-MOST_TELEMETRY = 4 * 2**30  # bytes
-
-
-@app.command()
-def run(
-    scenarios: Files,
-    network: Annotated[
-        str, typer.Option(help="Where it runs: simulated, or emulated (real packets).")
-    ] = "simulated",
-    controller: Annotated[
-        str, typer.Option(help="Of the emulated network: ryu or os-ken.")
-    ] = "ryu",
-    precog: Annotated[
-        str | None, typer.Option(help="PreCog variant instead of the scenario's.")
-    ] = None,
-    autonomy: Annotated[str | None, typer.Option(help="observe, ask or automatic.")] = None,
-    pace: Annotated[
-        float | None, typer.Option(help="Network seconds per second of yours.", min=0.1)
-    ] = None,
-    api: Annotated[
-        int | None,
-        typer.Option(help="Port for 'shadowsim shadow' while it runs; 0: any.", min=0, max=65535),
-    ] = None,
-    out: Out = DEFAULT_OUT,
-    store: Store = DEFAULT_STORE,
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run scenarios end to end: shadow, judgement, deployment, monitoring, rollback."""
-    from shadowsim.live import View, warn_of_first_run
-
-    loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
-    _check_places(loaded, network, out, store, controller)
-    beside = answered(api, network, pace, out)
-    if not as_json:
-        warn_of_first_run()
-    documents = []
-    for scenario in loaded:
-        with View(scenario, quiet=as_json, pace=pace if api is None else None) as view:
-            with beside() as attend:
-                found = _run_one(scenario, network, out, store, view, controller, attend)
-            documents.append(found)
-    if as_json:
-        _print_json(documents[0] if len(documents) == 1 else documents)
-    elif len(documents) > 1:
-        met = sum(d["expectations"]["met"] for d in documents)
-        typer.echo(f"{met} of {len(documents)} scenarios as expected")
-    raise typer.Exit(_exit_code(documents))
-
-
-@app.command()
-def check(scenarios: Files, seed: Seed = None, as_json: AsJson = False) -> None:
-    """Read scenarios, and say what their configs and change mean, without running anything."""
-    from shadowsim.examine import examine
-
-    found = [examine(_adjusted(s, None, None, seed)) for s in _load(scenarios)]
-    if as_json:
-        _print_json(found[0] if len(found) == 1 else found)
-        return
-    for entry in found:
-        typer.echo(f"{entry['scenario']}: {entry['size']}")
-        for line in entry["notes"]:
-            typer.echo(f"  {line}")
-
-
-@app.command()
-def schema(
-    what: Annotated[str, typer.Argument(help="scenario or signature.")] = "scenario",
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the JSON Schema of a scenario file or of a rollback signature."""
-    from shadowsim.errors import choices
-    from shadowsim.rollback import signature
-    from shadowsim.scenario import json_schema
-
-    schemas: dict[str, Callable[[], dict[str, Any]]] = {
-        "scenario": json_schema,
-        "signature": signature.json_schema,
-    }
-    if what not in schemas:
-        raise BadInput(f"there is no schema '{what}'; {choices(what, schemas)}")
-    _print_json(schemas[what]())
-
-
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The page; report.html in the folder if not given.")
-    ] = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make one self-contained HTML page of a run."""
-    from shadowsim.report import write_report
-
-    page = write_report(folder, out)
-    if as_json:
-        _print_json({"report": str(page)})
-    else:
-        typer.echo(page)
-
-
-@app.command()
-def analytics(
-    store: Store = DEFAULT_STORE,
-    plot: Annotated[Path | None, typer.Option(help="Draw them too, into this PNG or SVG.")] = None,
-    seed: Seed = None,
-    as_json: AsJson = False,
-) -> None:
-    """Changes validated, accuracy of the forecasts, rollbacks, time to rollback, root causes."""
-    from shadowsim import analytics as numbers
-    from shadowsim.outcomes import OutcomeStore
-
-    if not store.exists():
-        raise BadInput([Mistake("no outcomes yet; 'shadowsim run' makes some", str(store))])
-    with OutcomeStore(store) as outcomes:
-        rows = outcomes.read()
-    if as_json:
-        _print_json(numbers.summary(rows))
-    else:
-        from shadowsim.live import print_table
-
-        for title, table in numbers.tables(rows):
-            print_table(title, table.columns, table.rows())
-    if plot is not None:
-        from shadowsim.plots import save_analytics
-
-        save_analytics(rows, plot)
-
-
-for command in (rollback_command.rollback, *machine_commands.COMMANDS):
-    app.command()(command)
-
-
-# -- pieces ------------------------------------------------------------------------------------
-
-
-def _load(paths: list[Path]) -> list[Scenario]:
-    """All scenarios, or BadInput with the mistakes of all of them."""
-    from shadowsim.scenario import load
-
-    loaded: list[Scenario] = []
-    mistakes: list[Mistake] = []
-    for path in paths:
-        try:
-            loaded.append(load(path))
-        except BadInput as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise BadInput(mistakes)
-    return loaded
-
-
-def _adjusted(
-    scenario: Scenario, precog: str | None, autonomy: str | None, seed: int | None
-) -> Scenario:
-    """The scenario with what the command line says instead."""
-    from dataclasses import replace
-
-    from shadowsim.errors import choices
-    from shadowsim.precog import VARIANTS
-
-    if precog is not None and precog not in VARIANTS:
-        raise BadInput(f"--precog: there is no '{precog}'; {choices(precog, VARIANTS)}")
-    settings = ("observe", "ask", "automatic")
-    if autonomy is not None and autonomy not in settings:
-        raise BadInput(f"--autonomy: there is no '{autonomy}'; {choices(autonomy, settings)}")
-    workflow = replace(
-        scenario.workflow,
-        precog=precog or scenario.workflow.precog,
-        autonomy=autonomy or scenario.workflow.autonomy,
-    )
-    return replace(scenario, workflow=workflow, seed=scenario.seed if seed is None else seed)
-
-
-def _check_places(
-    scenarios: list[Scenario], network: str, out: Path, store: Path, controller: str
-) -> None:
-    """What would only be found out later: nothing is run if anything could not be kept."""
-    from shadowsim.errors import choices
-    from shadowsim.network import CONTROLLERS, NETWORKS
-    from shadowsim.outcomes import OutcomeStore
-    from shadowsim.record import claim
-    from shadowsim.rollback.key import installation_key
-
-    if network not in NETWORKS:
-        raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
-    if controller not in CONTROLLERS:
-        raise BadInput(
-            f"--controller: there is no '{controller}'; {choices(controller, CONTROLLERS)}"
-        )
-    names = [scenario.name for scenario in scenarios]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise BadInput(f"several scenarios are named {', '.join(twice)}; their folders would clash")
-    for name in names:
-        claim(out / name)
-    for scenario in scenarios:
-        _check_size(scenario)
-    installation_key()
-    if store.exists():
-        with OutcomeStore(store):
-            pass  # opening it finds out whether it is one
-
-
-def _check_size(scenario: Scenario) -> None:
-    """Refuse what would not fit into memory, before it is begun."""
-    from shadowsim.record import telemetry_bytes
-
-    wanted = telemetry_bytes(scenario)
-    if wanted > MOST_TELEMETRY:
-        raise BadInput(
-            f"{scenario.name}: its telemetry would take {wanted / 2**30:.1f} GiB of memory, more "
-            f"than {MOST_TELEMETRY / 2**30:.0f}; take fewer demands or shorter phases"
-        )
-
-
-def _run_one(
-    scenario: Scenario,
-    network: str,
-    out: Path,
-    store: Path,
-    view: Any,
-    controller: str,
-    beside: Callable[[Run], None],
-) -> dict[str, Any]:
-    from shadowsim.commit.hold import held, stow
-    from shadowsim.journal import Journal
-    from shadowsim.network import factory
-    from shadowsim.outcomes import OutcomeStore
-    from shadowsim.precog import WhatIf, variant
-    from shadowsim.record import document, write
-    from shadowsim.rollback.key import installation_key
-    from shadowsim.workflow import Run, run_workflow
-
-    key = installation_key()
-    whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
-    precog = variant(scenario.workflow.precog, whatif)
-    journal = Journal(view.event)
-    approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
-    networks = factory(network, cast("Controller", controller))
-    state = Run(scenario, networks, precog, whatif, journal, view.paused(approve), beside)
-    folder = out / scenario.name
-    try:
-        with held(folder, key, scenario.workflow.confirm_within_s) as state.hold:
-            run_workflow(state)
-    finally:
-        # An interrupted run leaves its record too: what was taken back, and whether that held.
-        if state.telemetry:
-            found = document(state, network, str(folder))
-            write(state, found, folder, key)
-            stow(folder, key)
-            with OutcomeStore(store) as outcomes:
-                outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
-            view.result(found)
-    return found
-
-
-def _ask(question: str, forecast: Forecast) -> bool | None:
-    """Ask the person at the terminal; None if they go away."""
-    for reason in forecast.reasons[:5]:
-        typer.echo(f"  {reason.probability:.0%} {reason.mode}: {reason.text}")
-    try:
-        return typer.confirm(question)
-    except typer.Abort:
-        return None
-
-
-def _nobody(question: str, forecast: Forecast) -> bool | None:
-    return None
-
-
-def _exit_code(documents: list[dict[str, Any]]) -> int:
-    """0 as expected, 1 not as expected, 4 where a person is needed and none was expected to be."""
-    if not all(d["expectations"]["met"] for d in documents):
-        return NOT_MET
-    surprised = [
-        d
-        for d in documents
-        if d["end_state"] == "halted"
-        and all(detail["what"] != "end_state" for detail in d["expectations"]["details"])
-    ]
-    return PersonNeeded.exit_code if surprised else 0
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn every failure a user can cause into words and an exit code."""
-    try:
-        yield
-    except SystemExit as leaving:
-        # typer makes an exit of an interruption before it can be seen here.
-        if leaving.code == STOPPED:
-            typer.echo("stopped", err=True)
-        raise
-    except ShadowsimError as error:
-        typer.echo(str(error), err=True)
-        _leave(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        _leave(STOPPED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        _leave(0)
-    except OSError as error:
-        typer.echo(f"{error.filename or 'i/o'}: {error.strerror or error}", err=True)
-        _leave(BadInput.exit_code)
-
-
-def _leave(code: int) -> NoReturn:
-    raise SystemExit(code)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"shadowsim {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which this is.")
-    ] = False,
-) -> None:
-    pass
+UNREAD = 141  # what a shell says of a program that a closed pipe has ended
 
 
 def main() -> None:
@@ -386,7 +23,43 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _interrupt)
     with _told():
+        from shadowsim.commands import app
+
         app()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn every failure a user can cause into words and an exit code."""
+    try:
+        yield
+    except SystemExit as leaving:
+        # typer makes exits of an interruption and of a closed pipe before they can be seen here.
+        if leaving.code == STOPPED:
+            _say("stopped")
+        if isinstance(leaving.__context__, BrokenPipeError):
+            _leave(UNREAD)
+        raise
+    except ShadowsimError as error:
+        _say(str(error))
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        _say("stopped")
+        _leave(STOPPED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        _leave(UNREAD)
+    except OSError as error:
+        _say(f"{error.filename or 'i/o'}: {error.strerror or error}")
+        _leave(BadInput.exit_code)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
+def _leave(code: int) -> NoReturn:
+    raise SystemExit(code)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -66,7 +66,13 @@ def say(event: Event) -> str | None:
             f"rollback triggered ({data['mode']}): {data['why']}" + _because(data["signs"])
         ),
         "rollback": lambda: (
-            f"rolling back, {data['scope']}, in {data['steps']} step{'s' * (data['steps'] != 1)}"
+            f"rolling back, {data['scope']}, in {data['steps']} step{'s' * (data['steps'] != 1)}, "
+            + ("as rehearsed" if data["rehearsed"] else "not rehearsed in this form")
+        ),
+        "set_again": lambda: (
+            "others set again what was taken back"
+            + (": it is taken back once more" if data["revert"] else "")
+            + _because(data["commands"])
         ),
         "step": lambda: f"step {data['step']}: {data['outcome']}",
         "asked": lambda: f"asked to {data['question']}: {_answer(data['answer'])}",

@@ -891,6 +891,8 @@ def test_a_place_that_others_could_enter_is_refused(tmp_path, monkeypatch):
 
 def test_only_what_is_ours_and_dead_is_cleaned(tmp_path, monkeypatch):
     monkeypatch.setattr(rundir, "base", lambda: tmp_path / "base")
+    monkeypatch.setattr(rundir, "RUNTIME", tmp_path / "nowhere")
+    monkeypatch.setattr(rundir, "FALLBACK", tmp_path / "nowhere")
     assert rundir.leftovers() == []
     alive = RunDir.make("alive").path
     base = alive.parent

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shadowsim.__main__ import app
 from shadowsim.capabilities import examine_emulation
+from shadowsim.commands import app
 from shadowsim.errors import MachineLacks
 from shadowsim.model.faults import FAULT_KINDS, Fault
-from shadowsim.network.emulated import client
+from shadowsim.network.emulated import client, rundir
 from shadowsim.network.emulated.refusals import NOT_HERE, refuse_faults
+from shadowsim.network.emulated.rundir import RunDir
 
 
 def rows() -> dict[str, object]:
@@ -59,6 +60,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     runtime.mkdir(mode=0o700)
     (runtime / "shadowsim").mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setattr(rundir, "RUNTIME", runtime / "login")
+    monkeypatch.setattr(rundir, "FALLBACK", runtime / "fallback")
     yield runtime / "shadowsim"
     shutil.rmtree(runtime, ignore_errors=True)
 
@@ -79,3 +82,28 @@ def test_clean_removes_the_folders_of_the_dead_and_nothing_else(home: Path) -> N
 def test_clean_finds_nothing_where_nothing_is(home: Path) -> None:
     result = CliRunner().invoke(app, ["doctor", "--clean"])
     assert (result.exit_code, result.output) == (0, "0 left-over networks removed\n")
+
+
+def test_clean_looks_wherever_a_run_can_have_been(home: Path) -> None:
+    """With the variable of now, with that of a login, and with none; never in what others can."""
+    places = [home, rundir.RUNTIME / "shadowsim", rundir.FALLBACK]
+    for number, place in enumerate(places):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / f"shadow-4000000-7-{number}").mkdir(mode=0o700)
+        mine = RunDir.make("alive").path
+        mine.rename(place / mine.name)
+    found = rundir.clean()
+    assert [one.path.name for one in found] == [f"shadow-4000000-7-{n}" for n in range(3)]
+    assert [len(list(place.iterdir())) for place in places] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("how", ["mode", "link"])
+def test_clean_leaves_a_place_alone_that_others_can_enter(home: Path, how: str) -> None:
+    real = rundir.FALLBACK if how == "mode" else home.parent / "real"
+    dead = real / "shadow-4000000-7-0"
+    dead.mkdir(parents=True)
+    real.chmod(0o777 if how == "mode" else 0o700)
+    if how == "link":
+        rundir.FALLBACK.symlink_to(real)
+    assert rundir.clean() == []
+    assert dead.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import shadowsim.__main__ as command_line
 from shadowsim import __version__
+from shadowsim.__main__ import main
+from shadowsim.commands import app
 from shadowsim.model.truth import MODES
 from shadowsim.outcomes import OutcomeStore
 from shadowsim.precog import VARIANTS
@@ -21,7 +23,7 @@ from shadowsim.rollback.key import installation_key
 from shadowsim.rollback.signature import read_signature
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = [c.callback.__name__ for c in command_line.app.registered_commands if c.callback]
+COMMANDS = [c.callback.__name__ for c in app.registered_commands if c.callback]
 DESIGNED = {
     "scenario", "network", "precog", "seed", "decision", "end_state", "forecast", "failure_modes",
     "blamed", "time_to_rollback_s", "breach_s", "expectations", "digests", "out",
@@ -65,7 +67,7 @@ class Shell:
         self._capsys.readouterr()
         code: Any = 0
         try:
-            command_line.main()
+            main()
         except SystemExit as leaving:
             code = leaving.code or 0
         out, err = self._capsys.readouterr()
@@ -275,6 +277,43 @@ def test_an_interruption_is_130_and_writes_nothing(
 
 def test_an_interruption_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert interrupted(shell, monkeypatch).err.strip() == "stopped"
+
+
+def started(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    paths = [environment.pop("PYTHONPATH", ""), str(ROOT)]
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=folder, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_modules_load_is_told_in_words(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """It comes in the middle of an import, of a module that takes its time."""
+    (tmp_path / "typer.py").write_text(
+        "import time\nprint('loading', flush=True)\ntime.sleep(30)\n"
+    )
+    for words in (("-m", "shadowsim"), ("-c", "from shadowsim.__main__ import main; main()")):
+        process = started(tmp_path, *words, PYTHONPATH=str(tmp_path))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=20) == ("", "stopped\n")
+        assert process.returncode == 130
+
+
+@pytest.mark.parametrize("words", ["run pair.yml", "run pair.yml --json", "schema", "--help"])
+def test_a_pipe_that_is_closed_is_no_mistake_and_no_success(words: str, shell: Shell) -> None:
+    shell.scenario()
+    process = started(shell.folder, "-u", "-m", "shadowsim", *words.split())
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 141
 
 
 # -- bad input ---------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from shadowsim.precog import WhatIf
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.blame import Blame, blame
 from shadowsim.rollback.execute import Execution, execute
+from shadowsim.rollback.harm import Harm, Look
 from shadowsim.rollback.key import installation_key, key_path
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import (
@@ -87,7 +88,12 @@ def planned(
     change: Change = SITE.change, ask: Callable[[Configs], frozenset[str]] = broken, **given: Any
 ) -> RollbackSignature:
     now = apply(SITE.configs, change.commands)
-    return plan(change, SITE.configs, now, ask, **given)
+    return plan(change, SITE.configs, now, look(ask), SITE.topology, **given)
+
+
+def look(ask: Callable[[Configs], frozenset[str]] = broken) -> Look:
+    """What `ask` names, as the harm that configs do."""
+    return lambda configs: Harm(broken=ask(configs))
 
 
 def run_through(signature: RollbackSignature, configs: Configs) -> Configs:
@@ -177,7 +183,8 @@ def test_every_device_touched_is_verified() -> None:
     signature = planned(THREE)
     digests = {v.subject: v.expected for v in signature.verification if v.kind == "config_digest"}
     assert digests == signature.digests.after
-    assert {v.kind for v in signature.verification} == {"config_digest", "intents", "limits"}
+    kinds = {v.kind for v in signature.verification}
+    assert kinds == {"config_digest", "intents", "limits", "service"}
 
 
 def test_a_change_without_effect_needs_no_steps() -> None:
@@ -209,7 +216,7 @@ def test_a_transiently_safe_order_is_found_where_the_naive_one_is_none(mirrored:
         change = change_of(script)
     else:
         change = SITE.change
-    signature = plan(change, there, here, broken)
+    signature = plan(change, there, here, look(), SITE.topology)
     assert signature.transiently_safe
     configs = here
     for step in signature.ordered():
@@ -355,7 +362,7 @@ def test_whatever_is_altered_the_file_is_refused(tmp_path: Path) -> None:
 def test_steps_cannot_be_dropped_or_turned_round(tmp_path: Path) -> None:
     sealed = document(planned(THREE).sealed(KEY))
     for key, value in (("steps", sealed["steps"][:1]), ("order", sealed["order"][::-1])):
-        with pytest.raises(BadInput, match="seal"):
+        with pytest.raises(BadInput, match=r"seal|every step once|before one it depends on"):
             read_signature(_file(tmp_path, json.dumps(sealed | {key: value})), KEY)
 
 
@@ -435,7 +442,9 @@ class Bench:
         self.before = dict(self.network.configs())
         self.network.apply(change.commands)
         settle(self.network)
-        self.signature = plan(change, self.before, self.network.configs(), broken)
+        self.signature = plan(
+            change, self.before, self.network.configs(), look(), scenario.topology
+        )
         self.network.sent.clear()
         self.network.tried.clear()
         self.steps: list[tuple[str, str]] = []
@@ -518,14 +527,24 @@ def _spells_on_the_way(bench: Bench) -> list[Spell]:
     return found
 
 
+def _turned_round(signature: RollbackSignature) -> RollbackSignature:
+    """The same steps one after the other, the last one first."""
+    order = signature.order[::-1]
+    before = dict(zip(order, ((), *((name,) for name in order)), strict=False))
+    steps = tuple(
+        step.model_copy(update={"depends_on": before[step.id]}) for step in signature.steps
+    )
+    return signature.model_copy(update={"order": order, "steps": steps})
+
+
 def test_a_safe_order_cuts_off_for_less_long_than_the_other_one() -> None:
     """A port in use that is shut is missed until the routes have followed, in any order."""
     took = []
     for forwards in (True, False):
         bench = Bench(SITE.change)
         assert bench.signature.transiently_safe
-        order = bench.signature.order[:: 1 if forwards else -1]
-        bench.signature = bench.signature.model_copy(update={"order": order})
+        if not forwards:
+            bench.signature = _turned_round(bench.signature)
         took.append(longest(_spells_on_the_way(bench), lambda spell: spell.unreachable))
     assert took[0] < took[1]
 

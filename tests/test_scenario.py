@@ -84,7 +84,7 @@ intents:
   - no_black_hole:
   - {waypoint: {from: guest, to: h-LOSAng, via: HSTNng}}
   - {latency: {class: critical, below_ms: 60}}
-  - {loss: {below_percent: 1, to: db}}
+  - {loss: {below_percent: 1, to: h-LOSAng}}
   - {throughput: {class: normal, above_percent: 90}}
   - {utilisation: {below_percent: 95}}
 change:
@@ -286,7 +286,7 @@ def test_full_scenario() -> None:
     )
     assert scenario.intents.limits == (
         Limit("latency", 0.06, "critical"),
-        Limit("loss", 0.01, destination="db"),
+        Limit("loss", 0.01, destination="h-LOSAng"),
         Limit("throughput", 0.9, "normal"),
         Limit("utilisation", 0.95),
     )

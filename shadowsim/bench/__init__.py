@@ -31,7 +31,7 @@ def _emulated() -> dict[str, Callable[[], list[Row]]]:
 
 
 def _simulated() -> dict[str, Callable[[], list[Row]]]:
-    from shadowsim.bench import fluid, forwarding, verify, whole
+    from shadowsim.bench import fluid, forwarding, planner, verify, whole
 
     return {
         "abilene": fluid.abilene_132,
@@ -40,6 +40,9 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "packets": fluid.packet_simulator,
         "next-hops": forwarding.next_hops_k32,
         "verify": verify.run,
+        "plan": planner.germany_ten,
+        "plan-fat-tree": planner.fat_tree_ten,
+        "rollback-time": planner.time_to_rollback,
         "scenario": whole.scenario_90s,
         "command-line": whole.command_line,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
@@ -20,7 +20,7 @@ from shadowsim.bench.timing import Row
 from shadowsim.errors import ShadowsimError
 from shadowsim.mirror import MirrorEngine
 from shadowsim.mirror.traffic import Tap
-from shadowsim.model.change import Change, Command, Configs, parse_script
+from shadowsim.model.change import Change, Command, parse_script
 from shadowsim.model.streams import stream
 from shadowsim.network import simulated
 from shadowsim.network.emulated.clock import WallClock
@@ -29,6 +29,7 @@ from shadowsim.network.emulated.refusals import packet_hops_per_s
 from shadowsim.precog import WhatIf
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.execute import execute
+from shadowsim.rollback.harm import looker
 from shadowsim.rollback.plan import plan
 from shadowsim.scenario import Mirror, Scenario, parse
 
@@ -216,13 +217,15 @@ def rollback() -> list[Row]:
     model = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
     change = Change("ten costs", parse_script(TEN_COMMANDS))
     steps_s: list[float] = []
-    broken = _broken(model, scenario)
+    links, demands = scenario.topology.directed_links, len(scenario.traffic.demands)
+    idle = Observed(frozenset(), np.zeros(links), np.zeros(demands))
+    look = looker(model, idle, scenario.configs)
     with up(scenario, "production") as (network,):
         network.advance(network.now + 1.0)
         before = dict(network.configs())
         _apply(network, change.commands)
         begin = perf_counter()
-        signature = plan(change, before, network.configs(), broken)
+        signature = plan(change, before, network.configs(), look, scenario.topology)
         planned_s = perf_counter() - begin
         execution = execute(
             network,
@@ -243,18 +246,6 @@ def rollback() -> list[Row]:
         f"{whole_s + read_s:.2f} s"
     )
     return [Row("rollback of ten commands, trigger to verified", figure, "s", 1.0, None, note)]
-
-
-def _broken(model: WhatIf, scenario: Scenario) -> Callable[[Configs], frozenset[str]]:
-    """What configs break when nothing is sent, as the workflow asks it."""
-    links, demands = scenario.topology.directed_links, len(scenario.traffic.demands)
-    idle = Observed(frozenset(), np.zeros(links), np.zeros(demands))
-
-    def broken(configs: Configs) -> frozenset[str]:
-        found = model.look(configs, idle, scenario.configs)
-        return frozenset((*found.broken, *found.exposed))
-
-    return broken
 
 
 def _read_back(network: EmulatedNetwork) -> float:

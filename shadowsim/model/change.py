@@ -312,6 +312,15 @@ def rank_of(command: Command) -> int:
     return _rank(edit.sets[-1][0], removal=False)
 
 
+def subject_of(command: Command) -> tuple[Slot, bool]:
+    """The slot a command sets, or the beginning of the slots it removes; and whether it removes.
+
+    An access list line without a number has None in the place of it.
+    """
+    edit = _edit(command)
+    return (edit.sets[-1][0], False) if edit.removes is None else (edit.removes, True)
+
+
 def _is_shutdown(slot: Slot) -> bool:
     return locate(slot)[1].pattern == "shutdown"
 

@@ -25,7 +25,8 @@ class Fault:
     `amount` by kind: link_flap seconds per half cycle; link_loss fraction; link_delay seconds
     added; link_rate fraction of the rate left; cpu_hog fraction of the CPU taken; memory_leak
     fraction of the memory lost per second; table_full fraction of the table left; traffic_surge
-    factor on the demands; retry_storm the factor that retries can multiply a failing demand by.
+    factor on the demands; config_drift seconds between two times the script is given (0: it is
+    given once); retry_storm the factor that retries can multiply a failing demand by.
     `device` None means every device, for the kinds that allow it. `network` says which network
     is hit: production, shadow or both.
     """

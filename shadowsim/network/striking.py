@@ -53,9 +53,17 @@ class Striker:
                 yield self.env.timeout(min(half_s, end_s - self.env.now))
 
     def _drift(self, fault: Fault, end_s: float) -> Process:
+        """Give the script, again every `amount` seconds if that is not 0. At the end what it first
+        changed is set back.
+        """
         before: Configs = dict(self.configs())
-        self.drift(parse_script(fault.script))
+        commands = parse_script(fault.script)
+        self.drift(commands)
         undo = difference(self.configs(), before)
+        every_s = fault.amount or np.inf
+        while self.env.now + every_s < end_s:
+            yield self.env.timeout(every_s)
+            self.drift(commands)
         if end_s < np.inf:
             yield self.env.timeout(end_s - self.env.now)
             self.drift(undo)

@@ -17,12 +17,13 @@ from shadowsim.model.change import Configs
 from shadowsim.model.intents import Intents
 from shadowsim.model.telemetry import Layout, Telemetry
 from shadowsim.model.topology import Topology
-from shadowsim.model.traffic import Demand
+from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 
 Array = np.ndarray
 RECENT = 3  # samples that make a reading steady
 KEPT = 6  # compilations remembered
+FULL = 1.0 - 1e-9  # of its rate: a link that carries more has no room left but for rounding
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Observed:
 class Condition:
     """How a network would be. `broken`: names of intents; `exposed`: of those, or of management
     services, that expose; `severity` per limit, above 1 is broken; `starved`: critical demands
-    that get less than half.
+    that get less than half; `overloaded`: links that are full; `lost_bps`: of each traffic class,
+    what is wanted and not delivered.
     """
 
     broken: tuple[str, ...]
@@ -50,6 +52,8 @@ class Condition:
     severity: Array
     starved: tuple[str, ...]
     witnesses: tuple[str, ...] = ()
+    overloaded: tuple[str, ...] = ()
+    lost_bps: tuple[float, ...] = (0.0,) * len(CLASSES)
 
     def modes(self, margin: float = 1.0) -> frozenset[str]:
         """The failure modes this condition amounts to if it lasts; limits count above `margin`."""
@@ -83,6 +87,8 @@ class WhatIf:
         self._loader = Loader(topology, demands)
         self._layout = Layout((), (), tuple(d.name for d in demands))
         self._kept: list[_Compiled] = []
+        classes = [CLASSES.index(demand.traffic_class) for demand in demands]
+        self._class_of = np.array(classes, dtype=np.intp)
 
     def observe(self, telemetry: Telemetry, configs: Configs) -> Observed:
         """Read links and traffic off the last samples; what is not reported is well and idle."""
@@ -125,7 +131,17 @@ class WhatIf:
             severity=self.limits.severity(reading.demand, reading.utilisation),
             starved=self.limits.starved(reading.demand, self._layout),
             witnesses=tuple(_tell(v.witness) for v in verdicts if v.witness is not None),
+            overloaded=tuple(
+                self.topology.link_name(int(n)) for n in np.flatnonzero(reading.utilisation >= FULL)
+            ),
+            lost_bps=self._lost_bps(reading.demand),
         )
+
+    def _lost_bps(self, demand: Array) -> tuple[float, ...]:
+        """What is offered and not delivered, class by class, of demands `[F, 4]`."""
+        lost = np.maximum(demand[:, 0] - demand[:, 1], 0.0)
+        found = np.bincount(self._class_of, np.nan_to_num(lost), len(CLASSES))
+        return tuple(float(bps) for bps in found)
 
     def _compiled(self, configs: Configs, down: frozenset[int]) -> _Compiled:
         """What follows from configs and links alone; the last few are kept."""

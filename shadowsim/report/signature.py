@@ -49,7 +49,11 @@ def _about(plan: RollbackSignature, executed: bool) -> str:
 
 
 def _order(plan: RollbackSignature) -> str:
-    safe = tag("good", "✓ safe order") if plan.transiently_safe else tag("bad", "✗ no safe order")
+    safe = {
+        "exists": tag("good", "✓ safe order"),
+        "none exists": tag("bad", "✗ no safe order"),
+        "none found": tag("wary", "no safe order found"),
+    }[plan.safe_order]
     return f"<p>{safe} {escape(plan.order_note)}</p>"
 
 

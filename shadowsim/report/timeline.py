@@ -263,6 +263,9 @@ SAID: Mapping[str, Callable[[Sequence[Event]], str]] = {
     "trigger": lambda g: f"rollback triggered: {words(g[0].mode)}{_why(g[0].reasons)}",
     "rollback": _rollback,
     "step": lambda g: joined(f"step {event.step} {event.outcome}" for event in g),
+    "set_again": lambda g: (
+        f"others set it again: {escape(plain(g[0].details.get('commands', ())))}"
+    ),
     "rolled_back": lambda g: f"rolled back and verified, {seconds(g[0].took_s)} after the trigger",
     "confirmed": lambda g: "change confirmed",
     "halted": lambda g: f"halted{_why((*g[0].failed, *g[0].unmet))}",

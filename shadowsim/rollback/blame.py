@@ -1,36 +1,46 @@
 """A failure at hand to the commands that, taken back, would remove it: or to none of them.
 
 The question is counterfactual and asked of the what-if model: with links and traffic as they are
-observed, which reverts lead to a condition without the failure? The smallest such set is blamed.
-Where the failure stays although the whole change is reverted, the change is not to blame.
+observed or expected, which reverts lead to a condition without the failure? The smallest such set
+is blamed (`subsets`), and of those only sets that leave no use of a list without the list. Where
+the failure stays although the whole change is reverted, the change is not to blame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
-from shadowsim.model.change import Change, Command, Configs, reverted
+from shadowsim.model.change import Change, Command, Configs, reverted, subject_of
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
+from shadowsim.rollback.dependencies import dangling
+from shadowsim.rollback.subsets import MOST_TESTS, Minimal, Places, smallest
 
-LARGEST_PAIRED = 12  # commands; with more, no pairs are tried
 RELIEF = 0.98  # a limit must fall to this share of its level to count as relieved
+WORDS = {
+    "cardinality": "no fewer commands would do",
+    "inclusion": "each of them is needed",
+    "not shown": "perhaps fewer commands would do",
+}
 
 
 @dataclass(frozen=True)
 class Blame:
     """Whom the failure is due to. `commands` empty and `change` False: not the change.
 
-    `explained` says whether the model shows the failure at all.
+    `explained` says whether the model shows the failure at all; `minimal`, in which sense no
+    smaller set of commands would do (None where none was searched for); `looks`, at how many
+    conditions the model was asked to look.
     """
 
     change: bool
     commands: tuple[Command, ...]
     explained: bool
     text: str
+    minimal: Minimal | None = None
+    looks: int = 2
 
 
 def blame(
@@ -40,41 +50,56 @@ def blame(
     now: Configs,
     seen: Observed,
     margin: float = 1.0,
+    most_tests: int = MOST_TESTS,
 ) -> Blame:
     """Attribute what is broken `now`. Limits count from `margin` of their bound on."""
     present = whatif.look(now, seen, before)
     without = whatif.look(reverted(before, now, change, change.commands), seen, before)
     if not present.modes(margin):
         return Blame(False, (), False, "the model of the configs shows no failure")
-    if not _better(present, without, margin):
+    if not _worse(present, without, margin):
         return Blame(False, (), True, "it would be the same without the change")
-    for candidate in _candidates(change):
-        condition = whatif.look(reverted(before, now, change, candidate), seen, before)
-        if not _worse(condition, without, margin):
-            names = "; ".join(f"'{command}'" for command in candidate)
-            return Blame(True, candidate, True, f"without {names} it would not be")
-    if len(change.commands) == 1:
-        return Blame(True, change.commands, True, f"without '{change.commands[0]}' it would not be")
-    return Blame(True, change.commands, True, "only the whole change taken back removes it")
+    commands = tuple(dict.fromkeys(change.commands))
+
+    def removes(places: Places) -> bool:
+        part = [commands[place] for place in places]
+        condition = whatif.look(reverted(before, now, change, part), seen, before)
+        return not _worse(condition, without, margin)
+
+    closed = _closure(change, commands, before, now)
+    found = smallest(len(commands), removes, closed, most_tests)
+    blamed = tuple(commands[place] for place in sorted(found.places))
+    blamed = change.commands if len(blamed) == len(commands) else blamed
+    return Blame(
+        True, blamed, True, _text(blamed, change, found.minimal), found.minimal, 2 + found.tests
+    )
 
 
-def _candidates(change: Change) -> Iterator[tuple[Command, ...]]:
-    """Sets of commands, the smaller ones first: each alone, pairs, the lines of each device."""
-    commands = change.commands
-    if len(commands) < 2:
-        return
-    yield from ((command,) for command in commands)
-    if 2 < len(commands) <= LARGEST_PAIRED:
-        yield from combinations(commands, 2)
-    for device in change.devices:
-        mine = tuple(c for c in commands if c.device == device)
-        if 1 < len(mine) < len(commands):
-            yield mine
+def _text(blamed: tuple[Command, ...], change: Change, minimal: Minimal) -> str:
+    if len(blamed) == len(change.commands) > 1 and minimal != "not shown":
+        return "only the whole change taken back removes it"
+    names = "; ".join(f"'{command}'" for command in blamed)
+    return f"without {names} it would not be" + (f" ({WORDS[minimal]})" * (len(blamed) > 1))
 
 
-def _better(present: Condition, without: Condition, margin: float) -> bool:
-    """Whether something that fails now would not fail, or clearly less, without the change."""
-    return _worse(present, without, margin)
+def _closure(
+    change: Change, commands: tuple[Command, ...], before: Configs, now: Configs
+) -> Callable[[Places], Places]:
+    """Adds to a set of commands those that would use a list that is gone without it."""
+    devices = [name for name in change.devices if name in now and name in before]
+    anyway = dangling(now, devices) | dangling(before, devices)
+    subjects = [(command.device, subject_of(command)[0]) for command in commands]
+
+    def closed(places: Places) -> Places:
+        while True:
+            part = [commands[place] for place in places]
+            lost = dangling(reverted(before, now, change, part), devices) - anyway
+            found = places | {place for place, s in enumerate(subjects) if s in lost}
+            if found == places:
+                return places
+            places = found
+
+    return closed
 
 
 def _worse(condition: Condition, reference: Condition, margin: float) -> bool:

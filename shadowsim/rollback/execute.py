@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shadowsim.errors import Unreachable
-from shadowsim.model.change import apply
+from shadowsim.model.change import apply_one
 from shadowsim.network.protocol import Network
 from shadowsim.rollback.signature import RollbackSignature, Step
 
@@ -37,47 +38,58 @@ def execute(
     notice: Notice = lambda step, what: None,
     intend: Intend = lambda step: None,
 ) -> Execution:
-    """Execute the steps in order, and verify.
+    """Execute the steps, each after those it depends on, and verify.
 
-    A step whose commands change nothing is skipped, so executing twice does no more than once.
-    `advance(seconds)` lets time pass for this network and all that run beside it; `healthy()`
-    names the intents and limits that are not met. `intend` is told of a step right before its
-    commands are sent, `notice` how it went. A device that does not answer is tried again
-    until the step times out; then the rollback stops and says so.
+    Steps that wait for no other go side by side. One whose commands change nothing is skipped, so
+    executing twice does no more than once. `advance(seconds)` lets time pass for this network and
+    all that run beside it; `healthy()` names the intents and limits that are not met. `intend` is
+    told of a step right before its commands are sent, `notice` how it went. A device that does not
+    answer is tried again until the step times out; then the rollback stops and says so.
     """
     start_s = network.now
-    done = 0
-    failed: tuple[str, ...] = ()
-    for step in signature.ordered():
-        outcome = _execute_step(network, step, advance, intend)
-        notice(step.id, outcome)
-        if outcome == "timed out":
-            failed = (f"step {step.id} on {step.device} timed out after {step.timeout_s:g} s",)
-            break
-        done += 1
-    if not failed:
-        failed = verify(network, signature, advance, healthy)
-    return Execution(not failed, done, network.now - start_s, failed)
+    waiting = list(signature.ordered())
+    done: set[str] = set()
+    while waiting:
+        ready = [step for step in waiting if done.issuperset(step.depends_on)]
+        late = _execute_together(network, ready, advance, intend, notice)
+        done |= {step.id for step in ready} - {step.id for step in late}
+        if late:
+            failed = tuple(
+                f"step {s.id} on {s.device} timed out after {s.timeout_s:g} s" for s in late
+            )
+            return Execution(False, len(done), network.now - start_s, failed)
+        waiting = [step for step in waiting if step.id not in done]
+    failed = verify(network, signature, advance, healthy)
+    return Execution(not failed, len(done), network.now - start_s, failed)
 
 
-def _execute_step(network: Network, step: Step, advance: Advance, intend: Intend) -> str:
-    commands = [command.value() for command in step.commands]
-    deadline_s = network.now + step.timeout_s
-    sent = False
-    while network.now < deadline_s:
-        configs = network.configs()
-        current = configs.get(step.device)
-        if current is not None and not network.busy:
-            if apply({step.device: current}, commands)[step.device] is current:
-                return "done" if sent else "skipped"
-            try:
+def _execute_together(
+    network: Network, steps: Sequence[Step], advance: Advance, intend: Intend, notice: Notice
+) -> list[Step]:
+    """Execute these steps side by side; those that were not done in their time."""
+    start_s = network.now
+    left, sent = list(steps), set[str]()
+    while True:
+        configs, idle = network.configs(), not network.busy
+        for step in tuple(left) if idle else ():
+            commands = [command.value() for command in step.commands]
+            if step.device not in configs:
+                continue
+            if apply_one(configs[step.device], commands) is configs[step.device]:
+                notice(step.id, "done" if step.id in sent else "skipped")
+                left.remove(step)
+                continue
+            with suppress(Unreachable):
                 intend(step)
                 network.apply(commands)
-                sent = True
-            except Unreachable:
-                advance(RETRY_S)
-        advance(POLL_S if current is not None else RETRY_S)
-    return "timed out"
+                sent.add(step.id)
+        late = [step for step in left if network.now >= start_s + step.timeout_s]
+        for step in late:
+            notice(step.id, "timed out")
+        if late or not left:
+            return late
+        answering = any(step.device in configs for step in left)
+        advance(POLL_S if answering or not idle else RETRY_S)
 
 
 def verify(

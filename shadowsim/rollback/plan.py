@@ -1,17 +1,23 @@
 """A change, the configs before it and now, and the part to blame to a rollback signature.
 
-The commands are `difference(now, target)`, cut into steps by device and section. What uses a list
-stands after what defines it. Among the orders that keep this, one is searched in which no state
-on the way, command by command, breaks an intent that holds at both ends.
+The commands are `difference(now, target)`, in an order (`order`) that keeps what each needs
+(`dependencies`) and in which no state on the way, command by command, breaks an intent, exceeds a
+limit or fills a link that is well at both ends; or, if there is no such order, in which the states
+on the way hurt least. They are cut into steps by device and section; steps that may go side by
+side (`waves`) do not depend on each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
-from shadowsim.model.change import Change, Command, Configs, apply, rank_of, revert
+from shadowsim.model.change import Change, Command, Configs, apply, revert
+from shadowsim.model.topology import Topology
 from shadowsim.precog.forecast import Forecast
+from shadowsim.rollback.dependencies import dependencies
+from shadowsim.rollback.harm import Look
+from shadowsim.rollback.order import MOST_STATES, Order, States, safest
 from shadowsim.rollback.signature import (
     Digests,
     RollbackSignature,
@@ -21,32 +27,42 @@ from shadowsim.rollback.signature import (
     digests,
     lines,
 )
+from shadowsim.rollback.subsets import Minimal
+from shadowsim.rollback.waves import Block, waves
 
-Broken = Callable[[Configs], frozenset[str]]
-STATES_TRIED = 200
 TIMEOUT_S = 10.0
+TOLD = 3  # things that an order hurts, named in the signature
 
 
 def plan(
     change: Change,
     before: Configs,
     now: Configs,
-    broken: Broken,
+    look: Look,
+    topology: Topology,
     *,
     blamed: Sequence[Command] | None = None,
+    minimal: Minimal | None = None,
     mode: str = "any",
     forecast: Forecast | None = None,
+    first: Sequence[Command] = (),
+    most_states: int = MOST_STATES,
 ) -> RollbackSignature:
     """The signature that reverts the blamed commands (None: all of the change).
 
-    `broken(configs)` names what those configs break; it is asked about every state on the way.
+    `look(configs)` says what those configs do to the users; it is asked about states on the way,
+    each once and no more than `most_states` of them (or three for each command) for the order.
+    `minimal` says in which sense the blamed are the fewest. `first` is an order, as of a rehearsed
+    plan, that is kept if it is safe.
     """
     reverted = tuple(change.commands) if blamed is None else tuple(blamed)
     commands = revert(before, now, change, reverted)
     target = apply(now, commands)
     touched = tuple(dict.fromkeys((*change.devices, *(c.device for c in commands))))
-    ordered, safe = _safe_order(now, target, commands, broken)
-    steps = _steps(_blocks(ordered), reverted)
+    needs = dependencies(topology, now, target, commands)
+    states = States(now, target, commands, look)
+    order = safest(states, needs, first, most_states)
+    steps = _steps(states, order, needs, reverted)
     whole = len(reverted) == len(change.commands)
     identity = change_id(change)
     part = "whole" if whole else change_id(Change("", reverted))[:6]
@@ -56,6 +72,7 @@ def plan(
         failure_mode=mode,  # type: ignore[arg-type]
         probability=0.0 if forecast is None else forecast.probabilities.get(mode, forecast.worst),
         scope="whole" if whole else "blamed",
+        minimal=minimal,
         digests=Digests(
             before=digests(before, touched),
             now=digests(now, touched),
@@ -64,8 +81,9 @@ def plan(
         reverts=lines(reverted),
         steps=steps,
         order=tuple(step.id for step in steps),
-        transiently_safe=safe,
-        order_note=_note(safe, len(commands)),
+        transiently_safe=order.existence == "exists",
+        safe_order=order.existence,
+        order_note=_note(order),
         verification=(
             *(
                 Verification(kind="config_digest", subject=device, expected=target[device].digest)
@@ -73,85 +91,68 @@ def plan(
             ),
             Verification(kind="intents", subject="all", expected="none broken that held before"),
             Verification(kind="limits", subject="all", expected="none exceeded that held before"),
+            Verification(kind="service", subject="all", expected="delivered as before the change"),
         ),
     )
 
 
-def _note(safe: bool, commands: int) -> str:
-    if commands < 2:
-        return "one command: there is nothing in between" if commands else "nothing to do"
-    if safe:
-        return "every state on the way keeps the intents that hold at both ends"
-    return "no order was found that keeps every intent on the way"
+def _note(order: Order) -> str:
+    if len(order.places) < 2:
+        return "one command: there is nothing in between" if order.places else "nothing to do"
+    if order.existence == "exists":
+        return "every state on the way keeps the intents and limits that hold at both ends"
+    hurt = sorted(order.hurts)
+    names = ", ".join(hurt[:TOLD]) + (f" and {len(hurt) - TOLD} more" if len(hurt) > TOLD else "")
+    if order.existence == "none exists":
+        return f"no order keeps all that holds at both ends; the one that hurts least hurts {names}"
+    seen = f"within {order.states} states no order was found that keeps all that holds at both ends"
+    return f"{seen}; on its way this one hurts {names or 'nothing that was looked at'}"
 
 
-def _blocks(commands: Sequence[Command]) -> tuple[tuple[Command, ...], ...]:
-    """Consecutive commands of one device and one section."""
-    return tuple(tuple(run) for _, run in groupby(commands, key=lambda c: (c.device, c.context)))
-
-
-def _steps(blocks: Sequence[tuple[Command, ...]], reverted: Sequence[Command]) -> tuple[Step, ...]:
+def _steps(
+    states: States,
+    order: Order,
+    needs: Sequence[frozenset[int]],
+    reverted: Sequence[Command],
+) -> tuple[Step, ...]:
+    """Consecutive commands of one device and section as steps, with the steps they depend on."""
+    commands = states.commands
+    blocks = [
+        Block(device, tuple(run))
+        for (device, _), run in groupby(
+            order.places, key=lambda place: (commands[place].device, commands[place].context)
+        )
+    ]
+    groups: tuple[tuple[int, ...], ...] = tuple((n,) for n in range(len(blocks)))
+    if order.existence == "exists":
+        groups = waves(states, blocks, needs)
+    step_of = {place: n for n, block in enumerate(blocks) for place in block.places}
     found: list[Step] = []
-    for place, block in enumerate(blocks):
-        device, context = block[0].device, block[0].context
-        earlier = tuple(step.id for step in found if step.device == device)
-        mine = tuple(
-            c for c in reverted if c.device == device and (not context or c.context == context)
-        )
-        found.append(
-            Step(
-                id=f"s{place + 1}",
-                device=device,
-                commands=lines(block),
-                reverts=lines(mine),
-                depends_on=earlier[-1:],
-                timeout_s=TIMEOUT_S,
-            )
-        )
+    for previous, group in zip([(), *groups], groups, strict=False):
+        for number in group:
+            block = blocks[number]
+            used = {step_of[n] for place in block.places for n in needs[place]} - {number}
+            found.append(_step(number, block, commands, reverted, sorted({*previous, *used})))
     return tuple(found)
 
 
-def _safe_order(
-    now: Configs, target: Configs, commands: Sequence[Command], broken: Broken
-) -> tuple[tuple[Command, ...], bool]:
-    """An order in which no command leads to a state that breaks what holds at both ends.
-
-    Depth first over the orders that keep every device's ranks, the given one first, and bounded.
-    With no such order: the given one, and False.
-    """
-    if len(commands) < 2:
-        return tuple(commands), True
-    allowed = broken(now) | broken(target)
-    most = max(STATES_TRIED, 3 * len(commands))
-    tried: set[frozenset[int]] = set()
-    way: list[int] = []
-    open_: list[tuple[Configs, list[int]]] = [(now, _ready(commands, way))]
-    while open_ and len(way) < len(commands) and len(tried) < most:
-        configs, ready = open_[-1]
-        if not ready:
-            open_.pop()
-            way = way[:-1]
-            continue
-        place = ready.pop(0)
-        reached = frozenset((*way, place))
-        if reached in tried:
-            continue
-        tried.add(reached)
-        after = apply(configs, [commands[place]])
-        if len(reached) < len(commands) and broken(after) - allowed:
-            continue
-        way = [*way, place]
-        open_.append((after, _ready(commands, way)))
-    complete = len(way) == len(commands)
-    return tuple(commands[place] for place in way) if complete else tuple(commands), complete
-
-
-def _ready(commands: Sequence[Command], done: Sequence[int]) -> list[int]:
-    """What may come next: of each device, the commands of the lowest rank that are left."""
-    gone = set(done)
-    left = [place for place in range(len(commands)) if place not in gone]
-    lowest: dict[str, int] = {}
-    for place in left:
-        device, rank = commands[place].device, rank_of(commands[place])
-        lowest[device] = min(rank, lowest.get(device, rank))
-    return [p for p in left if rank_of(commands[p]) == lowest[commands[p].device]]
+def _step(
+    number: int,
+    block: Block,
+    commands: Sequence[Command],
+    reverted: Sequence[Command],
+    depends_on: Sequence[int],
+) -> Step:
+    mine = tuple(commands[place] for place in block.places)
+    context = mine[0].context
+    about = [
+        c for c in reverted if c.device == block.device and (not context or c.context == context)
+    ]
+    return Step(
+        id=f"s{number + 1}",
+        device=block.device,
+        commands=lines(mine),
+        reverts=lines(tuple(about)),
+        depends_on=tuple(f"s{n + 1}" for n in depends_on),
+        timeout_s=TIMEOUT_S,
+    )  # fmt: skip

@@ -43,7 +43,9 @@ class Step(_Frozen):
     reverts: tuple[CommandLine, ...] = Field(
         description="The commands of the change it takes back."
     )
-    depends_on: tuple[str, ...] = Field(description="Steps that must be done before this one.")
+    depends_on: tuple[str, ...] = Field(
+        description="Steps that must be done before this one; others may go beside it."
+    )
     timeout_s: float = Field(gt=0)
 
 
@@ -58,7 +60,7 @@ class Digests(_Frozen):
 class Verification(_Frozen):
     """What must hold before anyone says "rolled back"."""
 
-    kind: Literal["config_digest", "intents", "limits"]
+    kind: Literal["config_digest", "intents", "limits", "service"]
     subject: str
     expected: str
 
@@ -83,12 +85,22 @@ class RollbackSignature(_Frozen):
     ]
     probability: float = Field(ge=0, le=1)
     scope: Literal["whole", "blamed"]
+    minimal: Literal["cardinality", "inclusion", "not shown"] | None = Field(
+        default=None,
+        description="No smaller set removes the failure; or none of its commands can be missed; "
+        "or neither was shown. Null where no set was searched for.",
+    )
     digests: Digests
     reverts: tuple[CommandLine, ...]
     steps: tuple[Step, ...]
     order: tuple[str, ...] = Field(description="Step ids in the order of execution.")
     transiently_safe: bool = Field(
-        description="No step on the way breaks an intent that holds at both ends."
+        description="No command on the way breaks an intent or limit, or fills a link, that is "
+        "well at both ends."
+    )
+    safe_order: Literal["exists", "none exists", "none found"] = Field(
+        description="Whether there is such an order: this one, none at all, or none among the "
+        "states looked at; else this is the order found that hurts least."
     )
     order_note: str
     verification: tuple[Verification, ...]

@@ -17,6 +17,7 @@ from shadowsim.scenario.yamlfile import Path
 
 PER_SI_UNIT = {
     "half_period_s": 1.0,
+    "every_s": 1.0,
     "percent": 1e2,
     "percent_per_s": 1e2,
     "add_ms": 1e3,
@@ -71,7 +72,8 @@ def _link(given: Any) -> tuple[str, str] | None:
 
 def _amount(given: Any) -> float:
     return next(
-        (getattr(given, k) / unit for k, unit in PER_SI_UNIT.items() if hasattr(given, k)), 0.0
+        ((getattr(given, k) or 0.0) / unit for k, unit in PER_SI_UNIT.items() if hasattr(given, k)),
+        0.0,
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from shadowsim.model.intents import LIMIT_METRICS, PATH_KINDS, Intents, Limit, PathIntent
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.scenario.findings import Findings
 from shadowsim.scenario.spec import IntentSpec, Packets
+from shadowsim.scenario.spec.traffic import Service
 from shadowsim.scenario.yamlfile import Path
 
 DEFAULT_INTENTS = Intents(
     paths=(PathIntent("reachable"), PathIntent("no_loop"), PathIntent("no_black_hole"))
 )
+PAIRS_SHOWN = 4  # of hosts between which there is traffic
 BOUNDS = {
     "latency": ("below_ms", 1e3),
     "loss": ("below_percent", 1e2),
@@ -75,18 +77,47 @@ def _limit(
 
 
 def check_limits(
-    specs: Iterable[IntentSpec | str] | None, demands: Iterable[Demand], findings: Findings
+    specs: Iterable[IntentSpec | str] | None,
+    demands: Sequence[Demand],
+    topology: Topology,
+    findings: Findings,
 ) -> None:
-    """A limit on a class of which there is no traffic would watch nothing."""
-    classes = {demand.traffic_class for demand in demands}
-    there = [name for name in CLASSES if name in classes]
-    shown = f"all traffic is of class {' or '.join(there)}" if there else "there is no traffic"
+    """A limit on traffic that there is not would watch nothing."""
     for i, spec in enumerate(specs or ()):
         for metric in () if isinstance(spec, str) else _given(spec, LIMIT_METRICS):
-            wanted = getattr(getattr(spec, metric), "traffic_class", None)
-            if wanted is not None and wanted not in classes:
-                message = f"this limit speaks of no demand: none is of class {wanted}; {shown}"
-                findings.add(("intents", i, metric, "class"), message)
+            given = getattr(spec, metric)
+            if metric != "utilisation":
+                _check_limit(("intents", i, metric), given, demands, topology, findings)
+
+
+def _check_limit(
+    where: Path,
+    given: Service,
+    demands: Sequence[Demand],
+    topology: Topology,
+    findings: Findings,
+) -> None:
+    wanted, ends = given.traffic_class, (given.source, given.destination)
+    classes = {demand.traffic_class for demand in demands}
+    if wanted is not None and wanted not in classes:
+        there = [name for name in CLASSES if name in classes]
+        shown = f"all traffic is of class {' or '.join(there)}" if there else "there is no traffic"
+        message = f"this limit speaks of no demand: none is of class {wanted}; {shown}"
+        findings.add((*where, "class"), message)
+        return
+    if ends == ("any", "any") or not all(name in topology.names() for name in ends):
+        return
+    among = [d for d in demands if wanted in (None, d.traffic_class)]
+    sources, destinations = (set(topology.resolve(name)) for name in ends)
+    if any(d.source in sources and d.destination in destinations for d in among):
+        return
+    of = f" of class {wanted}" if wanted is not None else ""
+    pairs = list(dict.fromkeys(f"{d.source} to {d.destination}" for d in among))
+    more = f", ... ({len(pairs)} in all)" if len(pairs) > PAIRS_SHOWN else ""
+    shown = ", ".join(pairs[:PAIRS_SHOWN]) + more
+    goes = f"traffic{of} goes from {shown}" if pairs else "there is no traffic"
+    message = f"this limit speaks of no demand: none{of} goes from {ends[0]} to {ends[1]}; {goes}"
+    findings.add((*where, "from" if ends[0] != "any" else "to"), message)
 
 
 def check_hosts(

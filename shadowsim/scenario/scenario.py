@@ -144,8 +144,8 @@ def _build(spec: ScenarioSpec, document: Document) -> Scenario:
     expect = _expect(spec.expect, change.commands, findings)
     before = len(findings.mistakes)
     demands = traffic.build(spec.traffic, network, configs, findings)
-    if network is not None and len(findings.mistakes) == before:
-        intents.check_limits(spec.intents, demands.demands, findings)
+    if topology is not None and len(findings.mistakes) == before:
+        intents.check_limits(spec.intents, demands.demands, topology, findings)
     findings.settle()
     change = replace(change, commands=numbered(configs, change.commands))
     if topology is None:  # settled above: without a topology something was found

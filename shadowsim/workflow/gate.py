@@ -10,17 +10,21 @@ import numpy as np
 from shadowsim.model.change import Command, Configs, reverted
 from shadowsim.model.intents import Limit
 from shadowsim.model.telemetry import Sample, Telemetry
+from shadowsim.model.traffic import CLASSES
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 from shadowsim.network import Witnessed
 from shadowsim.precog import Evidence, Forecast
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.execute import execute
+from shadowsim.rollback.harm import looker
+from shadowsim.rollback.likely import likely
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import Rehearsal, RollbackSignature
 from shadowsim.workflow.state import Run
 
 LEAST_REPRESENTED = 0.5  # of production's traffic: with less in the shadow no load is judged
-PARTS_REHEARSED = 3  # single commands whose rollback is rehearsed beside the whole
+PARTS_REHEARSED = 3  # of the change, whose rollback is rehearsed beside the whole
+SERVED = 0.9  # of what arrived before the change: with less, service is not restored
 STEADY = 2  # consecutive samples that make a measured breach a fact
 
 
@@ -148,28 +152,43 @@ def rehearse_all(run: Run) -> dict[str, RollbackSignature]:
     """
     whole = rehearse(run, run.scenario.change.commands)
     found = {whole.id: whole}
-    for part in _likely_parts(run) if whole.rehearsal.verified else ():
-        signature = rehearse(run, part)
+    for part, why in _likely_parts(run).items() if whole.rehearsal.verified else ():
+        signature = rehearse(run, part, why)
         found[signature.id] = signature
     return found
 
 
-def _likely_parts(run: Run) -> list[tuple[Command, ...]]:
-    """Single commands: first those a forecast has named, then those that come first."""
-    commands = run.scenario.change.commands
-    suspected = [c for reason in run.forecast.reasons for c in reason.commands]
-    singles = list(dict.fromkeys((*suspected, *commands)))
-    return [(command,) for command in singles[:PARTS_REHEARSED]] if len(commands) > 1 else []
+def _likely_parts(run: Run) -> dict[tuple[Command, ...], str]:
+    """Parts of the change, and why they are rehearsed: first those that a forecast has named, then
+    those that the what-if model would blame in cases imagined, then single commands.
+    """
+    change = run.scenario.change
+    if len(change.commands) < 2:
+        return {}
+    now = run.configs(run.shadow, run.trial)
+    cases = likely(run.whatif, change, run.before, now, ground(run))
+    reasons = [set(r.commands) for r in run.forecast.reasons if r.commands]
+    named = [tuple(c for c in change.commands if c in reason) for reason in reasons]
+    found = dict.fromkeys(named, "named by the forecast")
+    for part, times in cases.items():
+        found.setdefault(part, f"to blame in {times} of the cases imagined")
+    for command in change.commands:
+        found.setdefault((command,), "one of the first commands")
+    parts = [part for part in found if 0 < len(part) < len(change.commands)]
+    return {part: found[part] for part in parts[:PARTS_REHEARSED]}
 
 
-def rehearse(run: Run, blamed: tuple[Command, ...]) -> RollbackSignature:
+def rehearse(
+    run: Run, blamed: tuple[Command, ...], why: str = "the whole change"
+) -> RollbackSignature:
     """Plan the rollback of these commands, execute it in the shadow, and put them back there."""
     change, now = run.scenario.change, run.configs(run.shadow, run.trial)
     signature = plan(
         change,
         run.before,
         now,
-        lambda configs: broken_by(run, configs),
+        looker(run.whatif, ground(run), run.before),
+        run.scenario.topology,
         blamed=blamed,
         forecast=run.forecast,
     )
@@ -177,6 +196,7 @@ def rehearse(run: Run, blamed: tuple[Command, ...]) -> RollbackSignature:
         "rehearsal",
         signature=signature.id,
         scope=signature.scope,
+        why=why,
         steps=len(signature.steps),
         order=signature.order_note,
     )
@@ -187,7 +207,7 @@ def rehearse(run: Run, blamed: tuple[Command, ...]) -> RollbackSignature:
         run.shadow,
         signature,
         run.advance,
-        lambda: unmet_by(run, "shadow", run.shadow, left, reference),
+        lambda: unwell(run, "shadow", run.shadow, left, reference),
     )
     run.mirror.sync(trial)
     run.settle(run.shadow)
@@ -209,14 +229,10 @@ def rehearse(run: Run, blamed: tuple[Command, ...]) -> RollbackSignature:
     return signature.model_copy(update={"rehearsal": rehearsal})
 
 
-def broken_by(run: Run, configs: Configs) -> frozenset[str]:
-    condition = run.whatif.look(configs, _idle(run), run.before)
-    return frozenset((*condition.broken, *condition.exposed))
-
-
-def _idle(run: Run) -> Observed:
-    links, demands = run.scenario.topology.directed_links, len(run.scenario.traffic.demands)
-    return Observed(frozenset(), np.zeros(links), np.zeros(demands))
+def ground(run: Run) -> Observed:
+    """The links and the traffic of production as they are: under these an order is to be safe."""
+    configs = run.configs(run.production, run.deployed)
+    return run.whatif.observe(run.telemetry["production"], configs)
 
 
 class Broken(NamedTuple):
@@ -251,3 +267,44 @@ def unmet_by(
     found = _broken_beside(run, configs, seen)
     limits = exceeded(run, run.telemetry[where]) - reference
     return tuple(sorted({*found.broken, *found.exposed} | limits))
+
+
+def unwell(
+    run: Run, where: str, network: Witnessed, commands: Sequence[Command], reference: set[str]
+) -> tuple[str, ...]:
+    """What is not as before the change: intents, limits, and what users get.
+
+    A config restored is not a service restored: retries may keep a network down, or state be lost.
+    """
+    unmet = unmet_by(run, where, network, commands, reference)
+    return (*unmet, *_unserved(run, where, run.configs(network, commands)))
+
+
+def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
+    """The traffic classes of which clearly less arrives than before the change.
+
+    What would be lost of the traffic of then on the links of now is not held against the rollback.
+    """
+    baseline, recent = run.baseline(where), run.telemetry[where].samples[-1:]
+    if not baseline.samples or not recent:
+        return []
+    then = run.whatif.observe(baseline, configs)
+    links = run.whatif.observe(Telemetry(baseline.layout, recent), configs)
+    condition = run.whatif.look(
+        configs, Observed(links.down, links.loss, then.rates_bps), run.before
+    )
+    found = []
+    for number, name in enumerate(CLASSES):
+        mine = [d.traffic_class == name for d in run.scenario.traffic.demands]
+        now, was = _share(recent, mine), _share(baseline.samples, mine)
+        offered = float(then.rates_bps[mine].sum())
+        could = 1.0 - condition.lost_bps[number] / offered if offered else 1.0
+        if now < SERVED * min(was, could):
+            found.append(f"of {name} traffic {now:.0%} arrives, before the change {was:.0%}")
+    return found
+
+
+def _share(samples: Sequence[Sample], mine: Sequence[bool]) -> float:
+    """What arrives of what is offered by these demands; 1 where nothing is known to be."""
+    rates = np.sum([np.nan_to_num(s.demand[mine, :2]).sum(axis=0) for s in samples], axis=0)
+    return float(rates[1] / rates[0]) if rates[0] > 0 else 1.0

@@ -223,8 +223,9 @@ def production_deployment(run: Run) -> bool:
             deploy(run, run.production, commands)
         except NotInstalled as error:
             return _give_up(run, commands if error.sent else (), previously)
+        run.in_force_s = run.now
         end_s = run.now + run.scenario.workflow.soak_s
-        while run.now < end_s - 1e-9:
+        while run.now < end_s - 1e-9 or run.unclear:
             run.advance(TICK_S)
             if watch(run):
                 return False

@@ -65,6 +65,8 @@ class Run:
     trial_since_s: float = 0.0
     deployed: tuple[Command, ...] = ()
     deployed_since_s: float | None = None
+    in_force_s: float = 0.0  # when the last command sent to production was
+    unclear: bool = False  # whether what was seen at the last look is still to be told apart
     decision: str = "inconclusive"
     end_state: str = "halted"
     failure_mode: str = "none"

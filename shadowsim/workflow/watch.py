@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from shadowsim.model.change import Change, Command, reverted
+from shadowsim.model.change import Change, Command, Configs, difference, reverted
 from shadowsim.model.telemetry import coverage
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE, VULNERABILITY
 from shadowsim.precog import Forecast
 from shadowsim.precog.script import growth
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.blame import Blame, blame
-from shadowsim.rollback.execute import execute
+from shadowsim.rollback.execute import Execution, execute
+from shadowsim.rollback.harm import looker
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import RollbackSignature
-from shadowsim.workflow.gate import Broken, broken_by, broken_by_change, exceeded, unmet_by
-from shadowsim.workflow.state import Run
+from shadowsim.rollback.subsets import Minimal
+from shadowsim.workflow.gate import Broken, broken_by_change, exceeded, ground, unwell
+from shadowsim.workflow.state import TICK_S, Run
 
 LOSSY = 0.001  # of its packets: a link that loses more has a fault
 PERSON_S = 600.0  # for an answer; without one the change is taken back
+HOLD_S = 5.0  # after a rollback: how long it is watched whether others set it again
+MOST_AGAIN = 3  # reverts of what others set again, before a person is asked
 NEARLY = 0.95  # of a limit: what the model puts there may in truth be beyond
 
 
@@ -27,6 +32,7 @@ def watch(run: Run) -> bool:
     plan_ = run.scenario.workflow
     forecast = run.predict("production")
     telemetry = run.telemetry["production"]
+    run.unclear = False
     if run.kept_by_person:
         return False
     recent = telemetry.since(max(run.now - plan_.horizon_s, run.since_s("production")))
@@ -88,18 +94,19 @@ def _attribute(run: Run, seen: Observed, measured: set[str]) -> Blame:
     """
     change, now = run.scenario.change, run.configs(run.production, run.deployed)
     ahead = Observed(seen.down, seen.loss, seen.rates_bps * growth(run.evidence("production")))
-    verdicts = [
-        blame(run.whatif, change, run.before, now, traffic, margin=margin)
-        for traffic, margin in ((seen, 1.0), (ahead, 1.0), (ahead, NEARLY))
-    ]
+    verdicts: list[Blame] = []
+    for traffic, margin in ((seen, 1.0), (ahead, 1.0), (ahead, NEARLY)):
+        verdicts.append(blame(run.whatif, change, run.before, now, traffic, margin=margin))
+        if verdicts[-1].change:
+            break
     # The first that blames the change, else the first that shows the failure at all.
     verdict = max(verdicts, key=lambda v: (v.change, v.explained))
     if verdict.explained or not measured:
         return verdict
-    return _by_circumstance(run, seen)
+    return _by_circumstance(run, seen, measured)
 
 
-def _by_circumstance(run: Run, seen: Observed) -> Blame:
+def _by_circumstance(run: Run, seen: Observed, measured: set[str]) -> Blame:
     """Whom a failure is due to that is measured, but not shown by the model of the configs."""
     change, now = run.scenario.change, run.configs(run.production, run.deployed)
     if seen.down or (seen.loss > LOSSY).any():
@@ -111,6 +118,10 @@ def _by_circumstance(run: Run, seen: Observed) -> Blame:
     plan_ = run.scenario.workflow
     if run.now - run.since_s("production") > plan_.horizon_s + plan_.soak_s:
         return Blame(False, (), True, "it began long after the change, which does not explain it")
+    # What is missed while routes follow is measured too, once for every device that is changed.
+    if not measured & exceeded(run, run.telemetry["production"].since(run.in_force_s + TICK_S)):
+        run.unclear = True
+        return Blame(False, (), False, "it may be no more than the change on its way")
     return Blame(True, change.commands, False, "it began with the change, and nothing else changed")
 
 
@@ -129,9 +140,9 @@ def roll_back(
         return False
     run.settle(run.production)  # what is still being installed would escape the plan
     blamed = tuple(c for c in verdict.commands if c in set(run.deployed)) or run.deployed
-    run.signature, run.blamed, run.root_cause = _planned(run, mode, blamed), blamed, cause
+    run.blamed, run.root_cause = blamed, cause
     run.failure_mode = mode if mode in MODES else "none"
-    _carry_out(run, run.signature, tuple(c for c in run.deployed if c not in set(blamed)))
+    _take_back(run, mode, blamed, verdict.minimal)
     return True
 
 
@@ -149,36 +160,115 @@ def _last_forecast(run: Run) -> Forecast:
     return run.forecasts[-1][2] if run.forecasts else Forecast()
 
 
-def _planned(run: Run, mode: str, blamed: tuple[Command, ...]) -> RollbackSignature:
-    """The plan for production as it is now, with its rehearsal if it was rehearsed in this form."""
+def _take_back(run: Run, mode: str, blamed: tuple[Command, ...], minimal: Minimal | None) -> None:
+    """Plan, execute, read back; again, a few times, if others set again what was taken back.
+
+    "Rolled back" is said only after `HOLD_S` seconds in which it stayed so and users are served.
+    """
+    reference = exceeded(run, run.baseline("production"))
+    for attempt in range(1 + MOST_AGAIN):
+        run.signature = _planned(run, mode, blamed, minimal)
+        wanted = _wanted(run, blamed)
+        execution = _carry_out(run, run.signature, blamed, reference)
+        took_s = round(run.now - (run.triggered_s or run.now), 6)
+        complete = execution.steps_done == len(run.signature.steps)
+        again = _set_again(run, blamed, hold=execution.verified) if complete else ()
+        if not again:
+            break
+        run.note("set_again", commands=[str(c) for c in again], revert=attempt < MOST_AGAIN)
+    failed = execution.failed
+    if again:
+        failed = tuple(
+            f"others set '{command}' again, after {1 + MOST_AGAIN} reverts" for command in again
+        )
+    elif failed and complete:
+        failed += _foreign(run, wanted)
+    elif not failed and not run.interrupted:
+        failed = _unwell(run, blamed, reference)
+    run.execution = replace(execution, verified=not failed, failed=failed)
+    run.time_to_rollback_s = None if failed else took_s
+    run.end("halted" if failed else "rolled_back", took_s=took_s, failed=failed)
+
+
+def _planned(
+    run: Run, mode: str, blamed: tuple[Command, ...], minimal: Minimal | None
+) -> RollbackSignature:
+    """The plan for production as it is now: in the form that was rehearsed, if it is still safe."""
+    rehearsed = next(
+        (s for s in run.signatures.values() if {c.value() for c in s.reverts} == set(blamed)), None
+    )
     signature = plan(
         Change(run.scenario.change.summary, run.deployed),
         run.before,
         run.configs(run.production, run.deployed),
-        lambda configs: broken_by(run, configs),
+        looker(run.whatif, ground(run), run.before),
+        run.scenario.topology,
         blamed=blamed,
+        minimal=minimal,
         mode=mode,
         forecast=_last_forecast(run),
+        first=_sequence(rehearsed) if rehearsed else (),
     )
-    rehearsed = run.signatures.get(signature.id)
-    if rehearsed is not None and rehearsed.steps == signature.steps:
+    if rehearsed is not None and _sequence(rehearsed) == _sequence(signature):
         return signature.model_copy(update={"rehearsal": rehearsed.rehearsal})
     return signature
 
 
-def _carry_out(run: Run, signature: RollbackSignature, left: tuple[Command, ...]) -> None:
-    """Execute a plan on production, and write down whether it could be verified."""
-    run.note("rollback", signature=signature.id, scope=signature.scope, steps=len(signature.steps))
-    reference = exceeded(run, run.baseline("production"))
-    run.execution = execute(
+def _sequence(signature: RollbackSignature) -> list[Command]:
+    """The commands of a plan in the order of execution."""
+    return [c.value() for step in signature.ordered() for c in step.commands]
+
+
+def _wanted(run: Run, blamed: Sequence[Command]) -> Configs:
+    """What the devices that answer are to run without the blamed commands."""
+    now = run.production.configs()
+    return reverted(run.before, now, Change("", run.deployed), blamed)
+
+
+def _carry_out(
+    run: Run, signature: RollbackSignature, blamed: Sequence[Command], reference: set[str]
+) -> Execution:
+    """Execute a plan on production."""
+    run.note(
+        "rollback",
+        signature=signature.id,
+        scope=signature.scope,
+        steps=len(signature.steps),
+        rehearsed=signature.rehearsal.verified,
+        order=signature.order_note,
+    )
+    return execute(
         run.production,
         signature,
         run.advance,
-        lambda: unmet_by(run, "production", run.production, left, reference),
+        lambda: _unwell(run, blamed, reference),
         lambda step, outcome: run.note("step", step=step, outcome=outcome),
         lambda step: run.hold.intend(step.id, step.device, [c.line for c in step.commands]),
     )
-    took_s = round(run.now - (run.triggered_s or run.now), 6)
-    run.time_to_rollback_s = took_s if run.execution.verified else None
-    ended = "rolled_back" if run.execution.verified else "halted"
-    run.end(ended, took_s=took_s, failed=run.execution.failed)
+
+
+def _unwell(run: Run, blamed: Sequence[Command], reference: set[str]) -> tuple[str, ...]:
+    left = tuple(c for c in run.deployed if c not in set(blamed))
+    return unwell(run, "production", run.production, left, reference)
+
+
+def _set_again(run: Run, blamed: Sequence[Command], *, hold: bool) -> tuple[Command, ...]:
+    """What others have set again of what was taken back: by the configs read back, now and, with
+    `hold`, in the seconds after. An interrupted run has no time to wait.
+    """
+    end_s = run.now + (HOLD_S if hold and not run.interrupted else 0.0)
+    while True:
+        wanted = _wanted(run, blamed)
+        now = run.production.configs()
+        found = difference(wanted, {name: now[name] for name in wanted if name in now})
+        if found or run.now >= end_s - 1e-9:
+            return found
+        run.advance(min(TICK_S, end_s - run.now))
+
+
+def _foreign(run: Run, wanted: Configs) -> tuple[str, ...]:
+    """What stands in the configs that the plan did not lead to, by name."""
+    now = run.production.configs()
+    known = {name: config for name, config in wanted.items() if name in now}
+    found = difference(known, {name: now[name] for name in known})
+    return tuple(f"others have set '{command}'" for command in found)

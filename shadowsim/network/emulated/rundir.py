@@ -20,6 +20,8 @@ from pathlib import Path
 from shadowsim.errors import BadInput, MachineLacks
 
 LONGEST_BASE = 60  # paths of Unix sockets end at 107 bytes
+FALLBACK = Path(f"/tmp/shadowsim-{os.geteuid()}")
+RUNTIME = Path(f"/run/user/{os.geteuid()}")  # where XDG_RUNTIME_DIR points after a login
 CODE = "/shadowsim/network/emulated/"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,15}")
 _FOLDER = re.compile(r"[a-z][a-z0-9_]{0,15}-(\d{1,10})-(\d{1,15})-\d{1,6}")
@@ -78,15 +80,18 @@ def base() -> Path:
         with contextlib.suppress(OSError):
             if Path(runtime).stat().st_uid == os.geteuid():
                 return Path(runtime) / "shadowsim"
-    return Path(f"/tmp/shadowsim-{os.geteuid()}")
+    return FALLBACK
 
 
 def leftovers() -> list[Leftover]:
-    """Folders of this user whose owner is dead. Raises MachineLacks if the place is not ours."""
-    inside = base()
-    if not os.path.lexists(inside):
-        return []
-    dead = [path for path in sorted(_checked(inside).iterdir()) if _is_dead(path)]
+    """Folders of this user whose owner is dead, wherever a run of this user can have made them.
+
+    Raises MachineLacks if the place of this run is not ours; others that are not are left alone.
+    """
+    places = [_checked(base())] if os.path.lexists(base()) else []
+    others = dict.fromkeys((RUNTIME / "shadowsim", FALLBACK))  # with other variables than now
+    places += [place for place in others if place not in places and _is_private(place)]
+    dead = [path for place in places for path in sorted(place.iterdir()) if _is_dead(path)]
     return [Leftover(path, tuple(_workers(path))) for path in dead]
 
 
@@ -107,14 +112,22 @@ def _checked(folder: Path) -> Path:
         pass
     except OSError as error:
         raise _no_room(folder, error) from None
-    found = folder.lstat()
-    ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
-    if not (stat.S_ISDIR(found.st_mode) and ours):
+    if not _is_private(folder):
         raise MachineLacks(
             f"{folder} must be a folder of this user with mode 0700: remove it,"
             " or set XDG_RUNTIME_DIR to a private folder"
         )
     return folder
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether it is a folder, no link to one, that only this user can enter."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700
+    return stat.S_ISDIR(found.st_mode) and ours
 
 
 def _no_room(folder: Path, error: OSError) -> MachineLacks:

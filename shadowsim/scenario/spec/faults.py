@@ -93,6 +93,12 @@ class ConfigDrift(OnDevice):
         examples=["interface to-B\n ip ospf cost 1\n"],
         description="The commands, of this device only.",
     )
+    every_s: Annotated[float, Field(ge=0.1, le=1_000_000)] | None = Field(
+        default=None,
+        examples=[2],
+        description="Seconds after which they are given again, and again, as automation does. "
+        "Default: once.",
+    )
 
 
 class TrafficFault(Service):

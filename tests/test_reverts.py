@@ -1,0 +1,176 @@
+"""Reverts that do not restore service by themselves: others' hands, retries, changes in flight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_workflow import DRAIN, HARMLESS, LIMITED, RING, SURGE, Trial, scenario_of, trial
+
+from shadowsim.journal import Event
+from shadowsim.model.faults import Fault
+from shadowsim.workflow.gate import unwell
+from shadowsim.workflow.watch import HOLD_S, MOST_AGAIN
+
+DRAINED = "interface to-B\\n ip ospf cost 5000\\n"
+
+
+def automation(until: str = "") -> str:
+    return f'{{at_s: 60, config_drift: {{device: A, every_s: 2, script: "{DRAINED}"}}{until}}}'
+
+
+@pytest.fixture(scope="module")
+def drained() -> Trial:
+    return trial(DRAIN, SURGE, base=LIMITED)
+
+
+# -- automation that sets again what was taken back --------------------------------------------
+
+
+def test_what_automation_sets_again_for_ever_ends_with_a_person_who_is_told_the_line() -> None:
+    found = trial(DRAIN, f"{SURGE}, {automation()}", base=LIMITED)
+    assert found.end == ("go", "halted")
+    (said,) = found.events("halted")[0].data["failed"]
+    assert "'A: interface to-B / ip ospf cost 5000'" in said
+    assert len(found.events("rollback")) == len(found.events("set_again")) == 1 + MOST_AGAIN
+    assert [e.data["revert"] for e in found.events("set_again")] == [True] * MOST_AGAIN + [False]
+    assert found.run.time_to_rollback_s is None
+    assert found.run.execution is not None
+    assert not found.run.execution.verified
+
+
+def test_what_automation_sets_again_for_a_while_is_taken_back_again() -> None:
+    rolled = trial(DRAIN, SURGE, base=LIMITED).events("rollback")[0].at_s
+    found = trial(DRAIN, f"{SURGE}, {automation(f', for_s: {rolled - 57}')}", base=LIMITED)
+    assert found.end == ("go", "rolled_back")
+    assert 1 <= len(found.events("set_again")) <= MOST_AGAIN
+    assert found.production.configs()["A"].interfaces["to-B"].cost == 10
+    assert (found.run.time_to_rollback_s or 0) > 2.0
+
+
+def test_rolled_back_is_said_only_after_it_has_stayed_so(drained: Trial) -> None:
+    begun, said = drained.events("rollback")[0], drained.events("rolled_back")[0]
+    took_s = drained.run.time_to_rollback_s or 0.0
+    assert said.data["took_s"] == took_s
+    assert said.at_s == pytest.approx(begun.at_s + took_s + HOLD_S, abs=1e-6)
+
+
+def test_what_another_hand_sets_meanwhile_is_named_and_left() -> None:
+    found = Trial(scenario_of(DRAIN, SURGE, base=LIMITED))
+
+    def by_hand(event: Event) -> None:
+        if event.kind == "rollback":
+            script = "device A\ninterface to-D\n description by hand\n"
+            found.production.inject(Fault("config_drift", event.at_s, device="A", script=script))
+
+    found.watch = by_hand
+    found.__post_init__()
+    found.go()
+    assert found.end == ("go", "halted")
+    failed = found.events("halted")[0].data["failed"]
+    assert "others have set 'A: interface to-D / description by hand'" in failed
+    ports = found.production.configs()["A"].interfaces
+    assert (ports["to-D"].description, ports["to-B"].cost) == ("by hand", 10)
+
+
+# -- several changes in flight -----------------------------------------------------------------
+
+
+def test_of_two_changes_in_flight_the_other_one_is_to_blame_and_ours_stays() -> None:
+    other = (
+        '{at_s: 65, config_drift: {device: B, script: "interface to-T\\n shutdown\\n"}, for_s: 20}'
+    )
+    found = trial(HARMLESS, other)
+    assert found.end == ("go", "confirmed")
+    assert len(found.events("not_the_change")) == 1
+    assert found.production.configs()["A"].interfaces["to-B"].description == "to Bea"
+
+
+def test_of_two_changes_in_flight_ours_is_to_blame_and_the_other_one_stays() -> None:
+    script = "interface to-D\\n description by others\\n mtu 1500\\n"
+    other = f'{{at_s: 62, config_drift: {{device: A, script: "{script}"}}}}'
+    found = trial(DRAIN, f"{SURGE}, {other}", base=LIMITED)
+    assert found.end == ("go", "rolled_back")
+    ports = found.production.configs()["A"].interfaces
+    assert (ports["to-B"].cost, ports["to-B"].description) == (10, "drained")
+    assert ports["to-D"].description == "by others"
+
+
+# -- service, not only config ------------------------------------------------------------------
+
+
+def served(found: Trial, share: float) -> tuple[str, ...]:
+    """What is not well if of the last reading only this share of what arrived had arrived."""
+    run = found.run
+    telemetry = run.telemetry["production"]
+    kept = list(telemetry.samples)
+    last = kept[-1]
+    demand = np.array(last.demand)
+    demand[:, 1] = demand[:, 0] * share
+    try:
+        telemetry.samples[-1] = replace(last, demand=demand)
+        left = tuple(c for c in run.deployed if c not in set(run.blamed))
+        return unwell(run, "production", run.production, left, set())
+    finally:
+        telemetry.samples[:] = kept
+
+
+def test_users_that_are_not_served_are_told_class_by_class(drained: Trial) -> None:
+    assert served(drained, 1.0) == ()
+    assert served(drained, 0.95) == ()
+    assert served(drained, 0.6) == (
+        "of critical traffic 60% arrives, before the change 100%",
+        "of normal traffic 60% arrives, before the change 100%",
+    )
+
+
+def test_without_readings_there_is_nothing_to_compare(drained: Trial) -> None:
+    run = drained.run
+    kept = list(run.telemetry["production"].samples)
+    run.telemetry["production"].samples.clear()
+    try:
+        assert unwell(run, "production", run.production, (), set()) == ()
+    finally:
+        run.telemetry["production"].samples += kept
+
+
+def test_retries_that_outlive_the_change_are_not_called_restored() -> None:
+    """No limit speaks of the normal class, and its intents hold; only what arrives tells."""
+    storm = "{at_s: 50, retry_storm: {from: D, to: C, factor: 40}}"
+    surge = "{at_s: 70, traffic_surge: {from: D, to: C, factor: 3}}"
+    tcp = "- {from: D, to: C, rate_mbps: 6}"
+    base = RING.replace(tcp, tcp.replace("}", ", protocol: udp, port: 9}"))
+    found = trial(
+        ("device A", "interface to-B", " ip ospf cost 5000"), f"{storm}, {surge}", base=base
+    )
+    assert found.end == ("go", "halted")
+    assert found.restored()
+    failed = found.events("halted")[0].data["failed"]
+    assert any(text.startswith("of normal traffic") for text in failed)
+
+
+# -- what is executed was rehearsed ------------------------------------------------------------
+
+
+def test_the_plan_that_is_executed_is_one_that_was_rehearsed(drained: Trial) -> None:
+    assert drained.events("rollback")[0].data["rehearsed"] is True
+    assert drained.run.signature is not None
+    assert drained.run.signature.rehearsal.verified
+    assert drained.run.signature.minimal == "cardinality"
+
+
+def test_a_plan_that_was_not_rehearsed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shadowsim.workflow.gate.PARTS_REHEARSED", 0)
+    found = trial(DRAIN, SURGE, base=LIMITED)
+    assert found.end == ("go", "rolled_back")
+    assert found.events("rollback")[0].data["rehearsed"] is False
+    assert found.run.signature is not None
+    assert not found.run.signature.rehearsal.done
+
+
+def test_every_rehearsal_says_why_it_is_held(drained: Trial) -> None:
+    why: list[Any] = [event.data["why"] for event in drained.events("rehearsal")]
+    assert why[0] == "the whole change"
+    assert any("of the cases imagined" in text for text in why[1:])
