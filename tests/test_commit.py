@@ -827,12 +827,42 @@ def test_a_guardian_says_when_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> No
     assert words.startswith("not taken back, a person is needed: ")
     assert "does not answer" in words
 
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_guardian_gives_way_but_not_for_good(dies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody takes over from it, and settles it or dies of it."""
+    monkeypatch.setattr(guardian, "RETRY_S", 0.0)
+    disk = half_way()
+    times = [0]
+
     def other(operation: str, path: str) -> None:
-        if operation == "link":
-            take_back(DiskOf(disk))
+        times[0] += operation == "link"
+        if operation == "link" and times[0] == 1:
+            end(place_on(DiskOf(disk)), 1, TAKEN_OVER, "by a person")
+            if not dies:
+                take_back(DiskOf(disk))
 
     place = place_on(DiskOf(disk, before=other))
     words = guardian.take_back(place, lambda terms: devices_on(place.disk), LATE, lambda: 0.0)
+    assert words == "rolled_back: production has its old config"
+    assert take_back(DiskOf(disk)).generation == 3
+
+
+def test_a_guardian_leaves_it_to_others_when_its_patience_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guardian, "RETRY_S", 0.0)
+    disk = half_way()
+
+    def other(operation: str, path: str) -> None:
+        if operation == "link":
+            end(place_on(DiskOf(disk)), 1, TAKEN_OVER, "by a person")
+
+    place = place_on(DiskOf(disk, before=other))
+    clock = iter(range(0, 10_000, 10))
+    words = guardian.take_back(
+        place, lambda terms: devices_on(place.disk), LATE, lambda: float(next(clock))
+    )
     assert words == "somebody else settles it"
 
 

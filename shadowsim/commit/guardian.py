@@ -28,6 +28,7 @@ from shadowsim.rollback.key import installation_key
 
 PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes nothing
 RETRY_S = 0.2
+GIVES_WAY = 25  # times RETRY_S for somebody else who has taken over, before it does so itself
 LOST, LATE = "the run that made the change ended", "the change was not confirmed by its deadline"
 LARGEST_MESSAGE = 4096
 LATEST_S = 1e9  # no clock that has run since a machine came up says so
@@ -105,8 +106,9 @@ def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) 
                 return ""
             begun = True
             found = settle(place, reach, why, patient)
-        except Fenced:
-            return "somebody else settles it"
+        except Fenced:  # whoever it is has a while for it, and may die of it
+            if not all(patient() for _ in range(GIVES_WAY)):
+                return "somebody else settles it"
         except (ShadowsimError, OSError) as error:
             if not patient():
                 return f"not taken back, a person is needed: {error}"

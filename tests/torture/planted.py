@@ -1,6 +1,7 @@
 """The attack `planted`: bugs planted in the safety code, one at a time, to which attack sees each.
 
-A case is a bug: a copy of the sources with one passage replaced. It fails if nothing sees the bug.
+A case is a bug: a copy of the sources with one passage replaced, under some cases of each attack,
+then the unit tests, then more cases. It fails if nothing sees the bug.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import shadowsim
 from torture import model as programs
@@ -29,14 +29,6 @@ COUNTS = {
 }
 TESTS = "tests/test_commit.py"
 CAUGHT, LONGEST_S = "caught by", 600.0
-
-
-class Found(NamedTuple):
-    """Which attack has seen a bug, and with which case."""
-
-    attack: str
-    part: str
-    case: int
 
 
 def planted(wanted: Wanted) -> Result:

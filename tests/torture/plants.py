@@ -169,6 +169,8 @@ PLANTS = (
           "            sys.stdout.write(\"armed\\n\")\n            sys.stdout.flush()\n            found = standing(place, reach)\n            until_the_end.enter_context(holding(folder))\n"),
     Plant("the guardian gives up at the first failure", "guardian.py",
           "            if not patient():\n                return f\"not", "            if True:\n                return f\"not"),
+    Plant("the guardian leaves it for good to whoever has taken over", "guardian.py",
+          "            if not all(patient() for _ in range(GIVES_WAY)):\n                return \"somebody", "            if True:\n                return \"somebody"),
     Plant("the disk syncs nothing", "disk.py", "            os.fsync(fd)\n", "            pass\n"),
     Plant("the disk makes seals by rename", "disk.py", "        os.link(source, target)\n", "        source.rename(target)\n"),
     Plant("the disk writes a part and is content", "disk.py",

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK, endings
 from shadowsim.commit.guard import NotArmed
-from shadowsim.commit.guardian import LATE, PATIENCE_S, RETRY_S, Watching, hear, wait_s
+from shadowsim.commit.guardian import GIVES_WAY, LATE, PATIENCE_S, RETRY_S, Watching, hear, wait_s
 from shadowsim.commit.settle import settle, standing
 from shadowsim.errors import Fenced, ShadowsimError, Unreachable
 from shadowsim.model.change import Configs
@@ -83,6 +83,7 @@ class House:
     said: Said = field(default_factory=Said)
     wrong: list[str] = field(default_factory=list)
     silent_until_s: float = 0.0
+    fenced: set[str] = field(default_factory=set)
     hindered: set[str] = field(default_factory=set)
     stopped: dict[str, float] = field(default_factory=dict)  # until when, by name
     holder: Process | None = None
@@ -212,11 +213,12 @@ class House:
         silent_s = self.silent_until_s
         if now.why == LATE and free and began_s > now.until_s + LATE_S / 2:
             self.wrong.append("the guardian has noticed the deadline late")
-        if not self.take_back(process, now.why, self.patience(process)):
-            return
+        settled = self.take_back(process, now.why, self.patience(process))
         if not free or process.name in self.hindered or self.silent_until_s != silent_s:
             return
-        if machine.now_s > began_s + LATE_S:
+        if not settled:
+            self.wrong.append(f"{process.name} has given up unhindered")
+        if machine.now_s > began_s + LATE_S and process.name not in self.fenced:
             self.wrong.append(f"{process.name} took {machine.now_s - began_s:.1f} s unhindered")
 
     def take_back(self, process: Process, why: str, patient: Callable[[], bool]) -> bool:
@@ -226,7 +228,9 @@ class House:
             try:
                 return settle(place, lambda terms: self.devices(process), why, patient).settled
             except Fenced:
-                return False
+                self.fenced.add(process.name)
+                if not all(patient() for _ in range(GIVES_WAY)):
+                    return False
             except (ShadowsimError, OSError) as error:
                 if not permitted(error):
                     raise
