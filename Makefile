@@ -11,7 +11,7 @@ APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios test lint bench schemas clean
+.PHONY: help setup setup-emulated demo emulated scenarios test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -63,6 +63,9 @@ lint: $(READY) ## put the code into shape
 
 bench: $(READY) ## measure the speeds that matter, beside other tools
 	$(BIN)/shadowsim bench
+
+torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1 for the numbers of CI
+	$(BIN)/python tests/torture all $(if $(QUICK),--quick)
 
 schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema scenario > docs/scenario.schema.json

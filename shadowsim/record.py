@@ -128,8 +128,11 @@ def expectations(found: Mapping[str, Any], expect: Expect | None) -> Document:
 def claim(folder: Path) -> None:
     """Make sure that a run may be written to this folder. Raises BadInput where it may not.
 
-    Only a folder of an earlier run may be replaced; whatever else is there is somebody's.
+    Only a folder of an earlier run may be replaced; whatever else is there is somebody's, and a
+    symbolic link may lead anywhere.
     """
+    if folder.is_symlink():
+        raise BadInput(f"{folder}: is a symbolic link, and is not followed; say --out elsewhere")
     standing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not standing.is_dir():
         raise BadInput(f"{standing}: is a file, so {folder} cannot be made")

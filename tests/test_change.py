@@ -20,6 +20,8 @@ from strategies import (
 from shadowsim.errors import BadInput
 from shadowsim.model.address import Prefix, parse_prefix
 from shadowsim.model.change import (
+    LONGEST_LINE,
+    MOST_MISTAKES,
     Change,
     Command,
     apply,
@@ -661,6 +663,32 @@ def test_any_text_is_either_a_script_or_bad_input(text):
         assert all(m.line is not None for m in error.mistakes)
     else:
         assert parse_script(render_script(found)) == found
+
+
+@pytest.mark.parametrize("odd", ["\x1b[31m", "\x00", "\x7f", "\u202e", "\ufeff", "\ud800"])
+def test_a_line_holds_no_character_that_a_terminal_obeys(odd):
+    with pytest.raises(BadInput) as caught:
+        parse_script(f"device A\ninterface to-B\n description a{odd}b")
+    assert caught.value.mistakes[0].line == 3
+    assert f"U+{ord(odd[0]):04X}" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_large_text_of_mistakes_is_left_early():
+    with pytest.raises(BadInput) as caught:
+        parse_script("device A\n" + "nonsense\n" * 20_000)
+    assert len(caught.value.mistakes) == MOST_MISTAKES + 1
+    assert "the rest was not read" in str(caught.value)
+
+
+def test_a_line_has_a_longest():
+    for size, fits in ((LONGEST_LINE, True), (LONGEST_LINE + 1, False)):
+        text = f"device A\ninterface to-B\n description {'x' * (size - len('description '))}"
+        if fits:
+            assert len(parse_script(text)) == 1
+        else:
+            with pytest.raises(BadInput, match="1,001 characters"):
+                parse_script(text)
 
 
 def test_a_change_lists_its_devices_in_order_of_first_touch():

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from shadowsim.analytics import summary
 from shadowsim.errors import BadInput, ShadowsimError
 from shadowsim.outcomes import OutcomeStore
 
@@ -144,6 +145,32 @@ def test_a_file_that_is_no_store_is_bad_input(tmp_path: Path, spoil: Any, said: 
     with pytest.raises(BadInput, match=said) as caught, OutcomeStore(path) as store:
         store.read()
     assert caught.value.mistakes[0].file == str(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"decision": ["go"]}, {"time_to_rollback_s": "soon"}, {"breach_s": {"a": 1}},
+        {"forecast": {"service_outage": [0.5]}}, {"blamed": [1]}, {"failure_modes": {"x": []}},
+        {"duration_s": True}, {"scenario": "\ud800"}, {"seed": 10**400},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_document_of_other_types_is_damaged(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """The tables of analytics are made of these columns, and want one type in each."""
+    path = tmp_path / "o.sqlite"
+    with OutcomeStore(path) as store:
+        store.add(outcome(), NOON)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE outcome SET document = ?", (json.dumps(outcome(**wrong)),))
+    connection.close()
+    with OutcomeStore(path) as store:
+        try:
+            rows = store.read()
+        except BadInput as error:
+            assert "outcome 1 is damaged" in str(error)
+        else:
+            assert summary(rows)["runs"] == 1
 
 
 def test_a_foreign_database_is_left_as_it_was(tmp_path: Path) -> None:

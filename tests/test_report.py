@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -31,7 +32,7 @@ from shadowsim.plots import (
 )
 from shadowsim.plots.topology import layout
 from shadowsim.precog import WhatIf, variant
-from shadowsim.record import document, write
+from shadowsim.record import claim, document, write
 from shadowsim.report import render, write_report
 from shadowsim.report.figures import snapshots_of
 from shadowsim.report.recorded import read_folder
@@ -309,7 +310,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         ("topology.json", replaced("topology.json", '{"devices": []}'), "devices: Tuple should"),
         ("topology.json", stray_link, 'a link ends at "nowhere"'),
         ("signature.json", replaced("signature.json", "{}"), "id: Field required"),
-        ("signature.json", stray_step, "a step that does not exist"),
+        ("signature.json", stray_step, "must name every step once"),
         ("telemetry.parquet", replaced("telemetry.parquet", "PAR1"), "cannot be read as"),
         ("telemetry.parquet", other_table, "column network is not there"),
     ],
@@ -321,6 +322,43 @@ def test_a_broken_file_is_named(
     with pytest.raises(BadInput, match=re.escape(said)) as caught:
         render(folder)
     assert caught.value.mistakes[0].file == str(folder / name)
+
+
+def test_a_run_is_not_written_through_a_link(ran: Path, tmp_path: Path) -> None:
+    """Else the folder of a run could be somebody's, wherever it is."""
+    shutil.copytree(ran, tmp_path / "theirs")
+    for there in (tmp_path / "theirs", tmp_path / "nowhere"):
+        link = tmp_path / f"link-to-{there.name}"
+        link.symlink_to(there)
+        with pytest.raises(BadInput, match="symbolic link"):
+            claim(link)
+    claim(tmp_path / "theirs")
+
+
+def test_a_table_with_a_byte_turned_is_read_or_refused(folder: Path) -> None:
+    """At some of them polars panics, which is no Exception in Python."""
+    path = folder / "telemetry.parquet"
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), len(whole) // 300):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            read_folder(folder)
+        except BadInput as error:
+            assert error.mistakes[0].file == str(path)
+            refused += 1
+    assert refused > 10
+
+
+def test_readings_that_cannot_be_drawn_are_missing(folder: Path) -> None:
+    path = folder / "telemetry.parquet"
+    found = pl.read_parquet(path)
+    huge = found.with_columns(value=pl.lit(1e300), at_s=pl.lit(1e300))
+    pl.concat([found, huge, found.with_columns(value=pl.lit(1e300))]).write_parquet(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        render(folder)
+    assert read_folder(folder).readings.worst["value"].max() < 1e18
 
 
 def test_a_broken_line_of_the_journal_is_counted(folder: Path) -> None:

@@ -7,12 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_workflow import DRAIN, HARMLESS, LIMITED, RING, SURGE, Trial, scenario_of, trial
+from test_workflow import (
+    DRAIN,
+    HARMLESS,
+    LIMITED,
+    RING,
+    SURGE,
+    TWO_DEVICES,
+    Trial,
+    scenario_of,
+    trial,
+)
 
 from shadowsim.journal import Event
 from shadowsim.model.faults import Fault
-from shadowsim.workflow.gate import unwell
-from shadowsim.workflow.watch import HOLD_S, MOST_AGAIN
+from shadowsim.workflow.gate import STEADY, unwell
+from shadowsim.workflow.watch import HOLD_S, MOST_AGAIN, _planned
 
 DRAINED = "interface to-B\\n ip ospf cost 5000\\n"
 
@@ -101,16 +111,16 @@ def test_of_two_changes_in_flight_ours_is_to_blame_and_the_other_one_stays() -> 
 # -- service, not only config ------------------------------------------------------------------
 
 
-def served(found: Trial, share: float) -> tuple[str, ...]:
-    """What is not well if of the last reading only this share of what arrived had arrived."""
+def served(found: Trial, share: float, readings: int = STEADY) -> tuple[str, ...]:
+    """What is not well if in the last readings only this share of what is offered arrived."""
     run = found.run
     telemetry = run.telemetry["production"]
     kept = list(telemetry.samples)
-    last = kept[-1]
-    demand = np.array(last.demand)
-    demand[:, 1] = demand[:, 0] * share
+    for at in range(-readings, 0):
+        demand = np.array(kept[at].demand)
+        demand[:, 1] = demand[:, 0] * share
+        telemetry.samples[at] = replace(kept[at], demand=demand)
     try:
-        telemetry.samples[-1] = replace(last, demand=demand)
         left = tuple(c for c in run.deployed if c not in set(run.blamed))
         return unwell(run, "production", run.production, left, set())
     finally:
@@ -120,6 +130,7 @@ def served(found: Trial, share: float) -> tuple[str, ...]:
 def test_users_that_are_not_served_are_told_class_by_class(drained: Trial) -> None:
     assert served(drained, 1.0) == ()
     assert served(drained, 0.95) == ()
+    assert served(drained, 0.6, readings=1) == ()
     assert served(drained, 0.6) == (
         "of critical traffic 60% arrives, before the change 100%",
         "of normal traffic 60% arrives, before the change 100%",
@@ -151,6 +162,22 @@ def test_retries_that_outlive_the_change_are_not_called_restored() -> None:
     assert any(text.startswith("of normal traffic") for text in failed)
 
 
+# -- sooner back than there --------------------------------------------------------------------
+
+
+def test_rolling_back_is_faster_than_deploying(drained: Trial) -> None:
+    """Deploying waits for a look after each device; rolling back does not."""
+    lines = [
+        line for at, to in ("AB", "BC", "CD", "DA")
+        for line in (f"device {at}", f"interface to-{to}", " ip ospf cost 12")
+    ]  # fmt: skip
+    found = trial(tuple(lines))
+    first, *_, last = (e for e in found.events("deploy") if e.data["network"] == "production")
+    rehearsed = found.run.signature
+    assert rehearsed is not None
+    assert 0 < rehearsed.rehearsal.took_s < last.at_s - first.at_s
+
+
 # -- what is executed was rehearsed ------------------------------------------------------------
 
 
@@ -168,6 +195,19 @@ def test_a_plan_that_was_not_rehearsed_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert found.events("rollback")[0].data["rehearsed"] is False
     assert found.run.signature is not None
     assert not found.run.signature.rehearsal.done
+
+
+def test_a_rehearsed_order_is_kept_while_it_is_safe() -> None:
+    found = trial(TWO_DEVICES)
+    change = found.scenario.change
+    (known,) = (s for s in found.run.signatures.values() if s.scope == "whole")
+    turned = known.model_copy(update={"order": known.order[::-1]})
+    found.run.signatures = {turned.id: turned}
+    again = _planned(found.run, "any", change.commands, None)
+    assert [s.device for s in again.ordered()] == [s.device for s in turned.ordered()]
+    assert [s.device for s in again.ordered()] != [s.device for s in known.ordered()]
+    assert again.rehearsal == turned.rehearsal
+    assert again.rehearsal.verified
 
 
 def test_every_rehearsal_says_why_it_is_held(drained: Trial) -> None:

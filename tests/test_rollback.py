@@ -362,8 +362,17 @@ def test_whatever_is_altered_the_file_is_refused(tmp_path: Path) -> None:
 def test_steps_cannot_be_dropped_or_turned_round(tmp_path: Path) -> None:
     sealed = document(planned(THREE).sealed(KEY))
     for key, value in (("steps", sealed["steps"][:1]), ("order", sealed["order"][::-1])):
-        with pytest.raises(BadInput, match=r"seal|every step once|before one it depends on"):
+        with pytest.raises(BadInput, match=r"seal|order|depends"):
             read_signature(_file(tmp_path, json.dumps(sealed | {key: value})), KEY)
+
+
+def test_an_order_that_cannot_be_followed_is_refused_whatever_its_seal(tmp_path: Path) -> None:
+    true = planned(THREE)
+    first, *rest = true.order
+    for order in ((first,), (*rest, first), (*true.order, first), (*rest, "s9")):
+        forged = true.model_copy(update={"order": order}).sealed(KEY)
+        with pytest.raises(BadInput, match=r"every step once|one it depends on"):
+            read_signature(_file(tmp_path, forged.model_dump_json()), KEY)
 
 
 @pytest.mark.parametrize("content", [

@@ -349,6 +349,17 @@ def test_every_fault_can_be_said_in_si_units() -> None:
     assert (faults["retry_storm"].source, faults["retry_storm"].traffic_class) == ("A", "critical")
 
 
+def test_automation_gives_its_script_again_and_again():
+    line = "faults: [{{at_s: 5, config_drift: {{device: B, script: 'table-size 99'{}}}}}]\n"
+    (fault,) = tiny(line.format(", every_s: 2.5")).faults
+    assert (fault.kind, fault.amount) == ("config_drift", 2.5)
+    for value in ("0", "-1", "often", "1e9"):
+        with pytest.raises(BadInput, match=r"faults\[0\]\.config_drift\.every_s"):
+            tiny(line.format(f", every_s: {value}"))
+    with pytest.raises(BadInput, match="did you mean 'every_s'"):
+        tiny(line.format(", every: 2"))
+
+
 # ---- configs
 
 
@@ -640,6 +651,30 @@ def test_fuzz_scripts(script: str) -> None:
     tree["configs"] = {"A": script, "all": script}
     tree["faults"] = [{"at_s": 1, "config_drift": {"device": "B", "script": script}}]
     survives(yaml.safe_dump(tree))
+
+
+# ---- what fuzzing found
+
+
+def test_halves_of_a_character_are_joined_or_refused() -> None:
+    """A lone surrogate could not be written to any file of the run later."""
+    found = parse(TINY.replace('script: ""', 'script: "", summary: "a \\ud83d\\ude00"'))
+    assert found.change.summary == "a \U0001f600"
+    for half in ("\\ud83d", "\\ude00", "\\ude00\\ud83d"):
+        (said,) = complaints(TINY.replace('script: ""', f'script: "", summary: "{half}"'))
+        assert said.startswith("x.yml:6: ")
+        assert "holds half a character" in said
+        assert said.isprintable()
+
+
+def test_an_escape_beyond_the_last_character_is_told_with_its_line() -> None:
+    (said,) = complaints(TINY.replace('script: ""', 'script: "", summary: "\\U00110000"'))
+    assert said == r"x.yml:6: an escape \U is beyond the last character, \U0010FFFF"
+
+
+def test_no_message_commands_a_terminal() -> None:
+    said = complaints(TINY.replace('script: ""', 'script: "device \\e[31m\\x07\\nno"'))
+    assert all(line.isprintable() for line in said)
 
 
 if __name__ == "__main__":

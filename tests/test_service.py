@@ -21,7 +21,13 @@ from ovsdb_server import need
 from shadowsim.model.services import Service
 from shadowsim.network.emulated.primary import Primary
 from shadowsim.network.emulated.relay import Forbidden, Relay, permitted
-from shadowsim.network.emulated.resp import RedisClient, RedisSaid, decode, encode
+from shadowsim.network.emulated.resp import (
+    LONGEST_REPLY,
+    RedisClient,
+    RedisSaid,
+    decode,
+    encode,
+)
 from shadowsim.network.emulated.service import ReplicatedService
 from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.scenario import parse
@@ -171,11 +177,36 @@ def test_resp_is_read_whole_or_not_at_all(data: bytes, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"hello\r\n", b"$99999999999\r\n", b"*99999\r\n", b":x\r\n", b"$x\r\n", b"\r\n"]
+    "data",
+    [
+        b"hello\r\n",
+        b"$99999999999\r\n",
+        b"*99999\r\n",
+        b":x\r\n",
+        b"$x\r\n",
+        b"\r\n",
+        b"*1\r\n" * 9,
+    ],
 )
 def test_what_is_not_resp_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
         decode(data)
+
+
+def test_no_reply_is_nested_without_end() -> None:
+    """It used to be followed until Python's stack was full."""
+    with pytest.raises(ValueError, match="nested too deep"):
+        decode(b"*1\r\n" * 100_000)
+
+
+def test_a_reply_that_does_not_end_is_left() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        client = RedisClient(ours, timeout_s=10.0)
+        client._data = b"+" + b"x" * (2 * LONGEST_REPLY)
+        theirs.sendall(b"x")
+        with pytest.raises(ValueError, match="too long"):
+            client.call("PING")
 
 
 def test_only_what_replicas_say_goes_back_to_production() -> None:

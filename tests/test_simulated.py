@@ -535,6 +535,20 @@ def test_drift_that_has_an_end_goes_away():
     assert network.configs()["A"].interfaces["to-B"].cost == 10
 
 
+def test_automation_sets_again_what_is_taken_back_until_it_ends():
+    """At its end what it first changed is set back, as by any drift that ends."""
+    network = up(RING, demand("a", "b"))
+    network.inject(Fault("config_drift", 5, 9, script=SLOWER, amount=2.0))
+    back = parse_script("device A\ninterface to-B\n ip ospf cost 10\n")
+    costs = []
+    for at_s in range(1, 18):
+        network.advance(float(at_s) + 0.5)
+        costs.append(network.configs()["A"].interfaces["to-B"].cost)
+        network.apply(back)
+    again = [at_s for at_s, cost in enumerate(costs, 1) if cost == 500]
+    assert again == [5, 7, 9, 11, 13]
+
+
 @pytest.mark.parametrize("device", ["B", None])
 def test_a_telemetry_gap_hides_readings_and_nothing_else(device):
     network = up(LINE, demand("b", "c"), demand("a", "c"))

@@ -194,8 +194,16 @@ def test_no_database_is_said_in_words(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b'[1, 2] {"id": 3}', b"\xff", b"what", b'{"id": "monitor"}', b'{"method": "update"}', b"{"],
-)
+    [
+        b'[1, 2] {"id": 3}', b"\xff", b"what", b'{"id": "monitor"}', b'{"method": "update"}', b"{",
+        b'{"id": "monitor", "result": null}', b'{"id": "monitor", "result": {"Bridge": {"u": 1}}}',
+        b'{"method": "update", "params": [0, null]}', b'{"a":' * 20_000, b'{"a":[' * 20_000,
+        b'{"id": "monitor", "result": {"Bridge": {"u": {"new": {"name": 1, "external_ids": ["map", '
+        b"[]]}}}}}",
+        b'{"id": "monitor", "result": {"Bridge": {"u": {"new": {"name": "s0", "external_ids": '
+        b'["map", [["shadowsim-epoch", 4]]]}}}}}',
+    ],
+)  # fmt: skip
 def test_a_server_that_answers_nonsense_is_gone(folder: Path, said: bytes) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(folder / "odd"))

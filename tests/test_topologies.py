@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from shadowsim.errors import BadInput
 from shadowsim.model.topology import Device, Host, Topology
 from shadowsim.scenario import parse
-from shadowsim.scenario.graphs import topohub_names
+from shadowsim.scenario.graphs import read_file, topohub_names
 from shadowsim.scenario.wiring import safe_names
 
 GRAPHML = '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">{}</graphml>'
@@ -123,6 +125,21 @@ def test_names_become_safe_and_stay_distinct() -> None:
     assert safe_names(["São Paulo", "S. Paulo", "Sao Paulo", "", "北京", "any", "-x-", "?"]) == [
         "Sao_Paulo", "S._Paulo", "Sao_Paulo_2", "n3", "n4", "any_", "x", "n7",
     ]  # fmt: skip
+
+
+def test_many_nodes_of_one_name_take_no_time() -> None:
+    began_s = time.process_time()
+    names = safe_names(["Paris", "Paris_7"] * 50_000)
+    assert time.process_time() - began_s < 2.0  # in the square of their number: minutes
+    assert len(set(names)) == 100_000
+
+
+def test_what_a_file_says_is_not_quoted_to_standard_error(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        untyped = '<key id="k" attr.name="x" for="node"/><graph edgedefault="directed"/>'
+        (tmp_path / "x.graphml").write_text(GRAPHML.format(untyped))
+        read_file("x.graphml", tmp_path, "x.graphml")
 
 
 # ---- fat trees

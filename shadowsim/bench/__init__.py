@@ -42,7 +42,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "verify": verify.run,
         "plan": planner.germany_ten,
         "plan-fat-tree": planner.fat_tree_ten,
-        "rollback-time": planner.time_to_rollback,
+        "revert-time": planner.time_to_rollback,
         "scenario": whole.scenario_90s,
         "command-line": whole.command_line,
     }

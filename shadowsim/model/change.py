@@ -119,6 +119,11 @@ def parse_script(text: str, *, file: str = "", first_line: int = 1) -> tuple[Com
             message = f"a line of {len(line):,} characters; at most {LONGEST_LINE:,}"
             mistakes.append(Mistake(message, file, number))
             continue
+        if not line.isprintable():
+            odd = next(character for character in line if not character.isprintable())
+            message = f"the character U+{ord(odd):04X} may not stand in a line"
+            mistakes.append(Mistake(message, file, number))
+            continue
         if line.split()[0] == "device" or line[0] == "!" or line == "exit":
             commands += [pending] if pending else []
             pending, context = None, ""

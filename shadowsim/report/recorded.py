@@ -15,6 +15,7 @@ from shadowsim.errors import BadInput, Mistake
 from shadowsim.rollback.signature import RollbackSignature
 
 LARGEST_BYTES = 64 << 20
+LARGEST, LATEST_S = 1e18, 1e9  # what is beyond is no reading, and cannot be drawn
 COLUMNS = {
     "at_s": pl.Float64,
     "network": pl.String,
@@ -260,11 +261,13 @@ def _read_telemetry(path: Path) -> Readings:
         if wrong := [name for name, kind in COLUMNS.items() if schema.get(name) != kind]:
             raise BadInput([Mistake(f"no telemetry: column {wrong[0]} is not there", str(path))])
         number = pl.col("value")
-        told = table.with_columns(value=pl.when(number.is_finite()).then(number))
+        told = table.filter(pl.col("at_s").is_between(0, LATEST_S)).with_columns(
+            value=pl.when(number.abs() <= LARGEST).then(number)
+        )
         worst = pl.concat(_worst(told)).collect()
         wanted = pl.col("metric").is_in(["utilisation", "up"]) & (pl.col("subject") == "link")
         links = told.filter(wanted).collect()
-    except (pl.exceptions.PolarsError, OSError):
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         raise BadInput([Mistake("cannot be read as telemetry (parquet)", str(path))]) from None
     keys = ["at_s", "network", "name"]
     wide = links.pivot("metric", index=keys, values="value", aggregate_function="max")

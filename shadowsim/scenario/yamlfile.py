@@ -160,7 +160,7 @@ class _Reader:
             self.count(event, path)
             if not isinstance(event, yaml.ScalarEvent):
                 self.fail("a key must be plain text, not a list, mapping or alias", _line(event))
-            key, line = event.value, _line(event)
+            key, line = self.whole(event), _line(event)
             here = (*path, key)
             if key in found:
                 first = self.lines[here]
@@ -180,6 +180,7 @@ class _Reader:
         return found
 
     def scalar(self, event: Any, path: Path) -> Any:
+        event.value = self.whole(event)
         if event.style == "|":
             self.blocks[path] = _line(event) + 1
         if event.style == ">":
@@ -193,6 +194,17 @@ class _Reader:
         if event.tag in CORE_TAGS and not event.tag.endswith(f":{TAG_OF_TYPE[type(value)]}"):
             self.note(f"'{shorten(event.value)}' is no {event.tag.rpartition(':')[2]}", event)
         return value
+
+    def whole(self, event: Any) -> str:
+        """The text with escaped halves of a character joined, as JSON writes them."""
+        text: str = event.value
+        if text.isascii():
+            return text
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.note(f"'{shorten(text)}' holds half a character (a lone surrogate)", event)
+            return ""
 
     def plain(self, event: Any) -> Any:
         text = event.value

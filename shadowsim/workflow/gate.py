@@ -281,11 +281,11 @@ def unwell(
 
 
 def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
-    """The traffic classes of which clearly less arrives than before the change.
+    """The traffic classes of which clearly less arrives than before the change, steadily.
 
     What would be lost of the traffic of then on the links of now is not held against the rollback.
     """
-    baseline, recent = run.baseline(where), run.telemetry[where].samples[-1:]
+    baseline, recent = run.baseline(where), run.telemetry[where].samples[-STEADY:]
     if not baseline.samples or not recent:
         return []
     then = run.whatif.observe(baseline, configs)
@@ -296,7 +296,8 @@ def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
     found = []
     for number, name in enumerate(CLASSES):
         mine = [d.traffic_class == name for d in run.scenario.traffic.demands]
-        now, was = _share(recent, mine), _share(baseline.samples, mine)
+        now = max(_share([sample], mine) for sample in recent)
+        was = _share(baseline.samples, mine)
         offered = float(then.rates_bps[mine].sum())
         could = 1.0 - condition.lost_bps[number] / offered if offered else 1.0
         if now < SERVED * min(was, could):

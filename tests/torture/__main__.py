@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ ATTACKS: dict[str, Attack] = {
 
 def main() -> int:
     wanted, names = _asked()
+    signal.signal(signal.SIGTERM, _ended)  # so that what was done is written down
     failed = 0
     for name in names:
         out = wanted.out or Path("runs") / "torture" / f"{name}.json"
@@ -46,6 +48,10 @@ def main() -> int:
             flush=True,
         )
     return 1 if failed else 0
+
+
+def _ended(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _asked() -> tuple[Wanted, list[str]]:

@@ -29,12 +29,13 @@ from torture.result import Failure, Result, Wanted, begun
 from torture.watch import Target, Watch, bound_memory, installed, judged, unbound_memory
 
 QUICK, FULL = 200_000, 10_000_000
-ROUND = 20_000  # cases after which the worker is a new one, and all parsers have had their share
+ROUND = 50_000  # cases after which the worker is a new one, and all parsers have had their share
 HUNG_S = 60.0  # of the wall clock, without a sign of life
 SAVED_EVERY_S = 10.0
 TOLD_EACH = 20  # failures of one parser that are said in one round
 KINDS = ("parsed", "refused", "failed")
-AT, DONE, SLOWEST_US, SLOWEST = 0, 1, 4, 5  # places on the board; DONE has one for each kind
+# Places on the board; DONE has one for each kind.
+AT, DONE, SLOWEST_US, SLOWEST, SPENT_US = 0, 1, 4, 5, 6
 MOST_SHOWN = 4000
 
 
@@ -47,10 +48,17 @@ def fuzz(wanted: Wanted) -> Result:
         return _again(next(iter(parsers)), wanted.case, wanted.seed)
     cases = wanted.cases or (QUICK if wanted.quick else FULL)
     result = begun("fuzz", wanted, cases)
-    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+    with scratched() as scratch:
         campaign = Campaign(result, shares(parsers, cases), Path(scratch), wanted.out)
         campaign.run()
     return result
+
+
+def scratched() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is gone in the end, in memory where there is such a place."""
+    memory = Path("/dev/shm")
+    place = memory if os.access(memory, os.W_OK) else None
+    return tempfile.TemporaryDirectory(prefix="torture-", dir=place)
 
 
 def shares(parsers: Mapping[str, Parser], cases: int) -> dict[str, int]:
@@ -108,12 +116,14 @@ class Campaign:
         end = self._done(name) + count
         while (start := self._done(name)) < end:
             before = dict(self._result.counts.get(name) or dict.fromkeys(KINDS, 0))
+            spent_s = self._result.spent_s.get(name, 0.0)
             worker = self._worker = self._worker or Worker(self._scratch, self._result.seed)
             worker.begin(name, start, end)
             while not worker.over(self._tell):
                 self._note(name, before, worker.board)
                 self._save_sometimes()
             self._note(name, before, worker.board)
+            self._result.spent_s[name] = round(spent_s + int(worker.board[SPENT_US]) / 1e6, 3)
             if worker.died:
                 self._tell(name, self._done(name), f"the process ended: {worker.died}")
                 self._result.counts[name]["failed"] += 1
@@ -140,6 +150,7 @@ class Campaign:
     def _save_sometimes(self) -> None:
         if time.monotonic() - self._saved_s > SAVED_EVERY_S:
             self._save()
+            self._say()
 
     def _save(self) -> None:
         took_s, cpu_s, then_s = self._before
@@ -168,7 +179,9 @@ class Worker:
         context = multiprocessing.get_context("fork")
         self._here, there = context.Pipe()
         self._process: BaseProcess = context.Process(
-            target=_work, args=(there, self.board, scratch, seed), daemon=True
+            target=_work,
+            args=(self._here, there, self.board, scratch, seed),
+            daemon=True,
         )
         self._process.start()
         there.close()  # so that its end is noticed
@@ -221,9 +234,11 @@ def _cause(code: int | None) -> str:
     return f"no sign of life for {HUNG_S:g} s" if name == "SIGKILL" else name
 
 
-def _work(pipe: Connection, board: memoryview, scratch: Path, seed: int) -> None:
+def _work(other: Connection, pipe: Connection, board: memoryview, scratch: Path, seed: int) -> None:
     """What a worker does: parts of the cases of parsers, until it is told None."""
+    other.close()  # else it would not be noticed that nobody is there any more
     os.chdir(scratch)
+
     watch = installed(scratch)
     targets: dict[str, Target] = {}
     while (asked := pipe.recv()) is not None:
@@ -231,7 +246,7 @@ def _work(pipe: Connection, board: memoryview, scratch: Path, seed: int) -> None
         unbound_memory()
         if name not in targets:
             targets[name] = prepared(name, scratch)
-        bound_memory()
+        bound_memory(targets[name].memory_bytes)
         _cases(pipe, board, watch, (name, targets[name], seed), range(start, end))
         pipe.send(None)
 
@@ -252,6 +267,7 @@ def _cases(
         kind, words = judged(target, case, watch)
         took_us = int((time.process_time() - began_s) * 1e6)
         board[DONE + KINDS.index(kind)] += 1
+        board[SPENT_US] += took_us
         if took_us > board[SLOWEST_US]:
             board[SLOWEST_US], board[SLOWEST] = took_us, number
         if kind == "failed" and told < TOLD_EACH:
@@ -270,10 +286,11 @@ def _again(name: str, number: int, seed: int) -> Result:
     """One case, here and now, with all there is to see of it."""
     result = Result("fuzz", seed, 1, {name: dict.fromkeys(KINDS, 0)})
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+    with scratched() as scratch:
         os.chdir(scratch)
         watch = installed(Path(scratch))
         target = prepared(name, Path(scratch))
+        bound_memory(target.memory_bytes)
         case = target.make(rng_of(seed, name, number))
         print(f"the case: {ascii(case)[:MOST_SHOWN]}", flush=True)
         kind, words = judged(target, case, watch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ NAMES = (
     f"; {SHELL}", f"$({SHELL})", f"`{SHELL}`", f"| {SHELL}", f"&& {SHELL} #", "a b", "a\tb", "a#b",
     "%s%n%x", "%(x)s", "{0.__class__}", "{x}", "${x}", "$x", "\\", "'", '"', "\\x00",
     "\x00", "\x1b[31mred\x1b[0m", "\x07", "\r", "a\nb", "\u2028", "\u202eabc", "\ufeff", "\ud800",
-    "\udfff\ud800", "\U0001f600", "e\u0301", "İ", "ß", "١٢", "²", "0x10", "1_000", "+1", "-0", "1e5",
+    "\udfff\ud800", "\ud83d\ude00", "\U0001f600", "e\u0301", "İ", "ß", "١٢", "²", "0x10", "1_000",
+    "+1", "-0", "1e5",
     "nan", "inf", "null", "true", "no", "Null0",
     "<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "&amp;&lt;", "]]>", "--",
     f"!!python/object/apply:os.system ['{SHELL}']", f"__import__('os').system('{SHELL}')",
@@ -27,6 +29,8 @@ NUMBERS = (
     2**64, 10**18, 10**30, 10**400, -(10**30), 0.0, -0.0, 0.1, 1e-300, 5e-324, 1e308, -1e308,
     float("nan"), float("inf"), float("-inf"), True, False, None,
 )  # fmt: skip
+
+PAIR = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 
 Value = Any
 Text = str
@@ -86,6 +90,28 @@ def mutated_value(rng: random.Random, value: Value, others: Sequence[Value] = ()
     return box[0] if box else None
 
 
+def varied_value(rng: random.Random, value: Value) -> Value:
+    """The same value with things in it that are otherwise, and perhaps as good."""
+    for _ in range(rng.choice((1, 2, 4))):
+        holder, key = rng.choice(_places([value]))
+        old = holder[key]
+        if isinstance(old, bool):
+            holder[key] = not old
+        elif isinstance(old, int):
+            holder[key] = rng.choice((old + 1, old - 1, old * 2, old // 2, 1, 40))
+        elif isinstance(old, float):
+            holder[key] = old * rng.choice((0.5, 1.5, 10.0))
+        elif isinstance(old, str):
+            others = [h[k] for h, k in _places([value]) if isinstance(h[k], str)]
+            holder[key] = rng.choice(others)
+        elif isinstance(old, list) and old:
+            rng.shuffle(old)
+            del old[rng.randrange(len(old)) :]
+        elif isinstance(holder, dict) and holder is not value:
+            del holder[key]
+    return value
+
+
 def _alter(
     rng: random.Random, holder: Any, key: Any, places: list[tuple[Any, Any]], others: Sequence[Any]
 ) -> None:
@@ -124,7 +150,7 @@ def nearby(rng: random.Random, old: Value) -> Value:
     if isinstance(old, bool) or old is None:
         return rng.choice((True, False, None, 0, "true"))
     if isinstance(old, int):
-        other = rng.choice((old + 1, old - 1, -old, old * 1000, str(old), old + 0.5))
+        other = rng.choice((old + 1, old - 1, -old, old * 1000, ascii(old)[:3000], [old], 0.5))
         return rng.choice((rng.randrange(70_000), other))
     if isinstance(old, float):
         return rng.choice((-old, old * 1e6, old / 1e9, str(old), old // 1))
@@ -217,8 +243,8 @@ def as_json(value: Value) -> str:
 
 
 def as_yaml(value: Value) -> str:
-    """A value as YAML in flow style, which JSON nearly is: only the odd numbers differ."""
-    text = json.dumps(value)
+    """A value as YAML in flow style, which JSON nearly is: only odd numbers and escapes differ."""
+    text = PAIR.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), json.dumps(value))
     for wrong, right in (("-Infinity", "-.inf"), ("Infinity", ".inf"), ("NaN", ".nan")):
         text = text.replace(wrong, right)
     return text

@@ -45,6 +45,7 @@ class Result:
     cases: int
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     slowest_s: dict[str, list[float]] = field(default_factory=dict)  # with the case's number
+    spent_s: dict[str, float] = field(default_factory=dict)  # CPU in the parser itself
     failures: list[Failure] = field(default_factory=list)
     took_s: float = 0.0
     cpu_s: float = 0.0

@@ -1,9 +1,10 @@
-"""What runs leave in files, attacked: signatures, run folders, outcomes, and a session's address."""
+"""What runs leave in files, attacked: signatures, run folders, outcomes, session files."""
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from shadowsim.rollback.signature import RollbackSignature, read_signature
-
 from torture import seeds
 from torture.mutate import NAMES, as_json, mutated_bytes, mutated_text, mutated_value, strange
-from torture.watch import Broken, Target
+from torture.watch import POLARS_BYTES, Broken, Target
 
 KEY = bytes(range(32))
 JSON = (
-    "null", "true", "NaN", "-Infinity", "1e999", "9" * 5000, "[" * 300, "[" * 100_000, '{"a":' * 300,
+    "null", "true", "NaN", "-Infinity", "1e999", "9" * 5000, "[" * 300, "[" * 100_000,
+    '{"a":' * 300,
     '"\\ud800"', '"\\u0000"', "{}", "[]", ",", ":", '"', "\\", "\n", "\0", "//", "'", *NAMES,
 )  # fmt: skip
 
@@ -95,9 +96,35 @@ class _Tags(HTMLParser):
 FILES = ("result.json", "journal.jsonl", "topology.json", "signature.json", "telemetry.parquet")
 
 
+MARKUP = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</pre><script>", "'><b>")
+
+
+def _hostile(rng: random.Random, text: str) -> bytes:
+    """Values of JSON, a line or the whole file each, in whose texts there is markup."""
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: marked(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [marked(one) for one in value]
+        # A text with a space is prose, and is shown; most others are one of a few words.
+        chosen = isinstance(value, str) and rng.random() < (0.5 if " " in value else 0.03)
+        return f"{value}{rng.choice(MARKUP)}" if chosen else value
+
+    whole = text.lstrip().startswith("{\n")
+    values = [json.loads(part) for part in ([text] if whole else text.splitlines())]
+    return "\n".join(as_json(marked(value)) for value in values).encode()
+
+
 def _folder_case(folder: Path) -> Callable[[random.Random], tuple[str, bytes | None]]:
     """Which file of a run says what instead; None: it is not there."""
     run = seeds.run_folder(folder, KEY)
+    whole = folder / "whole"
+    if whole.exists():  # a worker may have died over an altered folder
+        shutil.rmtree(run)
+        shutil.copytree(whole, run)
+    else:
+        shutil.copytree(run, whole)
     true = {name: (run / name).read_bytes() for name in FILES}
 
     def make(rng: random.Random) -> tuple[str, bytes | None]:
@@ -109,6 +136,8 @@ def _folder_case(folder: Path) -> Callable[[random.Random], tuple[str, bytes | N
             return name, true[rng.choice(FILES)]
         if name == "telemetry.parquet":
             return name, mutated_bytes(rng, true[name])
+        if kind < 0.3:
+            return name, _hostile(rng, true[name].decode())
         if name != "journal.jsonl":
             return name, _json_case(rng, true[name].decode())
         lines = true[name].decode().splitlines()
@@ -147,7 +176,7 @@ def recorded(folder: Path) -> Target:
         read_folder(run)
 
     make = _folder_case(folder)
-    return Target(make, _folder_attack(folder, read))
+    return Target(make, _folder_attack(folder, read), memory_bytes=POLARS_BYTES)
 
 
 def report(folder: Path) -> Target:
@@ -161,7 +190,7 @@ def report(folder: Path) -> Target:
 
     make = _folder_case(folder)
     render(folder / "run")  # the first time takes fonts and time
-    return Target(make, _folder_attack(folder, read), slow_s=10.0)
+    return Target(make, _folder_attack(folder, read), slow_s=10.0, memory_bytes=POLARS_BYTES)
 
 
 # ---- outcomes
@@ -205,7 +234,7 @@ def outcomes(folder: Path) -> Target:
         json.dumps(summary(rows), ensure_ascii=False).encode()
 
     summary([])
-    return Target(make, attack)
+    return Target(make, attack, memory_bytes=POLARS_BYTES)
 
 
 def _slip_in(path: Path, document: str) -> None:

@@ -20,11 +20,11 @@ from types import FrameType
 from typing import Any
 
 from shadowsim.errors import ShadowsimError
-
 from torture.mutate import CANARY
 
 SLOW_S = 2.0  # seconds of CPU
-MEMORY_BYTES = 512 << 20  # of addresses, above what the process had when the case began
+MEMORY_BYTES = 512 << 20  # of addresses, above what the process had when the cases began
+POLARS_BYTES = 4 << 30  # its allocator reserves addresses by the gigabyte that it never uses
 LONGEST_WORDS = 400_000  # a hundred mistakes of 4,000 characters
 SHOWN = 300
 
@@ -103,20 +103,24 @@ class Watch:
 def installed(folder: Path) -> Watch:
     """The watch of this process; a hook cannot be taken off again."""
     root = Path(__file__).resolve().parents[2]
-    readable = {str(folder.resolve()), sys.prefix, sys.base_prefix, str(root), "/usr/share", "/usr/lib",
-                "/etc/fonts", "/proc/self", f"/proc/{os.getpid()}", "/sys/fs/cgroup"}  # fmt: skip
+    readable = {str(folder.resolve()), sys.prefix, sys.base_prefix, str(root), "/usr/share",
+    "/usr/lib",
+                "/etc/fonts", "/proc/self", f"/proc/{os.getpid()}", "/sys/fs/cgroup",
+                os.environ.get("NUMBA_CACHE_DIR", str(root))}  # fmt: skip
     watch = Watch(f"{folder.resolve()}/", tuple(f"{place}/" for place in sorted(readable)))
     sys.addaudithook(watch.hook)
     signal.signal(signal.SIGPROF, _too_slow)
     warnings.simplefilter("always")
+    for quiet in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):  # as ever
+        warnings.simplefilter("ignore", quiet)
     warnings.showwarning = watch.warned
     return watch
 
 
-def bound_memory() -> None:
-    """From here on the process may take MEMORY_BYTES more than it has."""
+def bound_memory(more_bytes: int) -> None:
+    """From here on the process may take so many more addresses than it has."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * resource.getpagesize() + MEMORY_BYTES
+    limit = pages * resource.getpagesize() + more_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
@@ -142,13 +146,14 @@ def _timed(slow_s: float) -> Iterator[None]:
 class Target:
     """A parser under attack: chance to a case, and a case to nothing, a refusal, or Broken.
 
-    `refusals`: what it raises for bad input. `reset` is called after a failure.
+    `refusals`: what it raises for bad input.
     """
 
     make: Callable[[random.Random], Any]
     parse: Callable[[Any], object]
     refusals: tuple[type[BaseException], ...] = (ShadowsimError,)
     slow_s: float = SLOW_S
+    memory_bytes: int = MEMORY_BYTES
 
 
 def judged(target: Target, case: Any, watch: Watch) -> tuple[str, str]:

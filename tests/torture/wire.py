@@ -17,9 +17,8 @@ from shadowsim.network.emulated import ovsdb as databases
 from shadowsim.network.emulated import resp as redis
 from shadowsim.network.emulated.store import ConfigStore, put
 from shadowsim.network.emulated.verbs import Refused, check_request
-
 from torture import seeds
-from torture.mutate import NAMES, as_json, mutated_bytes, mutated_value, strange
+from torture.mutate import NAMES, as_json, mutated_bytes, mutated_value
 from torture.stored import JSON
 from torture.watch import Broken, Target
 
@@ -37,10 +36,11 @@ def _line(rng: random.Random, seeds_: tuple[str, ...]) -> bytes:
 
 TOKEN, PORT = "t" * 43, 40123
 PATHS = ("/status", "/traffic", "/traffic/generate", "/traffic/steer", "/traffic/g1", "/docs",
-         "/openapi.json", "/", "/traffic/", "//status", "/status/..", "/traffic/%2e%2e/status")  # fmt: skip
+         "/openapi.json", "/", "/traffic/", "//status", "/status/..",
+         "/traffic/%2e%2e/status")  # fmt: skip
 BODIES = (
     '{"from": "h-B", "to": "h-C", "rate_mbps": 8, "for_s": 3600, "protocol": "tcp", "flows": 3}',
-    '{"class": "normal", "to": "db", "port": 443, "for_s": 3600, "everything": true, "from": "any"}',
+    '{"class": "normal", "to": "db", "port": 443, "for_s": 3600, "everything": true}',
 )
 
 
@@ -98,11 +98,14 @@ def _headers(*more: tuple[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 STRANGE_HEADERS = (
-    (b"host", b"evil.example"), (b"authorization", b"Bearer \xff\xfe"), (b"authorization", b"Bearer"),
+    (b"host", b"evil.example"), (b"authorization", b"Bearer \xff\xfe"), (b"authorization",
+    b"Bearer"),
     (b"content-length", b"-1"), (b"content-length", b"9" * 5000), (b"content-length", b"\xb2"),
     (b"content-type", b"text/plain"), (b"content-type", b"application/json; charset=utf-7"),
-    (b"transfer-encoding", b"chunked"), (b"origin", b"http://evil.example"), (b"x" * 300, b"y" * 9000),
-    (b"x-forwarded-host", b"evil"), (b"cookie", b"a=\x00"), (b"range", b"bytes=0-"), (b"expect", b"x"),
+    (b"transfer-encoding", b"chunked"), (b"origin", b"http://evil.example"), (b"x" * 300,
+    b"y" * 9000),
+    (b"x-forwarded-host", b"evil"), (b"cookie", b"a=\x00"), (b"range", b"bytes=0-"), (b"expect",
+    b"x"),
     (b"accept", b"\xff"), (b"upgrade", b"websocket"), (b"x-http-method-override", b"DELETE"),
 )  # fmt: skip
 
@@ -122,7 +125,19 @@ def _request(rng: random.Random) -> Asked:
     body = _line(rng, BODIES) if rng.random() < 0.9 else b"x" * rng.choice((0, 65_537, 200_000))
     cut = rng.randrange(len(body) + 1)
     pieces = (body[:cut], body[cut:]) if rng.random() < 0.2 else (body,)
-    methods = ("POST", "POST", "POST", "POST", "GET", "DELETE", "PUT", "OPTIONS", "HEAD", "TRACE", "X")
+    methods = (
+        "POST",
+        "POST",
+        "POST",
+        "POST",
+        "GET",
+        "DELETE",
+        "PUT",
+        "OPTIONS",
+        "HEAD",
+        "TRACE",
+        "X",
+    )
     query = rng.choice((b"", b"", b"a=b", b"%ff=%fe&%00", b"x" * 5000))
     return Asked(rng.choice(methods), path, query, tuple(headers), pieces)
 
@@ -181,9 +196,12 @@ REQUESTS = tuple(map(json.dumps, (
     {"verb": "extra", "switch": 0, "name": "mirror"},
     {"verb": "sockets", "flows": [{"source": 0, "source_port": 1, "destination": 1, "port": 2,
                                    "protocol": "udp", "dscp": 46}]},
-    {"verb": "power", "switch": 0, "on": True}, {"verb": "ping", "source": 0, "destination": 1, "count": 3},
-    {"verb": "service", "host": 0, "kind": "redis", "port": 6379, "primary": True, "source_port": 9},
-    {"verb": "dial", "host": 0, "port": 6379}, {"verb": "kill", "what": "ovs-vswitchd", "signal": 9},
+    {"verb": "power", "switch": 0, "on": True}, {"verb": "ping", "source": 0, "destination": 1,
+    "count": 3},
+    {"verb": "service", "host": 0, "kind": "redis", "port": 6379, "primary": True,
+    "source_port": 9},
+    {"verb": "dial", "host": 0, "port": 6379}, {"verb": "kill", "what": "ovs-vswitchd",
+    "signal": 9},
     {"verb": "stop", "fds": 2},
 )))  # fmt: skip
 
@@ -206,10 +224,12 @@ def framing(folder: Path) -> Target:
             try:
                 while True:
                     _check_message(channel.receive()[0])
+            except frames.Closed:
+                return
             finally:
                 channel.close()
 
-    refusals = (frames.Closed, frames.Garbled, BlockingIOError, TimeoutError)
+    refusals = (frames.Garbled, BlockingIOError, TimeoutError)
     return Target(make, attack, refusals)
 
 
@@ -231,24 +251,27 @@ def verbs(folder: Path) -> Target:
         verb, fields = check_request(request)
         if check_request({"verb": verb, **json.loads(json.dumps(fields))})[1] != fields:
             raise Broken("what was checked is refused, or something else, when checked again")
-        if odd := [v for v in _leaves(fields) if not _is_plain(v)]:
+        if odd := [v for k, v in _leaves(fields) if not _is_plain(k, v)]:
             raise Broken(f"let through: {odd[:3]!r}")
 
     return Target(make, attack, (Refused,))
 
 
-def _leaves(value: Any) -> list[Any]:
+def _leaves(value: Any, key: str = "") -> list[tuple[str, Any]]:
+    """Every value that holds no other, with the name of the field it is in."""
     if isinstance(value, dict):
-        return [leaf for one in value.values() for leaf in _leaves(one)]
+        return [leaf for name, one in value.items() for leaf in _leaves(one, name)]
     if isinstance(value, list | tuple):
-        return [leaf for one in value for leaf in _leaves(one)]
-    return [value]
+        return [leaf for one in value for leaf in _leaves(one, key)]
+    return [(key, value)]
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(key: str, value: Any) -> bool:
+    if key in ("on", "primary"):
+        return type(value) is bool
     if isinstance(value, str):
         return value.isascii() and all(c.isalnum() or c in ".-" for c in value)
-    return type(value) is bool or (type(value) is int and 0 <= value <= 65_535)
+    return type(value) is int and 0 <= value <= 65_535
 
 
 # ---- OVSDB
@@ -266,7 +289,8 @@ def ovsdb(folder: Path) -> Target:
         {"id": "monitor", "result": None, "error": "no"},
         {"id": None, "method": "update", "params": ["bridges", {"Bridge": changed}]},
         {"id": "echo", "method": "echo", "params": [1, [2]]},
-        {"id": "transact 1", "result": [{"count": 1}, {"error": "timed out", "details": "x"}], "error": None},
+        {"id": "transact 1", "result": [{"count": 1}, {"error": "timed out", "details": "x"}],
+        "error": None},
         {"id": "transact 1", "result": None, "error": {"a": 1}},
     )))  # fmt: skip
     path = folder / "db.sock"
@@ -327,9 +351,12 @@ REPLIES = (
     b"*3\r\n:1\r\n$1\r\nx\r\n*2\r\n+a\r\n-b\r\n", b"*2\r\n*2\r\n:1\r\n:2\r\n$0\r\n\r\n",
 )  # fmt: skip
 RESP = (
-    b"\r\n", b"*1\r\n", b"*1\r\n" * 5000, b"*1024\r\n", b"*1025\r\n", b"$16777217\r\n", b"$99999\r\n",
-    b"$-2\r\n", b":" + b"9" * 5000 + b"\r\n", b"$1_0\r\n", b"$ 5 \r\n", b":-0\r\n", b"+", b"-", b":", b"$",
-    b"*", b"\n", b"\r", b"\0", b"\xff", b"*-5\r\n", b":+1\r\n", b":\r\n", b"$\r\n", b"%1\r\n", b"_\r\n",
+    b"\r\n", b"*1\r\n", b"*1\r\n" * 5000, b"*1024\r\n", b"*1025\r\n", b"$16777217\r\n",
+    b"$99999\r\n",
+    b"$-2\r\n", b":" + b"9" * 5000 + b"\r\n", b"$1_0\r\n", b"$ 5 \r\n", b":-0\r\n", b"+", b"-",
+    b":", b"$",
+    b"*", b"\n", b"\r", b"\0", b"\xff", b"*-5\r\n", b":+1\r\n", b":\r\n", b"$\r\n", b"%1\r\n",
+    b"_\r\n",
 )  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def _finite(text: str) -> float:
 def decode(line: bytes) -> dict[str, object]:
     """The object in a line of JSON. Raises Garbled."""
     try:
-        message = json.loads(line, parse_float=_finite, parse_constant=_finite)
+        message = json.loads(line.decode(), parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise Garbled(f"not JSON: {str(error)[:80]}") from None
     if not isinstance(message, dict):

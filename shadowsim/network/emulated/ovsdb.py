@@ -21,6 +21,7 @@ from shadowsim.errors import Unreachable
 RETRY_S = 0.05
 CHUNK_BYTES = 1 << 18
 LONGEST_MESSAGE = 1 << 26  # characters
+ODD = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # strange answers
 DATABASE = "Open_vSwitch"
 _MONITOR, _TRANSACT = "monitor", "transact"
 
@@ -175,14 +176,7 @@ class Database:
             self._read_messages()
         except (BlockingIOError, TimeoutError):
             return False
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+        except (OSError, *ODD) as error:
             self._drop(str(error))
         return True
 
