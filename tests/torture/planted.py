@@ -32,8 +32,8 @@ CAUGHT, LONGEST_S = "caught by", 600.0
 
 
 def planted(wanted: Wanted) -> Result:
-    """The attack `planted`."""
-    return work_off("planted", wanted, {"bugs": Part(len(PLANTS), seen)})
+    """The attack `planted`; none of it is quick."""
+    return work_off("planted", wanted, {"bugs": Part(0 if wanted.quick else len(PLANTS), seen)})
 
 
 def seen(seed: int, number: int) -> None:
