@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from shadowsim.commit.disk import Disk
-from shadowsim.errors import Fenced, Unreachable
+from shadowsim.errors import BadInput, Fenced, Mistake, Unreachable
 from shadowsim.model.change import Configs, parse_config
 from shadowsim.model.config import DeviceConfig
 
@@ -39,7 +39,8 @@ class Devices(Protocol):
     def write(self, config: DeviceConfig, generation: int) -> None:
         """Have this config in force. Raises Fenced, Unreachable, OSError.
 
-        After Fenced it is not in force, and will not be; after the others it may be.
+        After any of them it may be in force or not. After Fenced it is for whoever has fenced: what
+        began before is seen by what that one reads afterwards, and nothing comes after.
         """
         ...
 
@@ -107,15 +108,22 @@ class FileDevices:
     def _generations(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for file in self._disk.names(self._folder):
-            name, at, number = file.rpartition("@")
-            if name and at:  # names that begin so are no device's: `quote` leaves no @
-                device = unquote(name)
+            name, _, number = file.rpartition("@")
+            device = unquote(name)
+            # Names that begin with @ are no device's (`quote` leaves none), nor is what others put.
+            if name and number.isdecimal() and self._path(device, int(number)).name == file:
                 found[device] = max(int(number), found.get(device, 0))
         return found
 
     def _config(self, name: str, generation: int) -> DeviceConfig:
         path = self._path(name, generation)
-        return parse_config(self._disk.read(path).decode(), file=str(path))
+        try:
+            config = parse_config(self._disk.read(path).decode(), file=str(path))
+        except UnicodeDecodeError:
+            raise BadInput([Mistake("the config of a device that is no text", str(path))]) from None
+        if config.hostname != name:
+            raise BadInput([Mistake(f"the config of '{config.hostname}'", str(path))])
+        return config
 
     def _path(self, name: str, generation: int) -> Path:
         return self._folder / f"{quote(name, safe='')}@{generation}"

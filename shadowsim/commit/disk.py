@@ -31,7 +31,10 @@ class Disk(Protocol):
         ...
 
     def make_folder(self, folder: Path) -> None:
-        """A folder only its owner can enter; nothing if it is there."""
+        """A folder only its owner can enter, and those above it; nothing if it is there.
+
+        Their names are durable on return.
+        """
         ...
 
     def create(self, path: Path, data: bytes) -> None:
@@ -72,7 +75,10 @@ class RealDisk:
             return ()
 
     def make_folder(self, folder: Path) -> None:
+        fresh = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in fresh or [folder]:
+            self.sync(path.parent)
 
     def create(self, path: Path, data: bytes) -> None:
         with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:

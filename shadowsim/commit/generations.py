@@ -49,7 +49,8 @@ class Ending:
 def endings(place: Place) -> tuple[Ending, ...]:
     """How each generation ended, from the first on; the one after these is open if any is.
 
-    Raises LogAltered for a seal that is none, or stands where none can be, and OSError.
+    They are durable on return. Raises LogAltered for a seal that is none, or stands where none can
+    be, and OSError.
     """
     seals = {name for name in place.disk.names(place.folder) if name.endswith(".seal")}
     found: list[Ending] = []
@@ -62,6 +63,8 @@ def endings(place: Place) -> tuple[Ending, ...]:
     if len(found) < len(seals):
         extra = sorted(seals - {place.seal(n + 1).name for n in range(len(found))})
         raise LogAltered(f"{place.folder}: {extra[0]} has nothing before it that it could follow")
+    if found:
+        place.disk.sync(place.folder)  # who made it may have died before: see `end`
     return tuple(found)
 
 
@@ -91,7 +94,8 @@ def _head(generation: int) -> str:
 
 def _read(place: Place, generation: int) -> Ending:
     path = place.seal(generation)
-    found = read_line(place.disk.read(path).rstrip(b"\n"), place.key, _head(generation))
+    line, newline, rest = place.disk.read(path).partition(b"\n")
+    found = read_line(line, place.key, _head(generation)) if newline and not rest else None
     if found is None or found[1].kind not in STATES:
         raise LogAltered(f"{path}: altered, or made with another key")
     record = found[1]

@@ -28,8 +28,10 @@ from shadowsim.rollback.key import installation_key
 
 PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes nothing
 RETRY_S = 0.2
+GIVES_WAY = 25  # times RETRY_S for somebody else who has taken over, before it does so itself
 LOST, LATE = "the run that made the change ended", "the change was not confirmed by its deadline"
 LARGEST_MESSAGE = 4096
+LATEST_S = 1e9  # no clock that has run since a machine came up says so
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def hear(now: Watching, data: bytes) -> Watching:
             until_s = float(number)
         except ValueError:
             word = b""
-        if word != b"until":  # who talks nonsense is not well
+        if word != b"until" or not abs(until_s or 0.0) < LATEST_S:  # who talks nonsense is not well
             return Watching(until_s, LOST)
     return Watching(until_s, LOST if len(rest) > LARGEST_MESSAGE else "", rest)
 
@@ -92,13 +94,21 @@ def patience(clock: Callable[[], float], for_s: float = PATIENCE_S) -> Wait:
 
 
 def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) -> str:
-    """Settle the commit, however often that has to be tried; how it ended, in words."""
+    """Settle the commit, however often that has to be tried; how it ended, in words.
+
+    No words if it had ended before.
+    """
     patient = patience(clock)
+    begun = False
     while True:
         try:
+            if not begun and standing(place, reach).settled:
+                return ""
+            begun = True
             found = settle(place, reach, why, patient)
-        except Fenced:
-            return "somebody else settles it"
+        except Fenced:  # whoever it is has a while for it, and may die of it
+            if not all(patient() for _ in range(GIVES_WAY)):
+                return "somebody else settles it"
         except (ShadowsimError, OSError) as error:
             if not patient():
                 return f"not taken back, a person is needed: {error}"
@@ -127,12 +137,13 @@ def main(folder: Path) -> int:
         seen = watch(sys.stdin.fileno(), armed, time.monotonic)
         if seen.until_s is None:
             return 0
-        before = standing(place, reach)
-        if before.settled:
-            return 0
         words = take_back(place, reach, seen.why, time.monotonic)
-    if before.terms is not None:
-        reach(before.terms).close()
+    if not words:
+        return 0
+    with suppress(ShadowsimError, OSError):
+        terms = standing(place, reach).terms
+        if terms is not None:
+            reach(terms).close()
     sys.stderr.write(f"guardian: {seen.why}: {words}\n")
     return 0 if words.startswith(ROLLED_BACK) else PersonNeeded.exit_code
 

@@ -107,7 +107,7 @@ class Held:
 
         def keep(config: DeviceConfig) -> None:
             if config.hostname in mine:
-                files.write(config, FIRST)
+                self._open.write(files, config)
 
         reach = production.entrust(FIRST, keep, self._guard.lend)
         if reach == FILES:

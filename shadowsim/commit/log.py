@@ -1,9 +1,10 @@
-"""Records to lines that cannot be altered, reordered or cut unnoticed, and back.
+"""Records to lines that cannot be altered or reordered unnoticed, and back.
 
 A line is `MAC BODY`, MAC being HMAC-SHA256 by the installation's key over the MAC before it and
 this body (a hash chain as in Haber and Stornetta 1991, keyed so that a stranger cannot make one).
 A log has one writer, which makes it, appends one record at a time, and syncs each: so after a
-crash at most its last line is in pieces.
+crash at most its last line is in pieces. One that somebody has cut off between two lines looks like
+one that a crash has cut off there: no log of one's own can show that.
 """
 
 from __future__ import annotations
@@ -65,13 +66,15 @@ class LogWriter:
         if self._broken:
             raise LogBroken(f"{self._path}: takes no more records, since one failed before")
         head, line = write_line(Record(kind, data), self._key, self._head)
+        # What a failed fsync left behind is unknown, and a second one would report success; so is
+        # what an interruption (Ctrl-C, no memory) left behind, which no OSError tells of.
+        self._broken = True
         try:
             self._disk.append(self._path, line)
             self._disk.sync(self._path)
         except OSError as error:
-            # What a failed fsync left behind is unknown, and a second one would report success.
-            self._broken = True
             raise LogBroken(f"{self._path}: '{kind}' was not written: {error.strerror}") from error
+        self._broken = False
         self._head = head
 
 
@@ -107,11 +110,12 @@ def write_line(record: Record, key: bytes, head: str) -> tuple[str, bytes]:
 
 def read_line(line: bytes, key: bytes, head: str) -> tuple[str, Record] | None:
     """The head and the record that a line makes after `head`; None if it was not written there."""
-    mac, body = line[:MAC_LENGTH], line[MAC_LENGTH + 1 :]
-    if not hmac.compare_digest(_mac(key, head, body).encode(), mac):
+    body = line[MAC_LENGTH + 1 :]
+    mac = _mac(key, head, body)
+    if not hmac.compare_digest(f"{mac} ".encode(), line[: MAC_LENGTH + 1]):
         return None
     kind, data = json.loads(body)
-    return mac.decode(), Record(kind, data)
+    return mac, Record(kind, data)
 
 
 def _mac(key: bytes, head: str, body: bytes) -> str:

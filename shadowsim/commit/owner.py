@@ -8,12 +8,15 @@ is confirmed or cancelled, and one is open at a time; who holds it extends its d
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from shadowsim.commit.generations import TAKEN_OVER, Ending, Place, end, endings
-from shadowsim.commit.log import LogWriter
+from shadowsim.commit.devices import Devices
+from shadowsim.commit.generations import CANCELLED, TAKEN_OVER, Ending, Place, end, endings
+from shadowsim.commit.log import LogBroken, LogWriter
 from shadowsim.commit.terms import Terms
 from shadowsim.errors import Fenced, PersonNeeded
+from shadowsim.model.config import DeviceConfig
 
 FIRST = 1
 
@@ -23,11 +26,14 @@ class NotSettled(PersonNeeded):
 
 
 def claim(place: Place) -> None:
-    """Make the folder of a commit. Raises NotSettled if there is one, and OSError."""
+    """Make the folder of a commit, for one of all that want to. Raises NotSettled, OSError."""
     if place.disk.names(place.folder):
         raise not_settled(place.folder)
     place.disk.make_folder(place.folder)
-    place.disk.sync(place.folder.parent)
+    try:
+        place.disk.create(place.folder / "claimed", b"")
+    except FileExistsError:
+        raise not_settled(place.folder) from None
 
 
 class Commit:
@@ -39,13 +45,31 @@ class Commit:
         From now on whoever finds this folder can take the change back. Raises LogBroken, OSError.
         """
         self.place = place
+        self._unsure = ""
         self._log = LogWriter(place.disk, place.log(FIRST), place.key, log_head(FIRST))
-        self._log.append("open", **terms.data())
+        try:
+            self._log.append("open", **terms.data())
+        except BaseException:
+            with suppress(OSError):  # or else it may look as if something had been begun
+                end(place, FIRST, CANCELLED, "it could not be opened")
+            raise
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
         """Say what is sent next, before it is. Raises Fenced, LogBroken."""
         self._check()
         self._log.append("intend", what=what, device=device, commands=list(commands))
+
+    def write(self, devices: Devices, config: DeviceConfig) -> None:
+        """Have this config in force. Raises as `Devices.write` does.
+
+        After any failure what is in force is unknown to this process, which goes by what it holds
+        in memory: it can neither go on nor end the commit, only leave it to whoever takes over.
+        """
+        try:
+            devices.write(config, FIRST)
+        except BaseException:
+            self._unsure = config.hostname
+            raise
 
     def did(self, what: str, device: str, outcome: str) -> None:
         """Say how it went."""
@@ -55,8 +79,9 @@ class Commit:
         """Confirm it, or say how else it ended; durable on return.
 
         Raises Fenced if it was taken over meanwhile: then nothing that this process knows of
-        production holds any more.
+        production holds any more; and LogBroken after a write that failed.
         """
+        self._check()
         ending, mine = end(self.place, FIRST, state, why)
         if not mine:
             raise _fenced(ending)
@@ -65,6 +90,8 @@ class Commit:
         past = endings(self.place)
         if past:
             raise _fenced(past[0])
+        if self._unsure:
+            raise LogBroken(f"what {self._unsure} runs is unknown, since a write to it failed")
 
 
 def not_settled(folder: Path) -> NotSettled:

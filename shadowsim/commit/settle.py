@@ -12,6 +12,7 @@ from itertools import groupby
 
 from shadowsim.commit.devices import Devices, Gone
 from shadowsim.commit.generations import (
+    CANCELLED,
     HALTED,
     ROLLED_BACK,
     TAKEN_OVER,
@@ -23,7 +24,7 @@ from shadowsim.commit.generations import (
 from shadowsim.commit.log import Log, LogAltered, LogWriter, read_log
 from shadowsim.commit.owner import FIRST, log_head
 from shadowsim.commit.terms import MIXED, Terms, read_terms
-from shadowsim.errors import PersonNeeded, Unreachable
+from shadowsim.errors import Fenced, PersonNeeded, Unreachable
 from shadowsim.model.change import Command, Configs, apply, difference
 
 OPEN, NOTHING, GONE = "open", "nothing begun", "gone"
@@ -63,9 +64,11 @@ def standing(place: Place, reach: Reach) -> Standing:
     over = bool(past) and past[-1].state != TAKEN_OVER
     generation = len(past) if over else len(past) + 1
     log = _log(place, generation)
-    terms = _terms(place)
+    terms = _terms(place, generation)
     if terms is None:
-        last = past[-1] if over else Ending(NOTHING, "the change was never begun", "")
+        last = past[-1] if past else Ending(NOTHING, "the change was never begun", "")
+        if last.state not in (CANCELLED, NOTHING):
+            raise LogAltered(f"{place.log(FIRST)}: what the commit opened with is gone")
         return Standing(last.state, last.why, generation, None, "", log)
     state, why = (past[-1].state, past[-1].why) if over else (OPEN, "")
     try:
@@ -81,25 +84,36 @@ def settle(place: Place, reach: Reach, why: str, wait: Wait) -> Standing:
     One that has ended is left alone: nothing at all is written. `why` is what is written down as
     the reason. A device that does not answer is tried again while `wait()` says so. Raises
     NotRestored, with the commit still open, and LogAltered, LogBroken, Fenced, OSError; a later
-    call goes on from wherever this one came to.
+    call goes on from wherever this one came to. Fenced says that somebody else has taken over.
     """
     now = standing(place, reach)
     if now.settled or now.terms is None:
         return now
-    _ending, mine = end(place, now.generation, TAKEN_OVER, why)
-    if not mine:
+    if now.generation == FIRST:
+        place.disk.sync(place.log(FIRST))  # who wrote the terms may have died before it did
+    if not _end(place, now.generation, TAKEN_OVER, why):
         return standing(place, reach)
     generation = now.generation + 1
     log = LogWriter(place.disk, place.log(generation), place.key, log_head(generation))
-    log.append("took over", records=len(now.log.records), head=now.log.heads[-1], why=why)
+    seen = {"records": len(now.log.records), "head": now.log.heads[-1]}
+    log.append("took over", **now.terms.data(), why=why, **seen)
     if now.position == GONE:
-        end(place, generation, HALTED, "production is gone, and nothing can be taken back in it")
+        gone = "production is gone, and nothing can be taken back in it"
+        _end(place, generation, HALTED, gone)
         return standing(place, reach)
     devices = reach(now.terms)
     devices.fence(generation)
     _restore(now.terms, devices, generation, log, wait)
-    end(place, generation, ROLLED_BACK, why)
+    _end(place, generation, ROLLED_BACK, why)
     return standing(place, reach)
+
+
+def _end(place: Place, generation: int, state: str, why: str) -> bool:
+    """End a generation; False if it has ended otherwise, so that nothing is left to do."""
+    ending, mine = end(place, generation, state, why)
+    if not mine and ending.state == TAKEN_OVER:
+        raise Fenced(f"somebody else has taken production over: {ending.why}")
+    return mine
 
 
 def _restore(terms: Terms, devices: Devices, generation: int, log: LogWriter, wait: Wait) -> None:
@@ -107,11 +121,12 @@ def _restore(terms: Terms, devices: Devices, generation: int, log: LogWriter, wa
     for step in terms.signature.ordered():
         commands = [line.value() for line in step.commands]
         _bring(terms, devices, generation, log, wait, step.id, commands)
-    for device, rest in groupby(_left(terms, devices.read()), key=lambda c: c.device):
-        _bring(terms, devices, generation, log, wait, f"rest of {device}", list(rest))
-    failed = _verify(terms, devices)
-    while failed and wait():
+    while True:
+        for device, rest in groupby(_left(terms, devices.read()), key=lambda c: c.device):
+            _bring(terms, devices, generation, log, wait, f"rest of {device}", list(rest))
         failed = _verify(terms, devices)
+        if not failed or not wait():
+            break
     log.append("verified", failed=list(failed))
     if failed:
         raise NotRestored("; ".join(failed))
@@ -154,10 +169,13 @@ def _verify(terms: Terms, devices: Devices) -> tuple[str, ...]:
     return silent + devices.verify(terms.target(mine))
 
 
-def _terms(place: Place) -> Terms | None:
+def _terms(place: Place, generation: int) -> Terms | None:
     """What the commit is about; None where it was never opened, so that nothing was sent."""
-    records = _log(place, FIRST).records
-    return read_terms(records[0], place.key) if records else None
+    for number in range(generation, 0, -1):
+        records = _log(place, number).records
+        if records:
+            return read_terms(records[0], place.key)
+    return None
 
 
 def _log(place: Place, generation: int) -> Log:

@@ -1,4 +1,4 @@
-"""A change and its armed rollback to the record that a commit opens with, and back."""
+"""A change and its armed rollback to the record that every log begins with, and back."""
 
 from __future__ import annotations
 

@@ -14,10 +14,23 @@ sys.path[:1] = [str(TESTS), str(TESTS.parent)]
 
 from torture.emulated import emulated  # noqa: E402
 from torture.fuzz import fuzz  # noqa: E402
+from torture.model import model  # noqa: E402
+from torture.planted import planted  # noqa: E402
+from torture.power import power  # noqa: E402
 from torture.result import Attack, Wanted  # noqa: E402
+from torture.steps import steps  # noqa: E402
+from torture.system import system  # noqa: E402
 
 # An attack is a name and a function. It prints its progress and its failures itself.
-ATTACKS: dict[str, Attack] = {"fuzz": fuzz, "emulated": emulated}
+ATTACKS: dict[str, Attack] = {
+    "steps": steps,
+    "disk": power,
+    "system": system,
+    "model": model,
+    "planted": planted,
+    "fuzz": fuzz,
+    "emulated": emulated,
+}
 
 
 def main() -> int:

@@ -1,0 +1,259 @@
+"""One small change to three devices, who makes it and who takes it back, on a simulated disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+
+from shadowsim.commit import devices as devices_module
+from shadowsim.commit import generations
+from shadowsim.commit.devices import Devices, FileDevices
+from shadowsim.commit.disk import Disk
+from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK, Place
+from shadowsim.commit.owner import FIRST, Commit, claim
+from shadowsim.commit.reach import DEVICES, FILES
+from shadowsim.commit.settle import NOTHING, Standing, settle, standing
+from shadowsim.commit.terms import Terms
+from shadowsim.errors import Fenced, ShadowsimError
+from shadowsim.model import change as algebra
+from shadowsim.model.change import Change, apply, apply_one, difference, parse_config, parse_script
+from shadowsim.rollback.signature import Digests, RollbackSignature, Step, change_id, lines
+from torture.simulated_disk import Crash, DiskOf, SimulatedDisk
+
+# Half the time of a case would go into reading the same few lines again. Both are pure functions
+# to values that are not shared by identity.
+algebra._edit = lru_cache(4096)(algebra._edit)
+algebra.parse_script = lru_cache(4096)(algebra.parse_script)
+
+
+@dataclass
+class Tokens:
+    """In place of `secrets`: names that are unique in a case, and the same when it is repeated."""
+
+    count: int = 0
+
+    def token_hex(self, length: int) -> str:
+        self.count += 1
+        return f"{self.count:0{2 * length}x}"
+
+
+TOKENS = Tokens()
+generations.secrets = devices_module.secrets = TOKENS  # type: ignore[attr-defined, assignment]
+
+KEY = b"k" * 32
+FOLDER = Path("/runs/a.commit")
+OLD_CONFIGS = {
+    name: parse_config(f"hostname {name}\n{body}")
+    for name, body in {
+        "A": "interface to-B\n ip ospf cost 10\n",
+        "B": "ip access-list extended L\n 10 permit ip any any\ninterface to-C\n shutdown\n",
+        "C": "table-size 100\n",
+    }.items()
+}
+CHANGE = Change(
+    "a change",
+    parse_script("""
+device A
+interface to-B
+ ip ospf cost 20
+ description far
+device B
+ip access-list extended L
+ no 10
+ 20 deny ip any any
+interface to-C
+ no shutdown
+device C
+table-size 200
+"""),
+)
+NEW_CONFIGS = apply(OLD_CONFIGS, CHANGE.commands)
+
+
+def _armed() -> RollbackSignature:
+    """A rollback of the whole change, section by section."""
+    sections = [
+        tuple(section)
+        for _, section in groupby(
+            difference(NEW_CONFIGS, OLD_CONFIGS), key=lambda c: (c.device, c.context)
+        )
+    ]
+    steps = tuple(
+        Step(
+            id=f"s{number}",
+            device=section[0].device,
+            commands=lines(section),
+            reverts=(),
+            depends_on=(),
+            timeout_s=10.0,
+        )
+        for number, section in enumerate(sections, 1)
+    )
+    return RollbackSignature(
+        id="whole",
+        change_id=change_id(CHANGE),
+        failure_mode="any",
+        probability=0.0,
+        scope="whole",
+        digests=Digests(before={}, now={}, after={}),
+        reverts=lines(CHANGE.commands),
+        steps=steps,
+        order=tuple(step.id for step in steps),
+        transiently_safe=True,
+        safe_order="exists",
+        order_note="",
+        verification=(),
+    ).sealed(KEY)
+
+
+SIGNATURE = _armed()
+TERMS = Terms(CHANGE, OLD_CONFIGS, SIGNATURE, FILES)
+Wait = Callable[[], bool]
+INJECTED = "injected"  # the words of an OSError that the attack has made
+
+
+class Injected(Exception):
+    """A mistake of the program, in the middle of an operation."""
+
+
+class Wrong(Exception):
+    """What must not be, in words."""
+
+
+@dataclass
+class Said:
+    """What the owner of a commit has told the world."""
+
+    confirmed: bool = False
+    rolled_back: bool = False
+
+
+def place_on(disk: Disk) -> Place:
+    return Place(disk, FOLDER, KEY)
+
+
+def devices_on(disk: Disk) -> FileDevices:
+    return FileDevices(disk, FOLDER / DEVICES)
+
+
+def never() -> bool:
+    """No patience."""
+    return False
+
+
+def nothing() -> None:
+    """Nothing happens meanwhile."""
+
+
+def make(
+    disk: Disk,
+    said: Said,
+    arm: Callable[[], None] = nothing,
+    meanwhile: Callable[[], None] = nothing,
+) -> None:
+    """Make the change as a run does: armed, device by device, confirmed; or taken back by itself.
+
+    As in a run, what production has is known from memory, in which a failed write changed nothing.
+    """
+    place = place_on(disk)
+    claim(place)
+    disk.make_folder(FOLDER / DEVICES)
+    devices = devices_on(disk)
+    for config in OLD_CONFIGS.values():
+        devices.write(config, FIRST)
+    commit = Commit(place, TERMS)
+    now = dict(OLD_CONFIGS)
+    try:
+        arm()
+    except Crash:
+        raise
+    except BaseException:
+        commit.end(CANCELLED, "the rollback could not be armed")
+        raise
+    try:
+        for device, commands in groupby(CHANGE.commands, key=lambda c: c.device):
+            mine = list(commands)
+            commit.intend("deploy", device, [str(c) for c in mine])
+            for command in mine:
+                after = apply_one(now[device], [command])
+                commit.write(devices, after)
+                now[device] = after
+            commit.did("deploy", device, "done")
+            meanwhile()
+        commit.end(CONFIRMED)
+        said.confirmed = True
+    except (Fenced, Crash):
+        raise
+    except BaseException:
+        _undo(commit, devices, now)
+        said.rolled_back = True
+        raise
+
+
+def _undo(commit: Commit, devices: FileDevices, now: dict[str, object]) -> None:
+    """Take back what was begun, as `run_workflow` does of an interrupted run."""
+    for step in SIGNATURE.ordered():
+        before = now[step.device]
+        after = apply_one(before, [c.value() for c in step.commands])  # type: ignore[arg-type]
+        if after is not before:
+            commit.intend(step.id, step.device, [c.line for c in step.commands])
+            commit.write(devices, after)
+            now[step.device] = after
+    commit.end(ROLLED_BACK)
+
+
+def take_back(disk: Disk, wait: Wait = never, devices: Devices | None = None) -> Standing:
+    """Settle it, as a guardian or a person does."""
+    return settle(place_on(disk), lambda terms: devices or devices_on(disk), "attacked", wait)
+
+
+def permitted(error: BaseException) -> bool:
+    """Whether a process may end so: in words for people, or with what was done to it."""
+    if isinstance(error, OSError):
+        return error.strerror == INJECTED
+    return isinstance(error, ShadowsimError | Crash | Injected | KeyboardInterrupt)
+
+
+def judge(disk: SimulatedDisk, said: Said) -> Standing:
+    """How it ended, after all faults. Raises Wrong unless it is all-old or all-new, and says so."""
+    try:
+        now = standing(place_on(DiskOf(disk)), lambda terms: devices_on(DiskOf(disk)))
+        found = devices_on(DiskOf(disk)).read()
+    except Exception as error:
+        raise Wrong(f"it cannot be read: {type(error).__name__}: {error}") from error
+    if not now.settled:
+        raise Wrong(f"it is not settled: generation {now.generation}, production {now.position}")
+    wanted = NEW_CONFIGS if now.state == CONFIRMED else OLD_CONFIGS
+    for name, config in wanted.items():
+        if name not in found and now.terms is None and now.state != CONFIRMED:
+            continue  # that far it never came
+        if name not in found or found[name] != config:
+            raise Wrong(f"{now.state}, but {name} has not the config of that")
+    if said.confirmed and now.state != CONFIRMED:
+        raise Wrong(f"it was confirmed, and then {now.state}")
+    if said.rolled_back and now.state in (CONFIRMED, NOTHING):
+        raise Wrong(f"it was rolled back, and then {now.state}")
+    return now
+
+
+def settle_and_judge(disk: SimulatedDisk, said: Said) -> None:
+    """Settle without faults; twice, the second time writing nothing. Raises Wrong."""
+    settled_well(disk)
+    now = judge(disk, said)
+    before = disk.contents()
+    again = settled_well(disk)
+    if disk.contents() != before:
+        raise Wrong("a second settling has written something")
+    if again.state != now.state:
+        raise Wrong(f"first {now.state}, then {again.state}")
+
+
+def settled_well(disk: SimulatedDisk) -> Standing:
+    """Settle where nothing is in the way. Raises Wrong for any exception."""
+    try:
+        return take_back(DiskOf(disk))
+    except Exception as error:
+        raise Wrong(f"settling failed: {type(error).__name__}: {error}") from error
