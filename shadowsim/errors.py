@@ -12,6 +12,15 @@ class ShadowsimError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The words, in which nothing that was quoted can command a terminal."""
+        return "".join(map(_shown, super().__str__()))
+
+
+def _shown(character: str) -> str:
+    harmless = character.isprintable() or character == "\n"
+    return character if harmless else character.encode("unicode_escape").decode()
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ PLAIN = (
     "failure_mode", "observed_in", "root_cause", "time_to_rollback_s", "breach_s", "duration_s",
     "out",
 )  # fmt: skip
+NUMBERS = ("seed", "time_to_rollback_s", "breach_s", "duration_s")
 LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 NO_DATABASE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
@@ -87,7 +89,7 @@ class OutcomeStore:
     def _row(self, number: int, recorded_at: str, text: str) -> Row:
         try:
             return row_of(number, recorded_at, text)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             raise BadInput([Mistake(f"outcome {number} is damaged", str(self._path))]) from None
 
     def _open(self) -> sqlite3.Connection:
@@ -131,13 +133,32 @@ def row_of(number: int, recorded_at: str, text: str) -> Row:
     return {
         "id": number,
         "recorded_at": recorded_at,
-        **{name: document.get(name) for name in PLAIN},
-        **{f"forecast_{mode}": forecast.get(mode) for mode in MODES},
-        "failure_modes": list(document.get("failure_modes") or []),
-        "blamed": list(document.get("blamed") or []),
+        **{name: _text(document.get(name)) for name in PLAIN if name not in NUMBERS},
+        **{name: _number(document.get(name)) for name in NUMBERS},
+        **{f"forecast_{mode}": _number(forecast.get(mode)) for mode in MODES},
+        "failure_modes": _texts(document.get("failure_modes")),
+        "blamed": _texts(document.get("blamed")),
         "expectations_met": (document.get("expectations") or {}).get("met"),
         "document": text,
     }
+
+
+def _text(value: Any) -> str | None:
+    if not isinstance(value, str | None):
+        raise TypeError("a text stands there, or nothing")
+    if value is not None:
+        value.encode()  # half a character cannot be written down again
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    return [found for one in list(value or []) if (found := _text(one)) is not None]
+
+
+def _number(value: Any) -> int | float | None:
+    if value is not None and (isinstance(value, bool) or not math.isfinite(value)):
+        raise ValueError("a number stands there, or nothing")
+    return value if value is None or abs(value) < 2**63 else float(value)
 
 
 def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
@@ -171,5 +192,7 @@ def _told(path: Path) -> Iterator[None]:
             raise ShadowsimError(f"{path}: in use by another program; try again later") from None
         reason = "not an SQLite database, or damaged" if code in NO_DATABASE else str(error)
         raise BadInput([Mistake(f"outcomes cannot be kept here: {reason}", str(path))]) from None
+    except UnicodeDecodeError:  # in the very message of SQLite
+        raise BadInput([Mistake("outcomes cannot be kept here: damaged", str(path))]) from None
     except OSError as error:
         raise BadInput([Mistake(f"cannot be used: {error.strerror}", str(path))]) from None

@@ -32,6 +32,8 @@ from shadowsim.model.words import NotThisLine
 
 Configs = Mapping[str, DeviceConfig]
 LAST_SEQUENCE = 2**31 - 1
+LONGEST_LINE = 1000  # characters
+MOST_MISTAKES = 100
 NOT_A_COMMAND, HINT = "is not a command", "did you mean"
 
 
@@ -100,7 +102,7 @@ def parse_script(text: str, *, file: str = "", first_line: int = 1) -> tuple[Com
 
     Lines that open a context hold for the lines under them, up to a line of the top level,
     `!`, `exit` or another device; one with nothing under it is a command itself. `#` starts a
-    comment. Raises BadInput with every mistake and its line.
+    comment. Raises BadInput with every mistake (the first MOST_MISTAKES) and its line.
     """
     commands: list[Command] = []
     mistakes: list[Mistake] = []
@@ -109,6 +111,13 @@ def parse_script(text: str, *, file: str = "", first_line: int = 1) -> tuple[Com
     for number, raw in enumerate(text.splitlines(), first_line):
         line = " ".join(raw.split("#")[0].split())
         if not line:
+            continue
+        if len(mistakes) >= MOST_MISTAKES:
+            mistakes.append(Mistake("too many mistakes; the rest was not read", file, number))
+            break
+        if len(line) > LONGEST_LINE:
+            message = f"a line of {len(line):,} characters; at most {LONGEST_LINE:,}"
+            mistakes.append(Mistake(message, file, number))
             continue
         if line.split()[0] == "device" or line[0] == "!" or line == "exit":
             commands += [pending] if pending else []
@@ -180,7 +189,7 @@ def parse_config(text: str, *, file: str = "", first_line: int = 1) -> DeviceCon
         if raw.split()[:1] == ["device"]
     ]
     if foreign:
-        raise BadInput(foreign)
+        raise BadInput(foreign[:MOST_MISTAKES])
     script = f"device {hostname}\n" + "\n".join(body)
     commands = parse_script(script, file=file, first_line=first_line - 1)
     return apply_one(DeviceConfig(hostname, {}), commands)

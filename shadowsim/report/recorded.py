@@ -192,8 +192,6 @@ def read_folder(folder: Path) -> Recorded:
         raise BadInput([Mistake("not the folder of a run: there is no such folder", str(folder))])
     signed = folder / "signature.json"
     signature = _read(signed, RollbackSignature) if signed.exists() else None
-    if signature and not set(signature.order) <= {step.id for step in signature.steps}:
-        raise BadInput([Mistake("order: names a step that does not exist", str(signed))])
     return Recorded(
         result=_read(folder / "result.json", Result),
         events=_read_journal(folder / "journal.jsonl"),

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from shadowsim.errors import BadInput, Mistake
 from shadowsim.model.change import Change, Command, Configs, render_script
@@ -95,6 +96,19 @@ class RollbackSignature(_Frozen):
     seal: str = Field(
         default="", description="HMAC-SHA256 of all the rest, by the installation's key."
     )
+
+    @model_validator(mode="after")
+    def _can_be_followed(self) -> RollbackSignature:
+        """Every step stands in the order once, after those it depends on."""
+        known = [step.id for step in self.steps]
+        if sorted(self.order) != sorted(known) or len(set(known)) < len(known):
+            raise PydanticCustomError("order", "'order' must name every step once")
+        done: set[str] = set()
+        for step in self.ordered():
+            if not done.issuperset(step.depends_on):
+                raise PydanticCustomError("order", "a step stands before one it depends on")
+            done.add(step.id)
+        return self
 
     def ordered(self) -> tuple[Step, ...]:
         by_id = {step.id: step for step in self.steps}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
@@ -131,7 +132,8 @@ def _read_graphml(raw: bytes, name: str, shown: str) -> Wiring:
     import networkx
 
     try:
-        graph = networkx.parse_graphml(_plain_xml(raw, shown))
+        with warnings.catch_warnings(action="ignore"):  # it quotes the file to standard error
+            graph = networkx.parse_graphml(_plain_xml(raw, shown))
     except BadInput:
         raise
     except Exception as error:  # whatever a strange file makes of the parser

@@ -60,17 +60,18 @@ def name_trouble(name: str) -> str | None:
 
 def safe_names(wanted: Iterable[str], before_number: str = "_") -> list[str]:
     """Names that are unique and safe, as close to the wanted ones as can be."""
-    taken: set[str] = set()
+    taken: dict[str, int] = {}  # with the last number that was tried
     found = []
     for i, name in enumerate(wanted):
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
         base = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).strip("_.-")[:40] or f"n{i}"
         base = f"{base}_" if base in RESERVED else base
-        choice, nth = base, 1
+        choice, nth = base, taken.get(base, 1)
         while choice in taken:
             nth += 1
             choice = f"{base}{before_number}{nth}"
-        taken.add(choice)
+        taken[base] = nth
+        taken.setdefault(choice, 1)
         found.append(choice)
     return found
 

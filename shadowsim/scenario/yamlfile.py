@@ -27,6 +27,7 @@ BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fals
 INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+BEYOND = re.compile(r"\\U(?!000[0-9a-fA-F]|0010)[0-9a-fA-F]{8}")
 CORE = ("str", "int", "float", "bool", "null", "map", "seq")
 CORE_TAGS = {f"tag:yaml.org,2002:{name}" for name in CORE}
 TAG_OF_TYPE = {str: "str", int: "int", float: "float", bool: "bool", type(None): "null"}
@@ -76,6 +77,8 @@ def read_yaml(source: bytes | str, *, file: str = "") -> Document:
         reader.fail(_unreadable(error), text.count("\n", 0, error.position) + 1)
     except yaml.MarkedYAMLError as error:
         reader.fail(*_not_yaml(error))
+    except ValueError:  # PyYAML makes a character of any number after \U
+        reader.fail("an escape \\U is beyond the last character, \\U0010FFFF", _beyond(text))
     if reader.mistakes:
         raise BadInput(list(reader.mistakes))
     return Document(
@@ -229,6 +232,11 @@ def _line(event: Any) -> int:
 def _unreadable(error: yaml.reader.ReaderError) -> str:
     code = error.character if isinstance(error.character, int) else ord(error.character)
     return f"character U+{code:04X} is not allowed in YAML text"
+
+
+def _beyond(text: str) -> int | None:
+    match = BEYOND.search(text)
+    return text.count("\n", 0, match.start()) + 1 if match else None
 
 
 def _not_yaml(error: yaml.MarkedYAMLError) -> tuple[str, int | None]:

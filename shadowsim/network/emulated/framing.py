@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import contextlib
 import json
+import math
 import os
 import socket
 from collections.abc import Sequence
@@ -124,10 +125,17 @@ def encode(message: dict[str, object]) -> bytes:
     return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
+
+
 def decode(line: bytes) -> dict[str, object]:
     """The object in a line of JSON. Raises Garbled."""
     try:
-        message = json.loads(line)
+        message = json.loads(line, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise Garbled(f"not JSON: {str(error)[:80]}") from None
     if not isinstance(message, dict):

@@ -175,7 +175,7 @@ class Database:
             self._read_messages()
         except (BlockingIOError, TimeoutError):
             return False
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             self._drop(str(error))
         return True
 
@@ -231,6 +231,8 @@ class Database:
 
     def _learn(self, uuid: str, row: Mapping[str, Any], now_ns: int) -> None:
         name, ids = row["name"], dict(row["external_ids"][1])
+        if not all(isinstance(word, str) for word in (name, *ids, *ids.values())):
+            raise ValueError("it says something else than text where names stand")
         self._names[uuid] = name
         if self._ids.get(name) != ids:
             self._ids[name] = MappingProxyType(ids)

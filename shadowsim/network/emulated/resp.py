@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 LONGEST_REPLY = 1 << 24  # bytes
 MOST_ITEMS = 1024
+DEEPEST = 8
 
 Value: TypeAlias = "bytes | int | RedisSaid | list[Value] | None"
 
@@ -24,7 +25,7 @@ def encode(*words: str | bytes | int) -> bytes:
     return b"*%d\r\n%b" % (len(parts), said)
 
 
-def decode(data: bytes, at: int = 0) -> tuple[Value, int] | None:
+def decode(data: bytes, at: int = 0, depth: int = 0) -> tuple[Value, int] | None:
     """The value that begins at `at` and where it ends; None if not all of it is there yet.
 
     Raises ValueError for what is not RESP.
@@ -42,7 +43,7 @@ def decode(data: bytes, at: int = 0) -> tuple[Value, int] | None:
     if kind == b"$":
         return _bulk(data, end, int(rest))
     if kind == b"*":
-        return _array(data, end, int(rest))
+        return _array(data, end, int(rest), depth + 1)
     raise ValueError("this is not RESP")
 
 
@@ -55,12 +56,14 @@ def _bulk(data: bytes, at: int, length: int) -> tuple[Value, int] | None:
     return (data[at:end], end + 2) if len(data) >= end + 2 else None
 
 
-def _array(data: bytes, at: int, count: int) -> tuple[Value, int] | None:
+def _array(data: bytes, at: int, count: int, depth: int) -> tuple[Value, int] | None:
     if count > MOST_ITEMS:
         raise ValueError("an array is too long")
+    if depth > DEEPEST:
+        raise ValueError("arrays are nested too deep")
     items: list[Value] = []
     for _ in range(count):
-        found = decode(data, at)
+        found = decode(data, at, depth)
         if found is None:
             return None
         item, at = found
@@ -108,6 +111,8 @@ class RedisClient:
             if not piece:
                 raise ConnectionResetError("the server closed the connection")
             self._data += piece
+            if len(self._data) > 2 * LONGEST_REPLY:
+                raise ValueError("a reply is too long")
         value, end = found
         self._data = self._data[end:]
         return value

@@ -1,0 +1,301 @@
+"""Every parser of what strangers write, under millions of nearly good inputs.
+
+Case K of a parser depends on the seed, the parser's name and K alone. A parser passes a case if
+it takes it, or refuses it in words a person can read: no other exception, no more than a stated
+time and memory, no file opened outside its folder, no program run. What it takes must come back
+from where it can be written. Cases are worked off in a process of their own, which may die.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from torture.parsers import PARSERS, Parser
+from torture.result import Failure, Result, Wanted, begun
+from torture.watch import Target, Watch, bound_memory, installed, judged, unbound_memory
+
+QUICK, FULL = 200_000, 10_000_000
+ROUND = 20_000  # cases after which the worker is a new one, and all parsers have had their share
+HUNG_S = 60.0  # of the wall clock, without a sign of life
+SAVED_EVERY_S = 10.0
+TOLD_EACH = 20  # failures of one parser that are said in one round
+KINDS = ("parsed", "refused", "failed")
+AT, DONE, SLOWEST_US, SLOWEST = 0, 1, 4, 5  # places on the board; DONE has one for each kind
+MOST_SHOWN = 4000
+
+
+def fuzz(wanted: Wanted) -> Result:
+    """The attack `fuzz`."""
+    if wanted.only is not None and wanted.only not in PARSERS:
+        raise SystemExit(f"there is no parser '{wanted.only}'; there are {', '.join(PARSERS)}")
+    parsers = {n: p for n, p in PARSERS.items() if wanted.only in (None, n)}
+    if wanted.case is not None:
+        return _again(next(iter(parsers)), wanted.case, wanted.seed)
+    cases = wanted.cases or (QUICK if wanted.quick else FULL)
+    result = begun("fuzz", wanted, cases)
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+        campaign = Campaign(result, shares(parsers, cases), Path(scratch), wanted.out)
+        campaign.run()
+    return result
+
+
+def shares(parsers: Mapping[str, Parser], cases: int) -> dict[str, int]:
+    """How many of the cases each parser gets, one at least; together they are that many."""
+    whole = sum(parser.share for parser in parsers.values())
+    found = {name: max(1, cases * parser.share // whole) for name, parser in parsers.items()}
+    first = next(iter(found))
+    found[first] = max(1, found[first] + cases - sum(found.values()))
+    return found
+
+
+def rng_of(seed: int, parser: str, number: int) -> random.Random:
+    return random.Random(f"{seed}/{parser}/{number}")
+
+
+def line_of(seed: int, parser: str, number: int) -> str:
+    return f"python tests/torture fuzz --seed {seed} --only {parser} --case {number}"
+
+
+class Campaign:
+    """Works the cases off, in rounds, and survives its workers."""
+
+    def __init__(
+        self, result: Result, wanted: Mapping[str, int], scratch: Path, out: Path | None
+    ) -> None:
+        self._result = result
+        self._wanted = wanted
+        self._scratch = scratch
+        self._out = out
+        self._saved_s = self._began_s = time.monotonic()
+        self._before = (result.took_s, result.cpu_s, time.process_time() + _children_s())
+        self._worker: Worker | None = None
+
+    def run(self) -> None:
+        try:
+            while any(self._left(name) for name in self._wanted):
+                rounds = max(1, sum(map(self._left, self._wanted)) // ROUND)
+                for name in self._wanted:
+                    self._some(name, -(-self._left(name) // rounds))
+                self._dismiss()
+                self._say()
+            self._result.finished = True
+        finally:
+            self._dismiss()
+            self._save()
+
+    def _left(self, name: str) -> int:
+        return max(0, self._wanted[name] - self._done(name))
+
+    def _done(self, name: str) -> int:
+        return sum(self._result.counts.get(name, {}).values())
+
+    def _some(self, name: str, count: int) -> None:
+        """The next cases of one parser; a worker that dies costs the case it died of."""
+        end = self._done(name) + count
+        while (start := self._done(name)) < end:
+            before = dict(self._result.counts.get(name) or dict.fromkeys(KINDS, 0))
+            worker = self._worker = self._worker or Worker(self._scratch, self._result.seed)
+            worker.begin(name, start, end)
+            while not worker.over(self._tell):
+                self._note(name, before, worker.board)
+                self._save_sometimes()
+            self._note(name, before, worker.board)
+            if worker.died:
+                self._tell(name, self._done(name), f"the process ended: {worker.died}")
+                self._result.counts[name]["failed"] += 1
+                self._worker = None
+
+    def _note(self, name: str, before: Mapping[str, int], board: memoryview) -> None:
+        """Write down what the board says."""
+        now = {kind: before[kind] + int(board[place]) for place, kind in enumerate(KINDS, DONE)}
+        self._result.counts[name] = now
+        slowest_s = int(board[SLOWEST_US]) / 1e6
+        if slowest_s > self._result.slowest_s.get(name, [0.0])[0]:
+            self._result.slowest_s[name] = [round(slowest_s, 4), int(board[SLOWEST])]
+
+    def _tell(self, name: str, number: int, what: str) -> None:
+        line = line_of(self._result.seed, name, number)
+        self._result.fail(Failure(line, f"{name} case {number}: {what}"))
+
+    def _say(self) -> None:
+        done, cases = self._result.done, self._result.cases
+        passed_s = self._before[0] + time.monotonic() - self._began_s
+        print(f"{done:,} of {cases:,} cases, {self._result.failed:,} failed, {passed_s:,.0f} s",
+              flush=True)  # fmt: skip
+
+    def _save_sometimes(self) -> None:
+        if time.monotonic() - self._saved_s > SAVED_EVERY_S:
+            self._save()
+
+    def _save(self) -> None:
+        took_s, cpu_s, then_s = self._before
+        self._result.took_s = round(took_s + time.monotonic() - self._began_s, 1)
+        self._result.cpu_s = round(cpu_s + time.process_time() + _children_s() - then_s, 1)
+        self._result.save(self._out)
+        self._saved_s = time.monotonic()
+
+    def _dismiss(self) -> None:
+        if self._worker is not None:
+            self._worker.dismiss()
+        self._worker = None
+
+
+def _children_s() -> float:
+    """The CPU time of the workers that have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
+class Worker:
+    """A process that works off cases; the board is memory that it shares with us."""
+
+    def __init__(self, scratch: Path, seed: int) -> None:
+        self.board = memoryview(mmap.mmap(-1, 4096)).cast("q")
+        context = multiprocessing.get_context("fork")
+        self._here, there = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=_work, args=(there, self.board, scratch, seed), daemon=True
+        )
+        self._process.start()
+        there.close()  # so that its end is noticed
+        self.died = ""
+        self._sign = (0, 0.0)
+
+    def begin(self, name: str, start: int, end: int) -> None:
+        self.board[:] = memoryview(bytes(4096)).cast("q")
+        self.board[AT] = start
+        self._sign = (-1, time.monotonic())
+        self._here.send((name, start, end))
+
+    def over(self, tell: Any) -> bool:
+        """Wait a little; whether it is done, or died (`died` says of what)."""
+        try:
+            if self._here.poll(0.5):
+                said = self._here.recv()
+                if said is None:
+                    return True
+                tell(*said)
+                return False
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            self.died = _cause(self._process.exitcode)
+            return True
+        self._look()
+        return False
+
+    def _look(self) -> None:
+        """End a process that shows no sign of life."""
+        at, since_s = self._sign
+        if at != self.board[AT]:
+            self._sign = (int(self.board[AT]), time.monotonic())
+        elif time.monotonic() - since_s > HUNG_S:
+            self._process.kill()
+
+    def dismiss(self) -> None:
+        with contextlib.suppress(OSError):
+            self._here.send(None)
+        self._process.join(5.0)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _cause(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"no sign of life for {HUNG_S:g} s" if name == "SIGKILL" else name
+
+
+def _work(pipe: Connection, board: memoryview, scratch: Path, seed: int) -> None:
+    """What a worker does: parts of the cases of parsers, until it is told None."""
+    os.chdir(scratch)
+    watch = installed(scratch)
+    targets: dict[str, Target] = {}
+    while (asked := pipe.recv()) is not None:
+        name, start, end = asked
+        unbound_memory()
+        if name not in targets:
+            targets[name] = prepared(name, scratch)
+        bound_memory()
+        _cases(pipe, board, watch, (name, targets[name], seed), range(start, end))
+        pipe.send(None)
+
+
+def _cases(
+    pipe: Connection,
+    board: memoryview,
+    watch: Watch,
+    of: tuple[str, Target, int],
+    numbers: range,
+) -> None:
+    name, target, seed = of
+    told = 0
+    for number in numbers:
+        board[AT] = number
+        case = target.make(rng_of(seed, name, number))
+        began_s = time.process_time()
+        kind, words = judged(target, case, watch)
+        took_us = int((time.process_time() - began_s) * 1e6)
+        board[DONE + KINDS.index(kind)] += 1
+        if took_us > board[SLOWEST_US]:
+            board[SLOWEST_US], board[SLOWEST] = took_us, number
+        if kind == "failed" and told < TOLD_EACH:
+            told += 1
+            pipe.send((name, number, words))
+
+
+def prepared(name: str, scratch: Path) -> Target:
+    """The target of a parser, in a folder of its own."""
+    folder = scratch / name
+    folder.mkdir(exist_ok=True)
+    return PARSERS[name].prepare(folder)
+
+
+def _again(name: str, number: int, seed: int) -> Result:
+    """One case, here and now, with all there is to see of it."""
+    result = Result("fuzz", seed, 1, {name: dict.fromkeys(KINDS, 0)})
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+        os.chdir(scratch)
+        watch = installed(Path(scratch))
+        target = prepared(name, Path(scratch))
+        case = target.make(rng_of(seed, name, number))
+        print(f"the case: {ascii(case)[:MOST_SHOWN]}", flush=True)
+        kind, words = judged(target, case, watch)
+        result.counts[name][kind] += 1
+        print(f"{kind}: {words}", flush=True)
+        if kind == "failed":
+            _trace(target, case, watch)
+            result.failures.append(Failure(line_of(seed, name, number), words))
+        os.chdir("/")
+    result.took_s = round(time.monotonic() - began_s, 1)
+    return result
+
+
+def _trace(target: Target, case: Any, watch: Watch) -> None:
+    """Where it comes from, for whoever mends it."""
+    signal.setitimer(signal.ITIMER_PROF, target.slow_s)
+    watch.on = True
+    try:
+        target.parse(case)
+    except BaseException:
+        watch.on = False
+        traceback.print_exc(limit=-12, file=sys.stdout)
+    finally:
+        watch.on = False
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
