@@ -12,10 +12,11 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(TESTS), str(TESTS.parent)]
 
 from torture.fuzz import fuzz  # noqa: E402
+from torture.kills import kills  # noqa: E402
 from torture.result import Attack, Wanted  # noqa: E402
 
 # An attack is a name and a function. It prints its progress and its failures itself.
-ATTACKS: dict[str, Attack] = {"fuzz": fuzz}
+ATTACKS: dict[str, Attack] = {"fuzz": fuzz, "kills": kills}
 
 
 def main() -> int:

@@ -1,0 +1,153 @@
+"""A small change to a few devices, deployed as a run does it: under the real hold, quickly."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from shadowsim.commit import hold as holds
+from shadowsim.commit.devices import Fenced
+from shadowsim.commit.disk import RealDisk
+from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK, Place
+from shadowsim.commit.guard import Guard
+from shadowsim.commit.reach import reach_in
+from shadowsim.commit.settle import Standing, standing
+from shadowsim.model.change import Change, Command, Configs, apply, parse_config, parse_script
+from shadowsim.model.config import DeviceConfig
+from shadowsim.rollback.key import installation_key
+from shadowsim.rollback.plan import plan
+from shadowsim.rollback.signature import RollbackSignature
+
+Say = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A change, where it is deployed, and how long its deployment dawdles between its steps."""
+
+    change: Change
+    before: Configs
+    signature: RollbackSignature
+    folder: Path
+    lease_s: float
+    pauses_s: tuple[float, ...]
+    back: bool  # it is taken back by the run itself
+
+    @property
+    def place(self) -> Place:
+        return Place(RealDisk(), holds.beside(self.folder).absolute(), installation_key())
+
+    def standing(self) -> Standing:
+        """How its commit stands. Its words come from a process of its own elsewhere."""
+        return standing(self.place, reach_in(self.place.folder))
+
+
+def job(rng: random.Random, folder: Path, lease_s: float, pause_s: float = 0.002) -> Job:
+    """A change of two to five devices, whose names are not all harmless."""
+    names = rng.sample(["A", "b-2", "C_3", "D.e", "x:y/0", "North", "Z"], rng.randint(2, 5))
+    before = {
+        name: parse_config(f"hostname {name}\ninterface to-{name}\n ip ospf cost 10\n")
+        for name in names
+    }
+    parts = [f"device {name}\ninterface to-{name}\n ip ospf cost {rng.randint(11, 999)}\n"
+             + " shutdown\n" * (rng.random() < 0.3) for name in names]  # fmt: skip
+    change = Change("a tiny change", parse_script("".join(parts)))
+    signature = plan(change, before, apply(before, change.commands), lambda _: frozenset())
+    pauses = tuple(rng.uniform(0, pause_s) for _ in range(2 * len(names) + 2))
+    return Job(change, before, signature, folder, lease_s, pauses, rng.random() < 0.25)
+
+
+class Production:
+    """Devices that do at once what they are told."""
+
+    def __init__(self, configs: Configs) -> None:
+        self._configs = dict(configs)
+        self._keep: Callable[[DeviceConfig], None] = lambda config: None
+
+    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
+        self._keep = keep
+
+    def apply(self, commands: Sequence[Command]) -> None:
+        after = apply(self._configs, commands)
+        for name, config in after.items():
+            if config is not self._configs[name]:
+                self._keep(config)
+        self._configs = dict(after)
+
+
+class _Told(Guard):
+    """The guard of a run that says who its guardian is."""
+
+    say: Say
+
+    def _start(self) -> None:
+        super()._start()
+        self.say("guardian", self.pid)
+
+
+def deploy(job: Job, say: Say, guarded: Callable[[int], None] = lambda pid: None) -> int:
+    """Be the run that deploys it; `guarded` is told who guards, right before every command."""
+    _Told.say = staticmethod(say)  # type: ignore[assignment]
+    holds.Guard = _Told  # type: ignore[misc]
+    production = Production(job.before)
+    pauses = iter(job.pauses_s)
+    with holds.held(job.folder, installation_key(), job.lease_s) as hold:
+        try:
+            say("arming")
+            hold.arm(production, job.change, job.before, job.signature)  # type: ignore[arg-type]
+            say("armed")
+            for device, some in groupby(job.change.commands, key=lambda c: c.device):
+                commands = list(some)
+                time.sleep(next(pauses))
+                hold.extend()
+                hold.intend("deploy", device, [str(c) for c in commands])
+                guarded(hold._guard.pid)
+                production.apply(commands)
+                say("sent", os.getpid())
+            say("ending")
+            time.sleep(next(pauses))
+            hold.extend()
+            _end(job, hold, production)
+            say("ended")
+        except Fenced as error:
+            state, _configs = hold.taken()
+            say("fenced", state)
+            print(error, file=sys.stderr)
+            return Fenced.exit_code
+    return 0
+
+
+def _end(job: Job, hold: holds.Held, production: Production) -> None:
+    if not job.back:
+        hold.end(CONFIRMED)
+        return
+    for step in job.signature.ordered():
+        hold.intend(step.id, step.device, [c.line for c in step.commands])
+        production.apply([line.value() for line in step.commands])
+    hold.end(ROLLED_BACK)
+
+
+def wanting(job: Job, now: Standing, acknowledged: bool) -> str:
+    """What is wrong with how production ended, in words; "" if nothing is."""
+    wanted = "new" if now.state == CONFIRMED else "old"
+    if not now.settled:
+        return f"not settled: {now.state}, {now.position or 'untouched'}"
+    if now.position not in (wanted, "" if wanted == "old" else wanted):
+        return f"{now.state}, but production is {now.position}"
+    if acknowledged and now.state != (ROLLED_BACK if job.back else CONFIRMED):
+        return f"it was acknowledged, but stands as {now.state}"
+    return ""
+
+
+def told(words: Path) -> str:
+    """What the processes of a case have said to a person."""
+    return words.read_text("utf-8", "replace") if words.exists() else ""
+
+
+__all__ = ["Job", "Production", "deploy", "job", "told", "wanting"]
