@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +93,10 @@ def patience(clock: Callable[[], float], for_s: float = PATIENCE_S) -> Wait:
 
 
 def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) -> str:
-    """Settle the commit, however often that has to be tried; how it ended, in words."""
+    """Settle the commit, however often that has to be tried; how it ended, in words.
+
+    "" if it was neither to be taken back nor is: there is nothing to say.
+    """
     patient = patience(clock)
     while True:
         try:
@@ -104,6 +107,8 @@ def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) 
             if not patient():
                 return f"not taken back, a person is needed: {error}"
         else:
+            if found.state != ROLLED_BACK:
+                return ""
             return f"{found.state}: production has its {found.position} config"
 
 
@@ -111,23 +116,35 @@ def main(folder: Path) -> int:
     """Guard the commit in this folder."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when the commit does
-    place = Place(RealDisk(), folder, installation_key())
-    reach = reach_in(folder)
+    words = ""
+    try:
+        words = _guard(Place(RealDisk(), folder, installation_key()))
+    except (ShadowsimError, OSError) as error:
+        words = f"the rollback was not armed: {error}"
+    if words:
+        with suppress(OSError):  # whoever listened may be gone
+            os.write(sys.stderr.fileno(), f"guardian: {words}\n".encode())
+    return 0 if not words or ROLLED_BACK in words else PersonNeeded.exit_code
 
+
+def _guard(place: Place) -> str:
+    """What came of it, in words. Raises what keeps it from being armed."""
+    reach = reach_in(place.folder)
     with ExitStack() as until_the_end:
+        guarded: list[os.stat_result] = []
 
         def armed() -> None:
             standing(place, reach)  # all that is needed later is read, and found wanting, now
-            until_the_end.enter_context(holding(folder))
-            sys.stdout.write("armed\n")
-            sys.stdout.flush()
+            until_the_end.enter_context(holding(place.folder))
+            guarded.append(place.folder.stat())
+            with suppress(OSError):  # whoever asked may be dead by now: all the more reason
+                os.write(sys.stdout.fileno(), b"armed\n")
 
         seen = watch(sys.stdin.fileno(), armed, time.monotonic)
-        if seen.until_s is None or standing(place, reach).settled:
-            return 0
+        if not guarded:
+            return ""
         words = take_back(place, reach, seen.why, time.monotonic)
-    sys.stderr.write(f"guardian: {seen.why}: {words}\n")
-    return 0 if words.startswith(ROLLED_BACK) else PersonNeeded.exit_code
+        return words and f"{seen.why}: {words}"
 
 
 if __name__ == "__main__":
