@@ -64,6 +64,10 @@ class PersonNeeded(ShadowsimError):
     exit_code = 4
 
 
+class Fenced(PersonNeeded):
+    """Somebody has taken production over from this process; what it does no longer counts."""
+
+
 def choices(wrong: str, valid: Iterable[str], *, limit: int = 12) -> str:
     """Say what would have been right: a near match of `wrong` first, then the valid names."""
     names = sorted({str(name) for name in valid})

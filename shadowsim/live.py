@@ -45,6 +45,10 @@ def say(event: Event) -> str | None:
         ),
         "not_covered": lambda: f"not judged in the shadow: {'; '.join(data['limits'])}",
         "deploy": lambda: f"{data['network']}: {data['device']} <- {'; '.join(data['commands'])}",
+        "misprogrammed": lambda: (
+            f"{data['network']}: rules of {data['device']} are not those of its config: "
+            f"{data['why']}"
+        ),
         "unreachable": lambda: f"{data['network']}: {data['detail']}",
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
         "mirrored": lambda: (
@@ -92,8 +96,8 @@ def _covering(data: Mapping[str, Any]) -> str:
 
 
 def _lags(data: Mapping[str, Any]) -> str:
-    """How far the replicas of the shadow are behind, where there are any."""
-    lags = {"configs": data["replica_lag_s"]}
+    """How far the shadow's configs and replicas are behind, where that was measured."""
+    lags = {"configs": data["config_lag_s"], "their replica": data["replica_lag_s"]}
     lags |= {f"{s['kind']} on {s['host']}": s["lag_s"] for s in data["services"]}
     told = [f"{of} {1e3 * lag_s:.0f} ms" for of, lag_s in lags.items() if lag_s == lag_s and lag_s]
     return f"; behind: {', '.join(told)}" if told else ""

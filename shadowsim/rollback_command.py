@@ -112,6 +112,7 @@ def _words(now: Standing) -> str:
         "old": "production has its old config",
         "new": "production has its new config",
         "mixed": "production has neither its old nor its new config",
+        "gone": "production is gone with its network",
         "": "nothing was sent to production",
     }[now.position]
     if now.state == "rolled_back" and now.position == "mixed":

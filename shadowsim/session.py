@@ -38,7 +38,7 @@ class Session:
         run.before = {}
         run.production = factory(quiet, quiet.configs, "production")
         try:
-            run.before = dict(run.production.configs())
+            run.before = {**quiet.configs, **run.production.configs()}
             shadow_deployment(run)
         except BaseException:
             self._close_networks()

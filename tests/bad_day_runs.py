@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +193,22 @@ def faults(bad: Bad, before: dict[str, set[str]], *, folder: bool = True) -> lis
 
 def neither_old_nor_new(bad: Bad) -> list[str]:
     """Devices of production whose last known config is neither that before nor that after."""
+    return [device for device, age in _ages(bad).items() if age == "neither"]
+
+
+def _ages(bad: Bad) -> dict[str, str]:
+    """Which the last known config of each device is: the old one, the new one, neither of them,
+    or unchanged, where both are the same."""
     scenario = parse(SMALL)
     old, new = scenario.configs, apply(scenario.configs, scenario.change.commands)
     after = bad.result()["digests"]["after"]
-    return [d for d, digest in after.items() if digest not in (old[d].digest, new[d].digest)]
+    known = {d: {new[d].digest: "new", old[d].digest: "old"} for d in after}
+    return {
+        d: "unchanged"
+        if old[d].digest == new[d].digest == digest
+        else known[d].get(digest, "neither")
+        for d, digest in after.items()
+    }
 
 
 def kill_one(what: str, number: int) -> dict[str, Any]:
@@ -213,16 +227,18 @@ def kill_one(what: str, number: int) -> dict[str, Any]:
         wrong = faults(bad, before)
         wrong += [] if done else [f"it did not end within {LONGEST_S:g} s"]
         wrong += [] if code in (0, 1, 3, 4) else [f"exit code {code}"]
-        result = {}
+        result, ages = {}, {"old"}  # what ends before there is a result has begun no deployment
         if (bad.home / "runs/small/result.json").exists():
             result = bad.result()
             wrong += [f"half changed: {d}" for d in neither_old_nor_new(bad)]
+            ages = {*_ages(bad).values()} - {"unchanged"}
         words = (bad.home / "err").read_text().strip()
         if not result and not words:
             wrong.append("it ended without a word")
         return {
             "what": what, "at_s": round(moment_s, 1), "of": len(there), "code": code,
             "ended": result.get("end_state", ""), "decision": result.get("decision", ""),
+            "production": f"all {ages.pop()}" if len(ages) == 1 else "old and new",
             "took_s": round(time.monotonic() - began_s, 1), "words": words[-300:],
             "wrong": wrong,
         }  # fmt: skip
@@ -253,5 +269,22 @@ def _read(path: Path) -> str:
         return ""
 
 
-if __name__ == "__main__":
-    print(json.dumps(kill_one(sys.argv[1], int(sys.argv[2]))))
+def table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: what came of the kills of each kind of process."""
+    yield "| killed | runs | they ended | production | machine |"
+    yield "|---|---|---|---|---|"
+    for what in dict.fromkeys(one["what"] for one in found):
+        mine = [one for one in found if one["what"] == what]
+        ended = Counter(one["ended"] or f"in words, exit code {one['code']}" for one in mine)
+        production = Counter(one["production"] for one in mine)
+        wrong = [fault for one in mine for fault in one["wrong"]]
+        told = [", ".join(f"{n} {name}" for name, n in c.items()) for c in (ended, production)]
+        yield f"| {what} | {len(mine)} | {' | '.join(told)} | {'; '.join(wrong) or 'clean'} |"
+
+
+if __name__ == "__main__":  # how many runs for each kind of process
+    told = []
+    for what, number in product(PARTS, range(int(sys.argv[1]))):
+        told.append(kill_one(what, number))
+        print(json.dumps(told[-1]), file=sys.stderr, flush=True)
+    print("\n".join(table(told)))

@@ -183,6 +183,34 @@ class NetworkContract:
         network.advance(network.now + 5.0)
         assert dict(network.configs()) == dict(SQUARE.configs)
 
+    # -- tables --------------------------------------------------------------------------------
+
+    def test_tables_are_those_of_the_configs_once_all_is_settled(self, network: Network) -> None:
+        assert network.misprogrammed() == {}
+        network.apply(TWO_DEVICES)
+        settle(network)
+        network.advance(network.now + 1.0)
+        assert network.misprogrammed() == {}
+
+    def test_tables_follow_a_cut_and_its_end(self, network: Network) -> None:
+        network.inject(Fault("link_down", 1.0, for_s=2.0, link=("A", "B")))
+        for at_s in (2.5, 5.0):
+            network.advance(at_s)
+            assert network.misprogrammed() == {}
+
+    def test_tables_of_who_does_not_answer_cannot_be_read(self, network: Network) -> None:
+        network.inject(Fault("controller_lost", 1.0, for_s=2.0, device="C"))
+        network.advance(2.0)
+        found = network.misprogrammed()
+        assert set(found) == {"C"} and "does not answer" in found["C"]
+        network.advance(5.0)
+        assert network.misprogrammed() == {}
+
+    def test_who_is_not_there_has_no_tables(self, network: Network) -> None:
+        network.resize(frozenset({"A", "B", "D"}))
+        network.advance(1.0)
+        assert network.misprogrammed() == {}
+
     # -- time ----------------------------------------------------------------------------------
 
     def test_time_moves_in_advance_alone(self, network: Network) -> None:

@@ -225,8 +225,23 @@ def test_a_switch_that_refuses_keeps_what_it_had(controller: Controller) -> None
     assert done[1].outcome == "failed" and "BAD_OUT_GROUP" in done[1].error
     assert all(done[dpid].installed for dpid in (2, 3, 4))
     assert held(controller, wanted)
+    refused = {dpid: s.refused for dpid, s in controller.state().switches.items()}
+    assert refused == {1: done[1].error, 2: "", 3: "", 4: ""}
     install(controller, 3, everything())
     assert held(controller, everything())
+    assert not any(s.refused for s in controller.state().switches.values())
+
+
+def test_what_somebody_deleted_is_no_reason_to_refuse_a_change(
+    controller: Controller, ovs: PrivateOvs
+) -> None:
+    wanted = told(rules(routed(DIAMOND)))
+    install(controller, 1, wanted)
+    ovs.run("ovs-ofctl", "-O", "OpenFlow13", "del-groups", "s0")
+    more = Flow(2, 9, (), (("group", wanted[1].groups[0].id),))
+    wanted[1] = Rules(1, (*wanted[1].flows, more), wanted[1].groups, wanted[1].meters)
+    install(controller, 2, wanted)
+    assert held(controller, wanted)
 
 
 def test_a_switch_that_is_away_gets_its_rules_when_it_comes(

@@ -7,6 +7,7 @@ cannot be put back is closed.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,17 +15,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulation import needs_emulation
-from network_contract import NetworkContract, settle
+from emulation import needs_emulation, run_in
+from network_contract import TWO_DEVICES, NetworkContract, settle
 
 from shadowsim.model.change import Command, difference
 from shadowsim.model.faults import Fault
 from shadowsim.model.telemetry import Sample
 from shadowsim.network import Controller, Emulation, Network
+from shadowsim.network.emulated.openflow import Flow, Rules, rules
+from shadowsim.network.emulated.store import bridge_name
 from shadowsim.network.protocol import Diverted, Match
 from shadowsim.scenario import Scenario
 
 pytestmark = needs_emulation
+OFCTL = ("ovs-ofctl", "-O", "OpenFlow13")
 AFTER_FAULT_S = 1.5  # until what a fault did is over, too
 
 
@@ -157,6 +161,39 @@ class Emulated(NetworkContract):
 
     def make_network(self, scenario: Scenario) -> Network:
         return self.pool.take(scenario)  # type: ignore[return-value]
+
+    def test_a_flow_that_somebody_deletes_is_missed(self, network: Any) -> None:
+        rig = network._rig
+        run_in(rig.agent.pid, *OFCTL, "del-flows", bridge_name(1), "table=4")
+        assert network.misprogrammed() == {"B": "9 flows differ"}
+        run_in(rig.agent.pid, *OFCTL, "add-flow", bridge_name(2), "table=0,priority=7,actions=drop")
+        assert network.misprogrammed() == {"B": "9 flows differ", "C": "1 flow differs"}
+        rig.agent.kill("ovs-vswitchd", signal.SIGKILL)  # what comes back is told everything
+        network.advance(network.now + 3.0)
+        assert network.misprogrammed() == {}
+
+    def test_what_a_switch_refuses_is_told_with_its_error(
+        self, network: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def with_a_bad_one(*given: Any, **more: Any) -> tuple[Rules, ...]:
+            first, *others = rules(*given, **more)
+            bad = Flow(2, 9, (), (("group", 5),))  # there is no such group
+            return (Rules(first.dpid, (*first.flows, bad), first.groups, first.meters), *others)
+
+        emulated = "shadowsim.network.emulated.network.rules"
+        with monkeypatch.context() as patched:
+            patched.setattr(emulated, with_a_bad_one)
+            network.apply(TWO_DEVICES)
+            settle(network)
+            epoch = network._rig.epoch
+            network.advance(network.now + 3.0)  # longer than a switch may be late
+            assert network._rig.epoch == epoch  # what was refused is not told over and over
+            found = network.misprogrammed()
+            assert set(found) == {"A"}
+            assert "flows differ" in found["A"] and "BAD_OUT_GROUP" in found["A"]
+            assert set(network.configs()) == set("ABCD")
+        network._recompile()
+        assert network.misprogrammed() == {}
 
 
 class TestRyu(Emulated):

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -23,14 +24,17 @@ import pytest
 from bad_day_runs import PARTS, Bad, Left, faults, kill_one, neither_old_nor_new, run, start
 from emulation import needs_emulation
 from network_contract import SQUARE, TWO_DEVICES, settle
+from ovsdb_server import need
 
 from shadowsim.errors import MachineLacks, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply, parse_script
 from shadowsim.model.faults import Fault
-from shadowsim.network import Emulation
+from shadowsim.model.services import Service
+from shadowsim.network import Emulation, Witnessed
 from shadowsim.network.emulated.client import Agent
 from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.network import EmulatedNetwork, NetworkLost
+from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.rundir import RunDir
 
 KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
@@ -79,7 +83,10 @@ interface to-D
 
 
 def _kill(network: EmulatedNetwork, what: str, how: int = signal.SIGKILL) -> None:
-    rig = network._rig
+    kill_part(network._rig, what, how)
+
+
+def kill_part(rig: Rig, what: str, how: int = signal.SIGKILL) -> None:
     if what in ("ovs-vswitchd", "ovsdb-server"):
         rig.agent.kill(what, how)  # type: ignore[arg-type]
     else:
@@ -172,6 +179,93 @@ class TestOneNetwork:
             network.apply(TWO_DEVICES)
         assert not network.busy
         _mended(network, wanted)
+
+
+@needs_emulation
+@pytest.mark.parametrize("what", PARTS)
+def test_what_dies_on_the_way_up_gets_a_second_try(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    tries = []
+
+    def await_ready(rig: Rig) -> None:
+        tries.append(what)
+        if len(tries) == 1:
+            kill_part(rig, what)
+        wait(rig)
+
+    wait = Rig.await_ready
+    monkeypatch.setattr(Rig, "await_ready", await_ready)
+    network = _made()
+    try:
+        assert len(tries) >= (2 if what in ("agent", "controller") else 1)
+        _mended(network, SQUARE.configs)
+    finally:
+        network.close()
+
+
+@needs_emulation
+def test_what_dies_on_the_way_up_every_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Left.look()
+    monkeypatch.setattr(Rig, "await_ready", lambda rig: rig.controller.kill())
+    with pytest.raises(NetworkLost, match="cannot be read: the controller does not answer"):
+        _made()
+    assert Left.look() == before
+
+
+@needs_emulation
+def test_a_plant_that_stands_still_is_replaced(network: EmulatedNetwork) -> None:
+    before, wanted = network._rig.restarts["plant"], network.configs()
+    _kill(network, "plant", signal.SIGSTOP)
+    _mended(network, wanted)
+    assert network._rig.restarts["plant"] == before + 1
+
+
+@needs_emulation
+def test_services_run_with_production_and_their_replicas_outlive_an_agent() -> None:
+    need("redis-server", shutil.which("redis-server") is not None)
+    scenario = replace(SQUARE, services=(Service("redis", "h-B", 100.0),))
+    emulation = Emulation("ryu")
+    production, shadow = networks = [
+        emulation(scenario, scenario.configs, name) for name in ("production", "shadow")
+    ]
+    assert isinstance(production, EmulatedNetwork) and isinstance(shadow, EmulatedNetwork)
+    try:
+        assert not shadow._primaries
+        before = production._primaries["h-B"].written
+        _side_by_side(networks, lambda: production._primaries["h-B"].written >= before + 100)
+        shadow.follow(production)
+
+        def grows() -> None:
+            written = production._primaries["h-B"].written
+            _side_by_side(networks, lambda: _replicated(shadow) > written)
+
+        grows()
+        for network in (shadow, production):
+            _kill(network, "agent")
+            restarts = network._rig.restarts
+            _side_by_side(networks, lambda told=restarts: told["agent"] == 1)
+            grows()
+        shadow.resize(frozenset("ACD"))
+        _side_by_side(networks, lambda: shadow.followed().services == ())
+        shadow.resize(frozenset("ABCD"))
+        grows()
+    finally:
+        for network in reversed(networks):
+            network.close()
+
+
+def _replicated(shadow: EmulatedNetwork) -> int:
+    return sum(s.replicated for s in shadow.followed().services if s.connected)
+
+
+def _side_by_side(networks: Sequence[Witnessed], true: Callable[[], bool]) -> None:
+    end_s = networks[0].now + MENDED_S + 10.0
+    while not true():
+        assert networks[0].now < end_s
+        at_s = networks[0].now + 0.1
+        for network in networks:
+            network.advance(at_s)
 
 
 @needs_emulation

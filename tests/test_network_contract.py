@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from network_contract import SQUARE, TWO_DEVICES, NetworkContract
 
+from shadowsim.model.change import parse_script
 from shadowsim.model.faults import Fault
 from shadowsim.model.telemetry import Sample
 from shadowsim.network import NETWORKS, Network
@@ -18,6 +19,20 @@ from shadowsim.scenario import Scenario
 class TestSimulated(NetworkContract):
     def make_network(self, scenario: Scenario) -> Network:
         return NETWORKS["simulated"](replace(scenario, faults=()), scenario.configs, "production")
+
+
+def test_a_device_that_news_has_not_reached_is_misprogrammed() -> None:
+    network = NETWORKS["simulated"](replace(SQUARE, faults=()), SQUARE.configs, "production")
+    network.advance(1.0)
+    assert network.misprogrammed() == {}
+    network.apply(parse_script("device A\ninterface to-B\n ip ospf cost 40\n"))
+    seen: dict[str, set[str]] = {}
+    while network.now < 3.0:
+        network.advance(network.now + 0.01)
+        for name, why in network.misprogrammed().items():
+            seen.setdefault(name, set()).add(why)
+    assert seen == {"D": {"1 route differs"}}
+    assert network.misprogrammed() == {}
 
 
 def history(

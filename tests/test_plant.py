@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowsim.network.emulated.board import TCP, UDP, Board, new_board
-from shadowsim.network.emulated.plant import agenda, wires
+from shadowsim.network.emulated.plant import agenda, client, wires
 from shadowsim.network.emulated.plant.client import Plant, PlantGone, Receiver, Stream
 
 LINKS, SLOTS = 4, 8
@@ -605,6 +605,55 @@ def test_a_dead_plant_is_told_in_words_and_closed_twice() -> None:
     plant.close()
     with pytest.raises(PlantGone, match="closed"):
         plant.wire([])
+
+
+def hangs_within(plant: Plant, seconds: float) -> bool:
+    """Whether it is found to stand still, looked at often."""
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        if plant.hangs():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_plant_that_stands_still_is_noticed_and_one_with_nothing_to_do_is_not() -> None:
+    plant = Plant.start(new_board(LINKS, SLOTS))
+    assert not hangs_within(plant, 3.5)
+    os.kill(plant.pid, signal.SIGSTOP)
+    assert hangs_within(plant, 3.5)
+    os.kill(plant.pid, signal.SIGCONT)
+    assert not hangs_within(plant, 1.0)
+    os.kill(plant.pid, signal.SIGSTOP)
+    plant.hangs()
+    time.sleep(3.0)  # whoever looks stood still, too
+    assert not plant.hangs()
+    plant.kill()
+    plant.close()
+
+
+@pytest.mark.parametrize("loop", [0, 1])
+def test_one_loop_that_stands_still_is_enough(loop: int) -> None:
+    plant = Plant.start(new_board(LINKS, SLOTS))
+    plant.board = new_board(LINKS, SLOTS)  # where nobody counts but we
+    try:
+        until_s = time.monotonic() + 3.5
+        while not plant.hangs():
+            assert time.monotonic() < until_s
+            plant.board.rounds[1 - loop] += 1
+            time.sleep(0.1)
+    finally:
+        plant.close()
+
+
+def test_a_plant_that_does_not_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_S", 0.5)
+    plant = Plant.start(new_board(LINKS, SLOTS))
+    os.kill(plant.pid, signal.SIGSTOP)
+    with pytest.raises(PlantGone, match="did not answer within"):
+        plant.wire([])
+    assert not plant.alive
+    plant.close()
 
 
 def test_bad_wiring_is_refused_and_the_plant_goes_on(bench: Bench) -> None:

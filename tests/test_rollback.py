@@ -455,6 +455,32 @@ class Bench:
         )
 
 
+def test_tables_that_do_not_follow_are_no_rollback() -> None:
+    bench = Bench()
+    answers = iter([{"Zip": "3 flows differ"}] * 5)
+    bench.network.misprogrammed = lambda: next(answers, {})
+    found = bench.execute()
+    assert not found.verified
+    assert found.failed == (
+        "rules of Zip as read back are not those of its config: 3 flows differ",
+    )
+    assert bench.execute().verified
+
+
+def test_tables_that_follow_late_are_waited_for() -> None:
+    bench = Bench()
+    answers = iter([{"Arm": "1 flow differs"}] * 2)
+    bench.network.misprogrammed = lambda: next(answers, {})
+    assert bench.execute().verified
+
+
+def test_tables_of_who_is_not_asked_and_does_not_answer_are_not_looked_at() -> None:
+    bench = Bench()
+    bench.strike("controller_lost", device="Zip")
+    assert set(bench.network.misprogrammed()) == {"Zip"}
+    assert bench.execute().verified
+
+
 def test_execution_restores_exactly() -> None:
     bench = Bench()
     assert dict(bench.network.configs()) != bench.before

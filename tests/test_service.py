@@ -13,18 +13,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from ovsdb_server import need
 
 from shadowsim.model.services import Service
+from shadowsim.network.emulated.primary import Primary
 from shadowsim.network.emulated.relay import Forbidden, Relay, permitted
 from shadowsim.network.emulated.resp import RedisClient, RedisSaid, decode, encode
-from shadowsim.network.emulated.service import Ports, ReplicatedService
+from shadowsim.network.emulated.service import ReplicatedService
 from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.scenario import parse
 
 SERVICE = Service("redis", "db", writes_per_s=100, value_bytes=64)
+
+
+class Ports(NamedTuple):
+    """Where the primary, the replica and the relay between them listen."""
+
+    primary: int
+    replica: int
+    relay: int
 
 
 class Loopback:
@@ -101,10 +111,23 @@ def ports() -> Ports:
 
 
 @pytest.fixture
-def replicated(places: tuple[Loopback, Loopback], ports: Ports) -> Iterator[ReplicatedService]:
-    started = ReplicatedService(SERVICE, *places, ports)
+def primary(places: tuple[Loopback, Loopback], ports: Ports) -> Iterator[Primary]:
+    started = Primary(SERVICE, places[0], ports.primary)
     yield started
     started.close()
+
+
+@pytest.fixture
+def replicated(
+    primary: Primary, places: tuple[Loopback, Loopback], ports: Ports
+) -> Iterator[ReplicatedService]:
+    started = follow(primary, places, ports)
+    yield started
+    started.close()
+
+
+def follow(primary: Primary, places: tuple[Loopback, Loopback], ports: Ports) -> ReplicatedService:
+    return ReplicatedService(primary, places[1], port=ports.replica, relay_port=ports.relay)
 
 
 def grows(replicated: ReplicatedService) -> bool:
@@ -235,7 +258,8 @@ def test_the_replica_follows(replicated: ReplicatedService, ports: Ports) -> Non
 
 def test_offsets_are_equal_after_quiet(places: tuple[Loopback, Loopback], ports: Ports) -> None:
     """What INFO says of both sides, when nothing more is written."""
-    replicated = ReplicatedService(Service("redis", "db", 0.2), *places, ports)
+    primary = Primary(Service("redis", "db", 0.2), places[0], ports.primary)
+    replicated = follow(primary, places, ports)
     assert grows(replicated)
 
     def offset(port: int, key: bytes) -> int:
@@ -251,6 +275,7 @@ def test_offsets_are_equal_after_quiet(places: tuple[Loopback, Loopback], ports:
         )
     )
     replicated.close()
+    primary.close()
 
 
 def test_the_replica_takes_no_writes(replicated: ReplicatedService, ports: Ports) -> None:
@@ -291,21 +316,45 @@ def test_a_replica_that_is_cut_off_is_seen_and_catches_up(
     eventually(lambda: replicated.status().lag_s < 0.5)
 
 
+def test_a_primary_runs_without_a_replica_and_one_that_comes_later_gets_all_of_it(
+    primary: Primary, places: tuple[Loopback, Loopback], ports: Ports
+) -> None:
+    eventually(lambda: primary.written >= 100)
+    replicated = follow(primary, places, ports)
+    first = replicated.status()
+    assert first.written >= 100 and first.replicated == 0
+    try:
+        assert grows(replicated)
+        assert say(ports.replica, "EXISTS", "shadowsim:0") == 1
+        eventually(lambda: replicated.status().lag_s < 0.5)
+        assert max(replicated.lags_s()) < 5.0  # what was before it is no lag
+    finally:
+        replicated.close()
+    before = primary.written
+    eventually(lambda: primary.written > before)  # it does not need its replica
+
+
 def test_closing_leaves_nothing(places: tuple[Loopback, Loopback], ports: Ports) -> None:
     before = threading.active_count()
-    replicated = ReplicatedService(SERVICE, *places, ports)
+    primary = Primary(SERVICE, places[0], ports.primary)
+    replicated = follow(primary, places, ports)
     assert grows(replicated)
-    replicated.close()
-    replicated.close()
+    for _ in range(2):
+        replicated.close()
+        primary.close()
     eventually(lambda: places[0].alive() + places[1].alive() == 0, within_s=5)
     assert threading.active_count() == before
     assert not any(answers(port) for port in (ports.primary, ports.replica, ports.relay))
 
 
-def test_a_start_that_fails_leaves_nothing(places: tuple[Loopback, Loopback], ports: Ports) -> None:
+def test_a_start_that_fails_leaves_nothing(
+    primary: Primary, places: tuple[Loopback, Loopback], ports: Ports
+) -> None:
+    before = threading.active_count()
     with socket.create_server(("127.0.0.1", ports.relay)), pytest.raises(OSError):
-        ReplicatedService(SERVICE, *places, ports)
-    eventually(lambda: places[0].alive() == 0, within_s=5)
+        follow(primary, places, ports)
+    assert places[1].alive() == 0
+    assert threading.active_count() == before
 
 
 # ---- the model

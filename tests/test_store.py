@@ -325,6 +325,35 @@ def test_production_is_replicated(
     own.close()
 
 
+def test_the_age_of_a_config_is_from_its_write(
+    server: OvsdbServer, store: ConfigStore, replica: Replica
+) -> None:
+    store.write(everywhere(30), epoch=1)
+    assert replica.caught_up(1, timeout_s=5)
+    assert replica.ages_s() == {}  # since when these were in force before, nobody has seen
+    began_s = time.monotonic()
+    store.write({DEVICES[0]: everywhere(31)[DEVICES[0]]}, epoch=2)
+    assert replica.caught_up(2, timeout_s=5)
+    time.sleep(0.3)
+    most_s = time.monotonic() - began_s
+    assert replica.ages_s() == {DEVICES[0]: pytest.approx(most_s, abs=0.05)}
+    store.write(everywhere(31), epoch=3)
+    assert replica.caught_up(3, timeout_s=5)
+    assert replica.ages_s()[DEVICES[0]] > 0.3  # the same text again is no change
+    assert 0.0 < replica.ages_s()[DEVICES[1]] < 0.3
+
+
+def test_a_writer_that_does_not_say_when_is_taken_to_write_when_it_is_seen(
+    server: OvsdbServer, store: ConfigStore, replica: Replica
+) -> None:
+    store.write(everywhere(30), epoch=1)
+    assert replica.caught_up(1, timeout_s=5)
+    time.sleep(0.5)
+    server.set_id("s0", "shadowsim-config", "of somebody else")
+    eventually(lambda: DEVICES[0] in replica.ages_s())
+    assert replica.ages_s()[DEVICES[0]] < 0.3
+
+
 def test_what_is_taken_away_is_taken_away(
     server: OvsdbServer, shadow: OvsdbServer, store: ConfigStore, replica: Replica
 ) -> None:

@@ -411,5 +411,5 @@ def test_drift_in_the_trial_reaches_the_shadow_and_its_lag_is_told() -> None:
         "C: management telnet"
     ]
     (mirrored,) = events(run, "mirrored")
-    assert 0.0 < mirrored.data["config_lag_s"] < 1.0
+    assert 0.5 < mirrored.data["config_lag_s"] < 2.0  # it is looked at once a second
     assert run.runs(run.shadow, run.trial)

@@ -497,6 +497,52 @@ def test_an_interruption_while_a_device_installs_rolls_back_all_of_it() -> None:
     assert found.run.end_state == "rolled_back"
 
 
+@pytest.mark.parametrize("scope", ["full", "subset"])
+def test_a_production_that_does_not_answer_at_first_is_shadowed_as_it_was_set_up(
+    scope: str,
+) -> None:
+    def wrap(network: Recording, name: str) -> None:
+        if name == "production":
+            inner = network.network
+            network.configs = lambda: inner.configs() if inner.now > 2.0 else {}
+
+    document = f"shadow: {{scope: {scope}}}\n"
+    found = trial(HARMLESS, base=RING + document, wrap=wrap)
+    assert found.end == ("go", "confirmed")
+
+
+def refusing(where: str) -> Callable[[Recording, str], None]:
+    """A device of one network that does not take over what its config says, once it is changed."""
+
+    def wrap(network: Recording, name: str) -> None:
+        before = network.configs()["A"]
+
+        def misprogrammed() -> dict[str, str]:
+            follows = network.configs().get("A", before) == before
+            return {} if follows else {"A": "3 flows differ"}
+
+        if name == where:
+            network.misprogrammed = misprogrammed
+
+    return wrap
+
+
+def test_tables_of_the_shadow_that_do_not_follow_are_inconclusive() -> None:
+    found = trial(wrap=refusing("shadow"))
+    assert found.end == ("inconclusive", "halted")
+    assert found.untouched()
+    told = found.events("misprogrammed")[0]
+    assert told.data == {"network": "shadow", "device": "A", "why": "3 flows differ"}
+    assert say(told) == "shadow: rules of A are not those of its config: 3 flows differ"
+
+
+def test_tables_of_production_that_do_not_follow_take_the_change_back() -> None:
+    found = trial(TWO_DEVICES, wrap=refusing("production"))
+    assert found.end == ("go", "rolled_back")
+    assert found.restored()
+    assert {c.device for c in found.run.deployed} == {"A"}
+
+
 def _interrupt_while_busy(network: Recording) -> None:
     inner, before = network.network, dict(network.network.configs())
     done = []

@@ -18,6 +18,7 @@ import numpy as np
 from shadowsim.bench.stock import stock_mininet_s
 from shadowsim.bench.timing import Row
 from shadowsim.errors import ShadowsimError
+from shadowsim.mirror import MirrorEngine
 from shadowsim.mirror.traffic import Tap
 from shadowsim.model.change import Change, Command, Configs, parse_script
 from shadowsim.model.streams import stream
@@ -25,7 +26,6 @@ from shadowsim.network import simulated
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.network import EmulatedNetwork
 from shadowsim.network.emulated.refusals import packet_hops_per_s
-from shadowsim.network.emulated.replica import Replica
 from shadowsim.precog import WhatIf
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.execute import execute
@@ -282,26 +282,73 @@ def _advance(network: EmulatedNetwork, seconds: float) -> None:
 
 
 def config_lag() -> list[Row]:
-    """Fifty changes in production's database until they are committed in the shadow's."""
+    """Fifty changes in production until the shadow has them: in its database, in its switches.
+
+    The shadow is looked after as a run does it, ten times a second; changes fall anywhere between
+    two looks. Its switches have a change when their tables, read back, are those of the config.
+    """
     scenario = parse(RING, file="bench.yml")
+    phase_s = stream(SEED, "bench", "phases").uniform(0.0, 1.0, COPIED_CHANGES)
     with up(scenario, "production", "shadow") as (production, shadow):
-        names = list(scenario.topology.device_index)
-        source, target = (n._rig.rundir / "db.sock" for n in (production, shadow))
-        replica = Replica(source, target, names)
-        try:
-            replica.caught_up(0, LIMIT_S)
-            for number in range(COPIED_CHANGES):
-                script = f"device {names[number % 5]}\n table-size {1000 + number}\n"
-                _apply(production, parse_script(script))
-                _advance(shadow, 0.05)
-            replica.caught_up(production._rig.epoch, LIMIT_S)
-            lag = replica.lag()
-        finally:
-            replica.close()
-    note = (
-        f"{lag.count} updates, 95 % below {lag.p95_s * 1e3:.1f} ms, {lag.max_s * 1e3:.1f} ms most"
-    )
-    return [Row("shadow config lag", lag.median_s * 1e3, "ms", 250.0, None, note)]
+        demands = scenario.traffic.demands
+        engine = MirrorEngine(
+            production, shadow, demands, Mirror(), stream(SEED, "bench", "mirror")
+        )
+        found_s = [
+            _lag_s(production, shadow, engine, number, float(phase_s[number]))
+            for number in range(COPIED_CHANGES)
+        ]
+        replicas_s = shadow.followed().lags_s
+        reported_s = engine.report().config_lag_s
+    note = _spread_ms(found_s) + "; written anywhere between two looks, of which there are ten a "
+    note += f"second; the longest that the journal would tell: {(reported_s or 0.0) * 1e3:.0f} ms"
+    name = "shadow config lag, from the write in production to the tables of the shadow"
+    return [
+        Row(name, statistics.median(found_s) * 1e3, "ms", 250.0, None, note),
+        Row("of it, to the replica in the shadow's database", statistics.median(replicas_s) * 1e3,
+            "ms", None, None, _spread_ms(replicas_s)),
+    ]  # fmt: skip
+
+
+def _spread_ms(found_s: Sequence[float]) -> str:
+    p95_s, max_s = np.percentile(np.array(found_s), [95, 100])
+    return f"{len(found_s)} updates, 95 % below {p95_s * 1e3:.1f} ms, {max_s * 1e3:.1f} ms most"
+
+
+def _lag_s(
+    production: EmulatedNetwork,
+    shadow: EmulatedNetwork,
+    engine: MirrorEngine,
+    number: int,
+    phase: float,
+) -> float:
+    """One change at a phase of the time between two looks, which goes on until it is there."""
+    device = f"{'ABCDE'[number % 5]}"
+    every_s = production.look_every_s
+    production.advance(production.now + phase * every_s)
+    commands = parse_script(f"device {device}\n table-size {1000 + number}\n")
+    production.apply(commands)
+    at_s, until_s = production.now + (1.0 - phase) * every_s, monotonic() + LIMIT_S
+    while monotonic() < until_s:
+        for network in (production, shadow):
+            network.advance(at_s)
+        engine.sync()
+        while shadow.busy:
+            at_s = _both(production, shadow, every_s)
+        engine.arrived()
+        wanted, has = (network.configs()[device] for network in (production, shadow))
+        if has.digest == wanted.digest and not shadow.misprogrammed() and not production.busy:
+            return shadow.followed().ages_s[device]
+        at_s = production.now + every_s
+    return LIMIT_S
+
+
+def _both(production: EmulatedNetwork, shadow: EmulatedNetwork, seconds: float) -> float:
+    """Let time pass in both; what time it is then."""
+    at_s = production.now + seconds
+    for network in (production, shadow):
+        network.advance(at_s)
+    return at_s
 
 
 def mirror_cost() -> list[Row]:

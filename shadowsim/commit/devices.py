@@ -12,20 +12,24 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from shadowsim.commit.disk import Disk
-from shadowsim.errors import PersonNeeded
+from shadowsim.errors import Fenced, Unreachable
 from shadowsim.model.change import Configs, parse_config
 from shadowsim.model.config import DeviceConfig
 
 
-class Fenced(PersonNeeded):
-    """Somebody has taken production over from this process; what it does no longer counts."""
+class Gone(Unreachable):
+    """Production does not exist any more, so there is nothing to take back."""
 
 
 class Devices(Protocol):
     """What a rollback needs of production, whatever that runs on."""
 
     def read(self) -> Configs:
-        """The running config of every device that answers. Changes nothing."""
+        """The running config of every device that answers. Changes nothing. Raises Gone."""
+        ...
+
+    def prepare(self) -> None:
+        """Have ready what the other calls will need, so that they take no longer than they must."""
         ...
 
     def fence(self, generation: int) -> None:
@@ -43,6 +47,10 @@ class Devices(Protocol):
         """What is not in force of these configs by all that can be read back, in words."""
         ...
 
+    def close(self) -> None:
+        """Nothing more is asked of them; what was only there for them may go."""
+        ...
+
 
 class FileDevices:
     """The devices of a simulated production.
@@ -57,6 +65,8 @@ class FileDevices:
 
     def read(self) -> Configs:
         return {name: self._config(name, number) for name, number in self._generations().items()}
+
+    def prepare(self) -> None: ...
 
     def fence(self, generation: int) -> None:
         mark = self._folder / f"@fence.{generation}"
@@ -79,6 +89,8 @@ class FileDevices:
             for name, config in configs.items()
             if name not in found or found[name].digest != config.digest
         )
+
+    def close(self) -> None: ...
 
     def _put(self, config: DeviceConfig, generation: int) -> None:
         draft = self._folder / f"@draft.{secrets.token_hex(8)}"

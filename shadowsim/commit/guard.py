@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, cast
@@ -32,12 +33,13 @@ class Guard:
     asked to kill this process first.
     """
 
-    _inbox: int
+    _inbox: IO[bytes]
     _outbox: IO[bytes]
 
     def __init__(self, folder: Path, lease_s: float) -> None:
         self._folder, self._lease_s = folder, lease_s
         self._armed = False
+        self._lent: tuple[int, ...] = ()
         self._told_s = 0.0
         self._score = _oom_score()
         self._start()
@@ -53,6 +55,14 @@ class Guard:
         if self._score is not None:
             _ask_oom_score(os.getpid(), min(self._score + LIKELIER, 1000))
 
+    def lend(self, fds: Sequence[int]) -> None:
+        """Have it hold these files open too, instead of those lent before. Raises NotArmed.
+
+        Files cross only when a process starts, so it is replaced; this process is well meanwhile.
+        """
+        self._lent = tuple(fds)
+        self._replace()
+
     def extend(self, for_s: float | None = None) -> None:
         """Put the deadline off, to `for_s` from now or the usual time. Raises NotArmed.
 
@@ -64,50 +74,56 @@ class Guard:
         if alive and for_s is None and time.monotonic() < self._told_s + self._lease_s / OFTEN:
             return
         if not (alive and self._tell(for_s)):
-            self._dismiss()
-            self._start(for_s)
-            self._await(for_s)
+            self._replace(for_s)
 
     def end(self) -> None:
         """Let it go: it ends once it sees that the commit has ended, and else takes it back."""
-        os.close(self._inbox)
-        if self._armed:
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(ENDING_S)
+        self._inbox.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDING_S)
         self._outbox.close()
         if self._score is not None:
             _ask_oom_score(os.getpid(), self._score)
 
     def _start(self, for_s: float | None = None) -> None:
-        theirs, self._inbox = os.pipe()
-        os.set_blocking(self._inbox, False)  # one that is stopped reads nothing
+        theirs, ours = os.pipe()
+        os.set_blocking(ours, False)  # one that is stopped reads nothing
+        self._inbox = os.fdopen(ours, "wb", buffering=0)
         if self._armed:  # before it is there, so that it is armed even if this dies right now
             self._tell(for_s)
         argv = [sys.executable, "-m", "shadowsim.commit.guardian", str(self._folder)]
         try:
             self._process = subprocess.Popen(
-                argv, stdin=theirs, stdout=subprocess.PIPE, start_new_session=True
+                argv,
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=self._lent,
             )
+        except OSError as error:
+            raise NotArmed(f"no guardian could be started: {error.strerror}") from None
         finally:
             os.close(theirs)
         self._outbox = cast("IO[bytes]", self._process.stdout)
         if self._armed and self._score is not None:
             _ask_oom_score(self._process.pid, self._score)
 
-    def _dismiss(self) -> None:
-        """End one that does not listen. If it was only stopped, it would take the change back."""
+    def _replace(self, for_s: float | None = None) -> None:
+        """Have another one. The one before is ended: if stopped, it would wake up and take over."""
         self._process.kill()
         self._process.wait()
-        os.close(self._inbox)
+        self._inbox.close()
         self._outbox.close()
+        self._start(for_s)
+        if self._armed:
+            self._await(for_s)
 
     def _tell(self, for_s: float | None = None) -> bool:
         """Whether the message is on its way."""
         self._told_s = time.monotonic()
         until_s = self._told_s + (self._lease_s if for_s is None else for_s)
         with suppress(OSError):
-            os.write(self._inbox, b"until %.6f\n" % until_s)
-            return True
+            return self._inbox.write(b"until %.6f\n" % until_s) is not None
         return False
 
     def _await(self, for_s: float | None) -> None:

@@ -18,13 +18,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import ROLLED_BACK, Place
 from shadowsim.commit.holder import holding
+from shadowsim.commit.log import LogAltered
 from shadowsim.commit.reach import reach_in
 from shadowsim.commit.settle import Reach, Wait, settle, standing
-from shadowsim.errors import PersonNeeded, ShadowsimError
+from shadowsim.commit.terms import Terms
+from shadowsim.errors import Fenced, PersonNeeded, ShadowsimError
 from shadowsim.rollback.key import installation_key
 
 PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes nothing
@@ -95,11 +96,13 @@ def patience(clock: Callable[[], float], for_s: float = PATIENCE_S) -> Wait:
 def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) -> str:
     """Settle the commit, however often that has to be tried; how it ended, in words.
 
-    "" if it was neither to be taken back nor is: there is nothing to say.
+    "" if it has ended without this: there is nothing to say.
     """
     patient = patience(clock)
     while True:
         try:
+            if standing(place, reach).settled:
+                return ""
             found = settle(place, reach, why, patient)
         except Fenced:
             return "somebody else settles it"
@@ -107,9 +110,9 @@ def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) 
             if not patient():
                 return f"not taken back, a person is needed: {error}"
         else:
-            if found.state != ROLLED_BACK:
-                return ""
-            return f"{found.state}: production has its {found.position} config"
+            if found.state == ROLLED_BACK:
+                return f"{found.state}: production has its {found.position} config"
+            return f"{found.state}: {found.why}"
 
 
 def main(folder: Path) -> int:
@@ -131,19 +134,25 @@ def _guard(place: Place) -> str:
     """What came of it, in words. Raises what keeps it from being armed."""
     reach = reach_in(place.folder)
     with ExitStack() as until_the_end:
-        guarded: list[os.stat_result] = []
+        guarded: list[Terms] = []
 
         def armed() -> None:
-            standing(place, reach)  # all that is needed later is read, and found wanting, now
+            found = standing(place, reach)  # all that is needed is read, and found wanting, now
+            if found.terms is None:
+                raise LogAltered(f"{place.folder}: the change was never begun")
+            guarded.append(found.terms)
             until_the_end.enter_context(holding(place.folder))
-            guarded.append(place.folder.stat())
             with suppress(OSError):  # whoever asked may be dead by now: all the more reason
                 os.write(sys.stdout.fileno(), b"armed\n")
+            with suppress(ShadowsimError, OSError):  # it only saves time later
+                reach(found.terms).prepare()
 
         seen = watch(sys.stdin.fileno(), armed, time.monotonic)
         if not guarded:
             return ""
         words = take_back(place, reach, seen.why, time.monotonic)
+        if words:
+            reach(guarded[0]).close()
         return words and f"{seen.why}: {words}"
 
 

@@ -52,6 +52,13 @@ class Hold(Protocol):
         """How it ended: confirmed, cancelled, rolled_back or halted."""
         ...
 
+    def release(self) -> None:
+        """Nothing more comes of this run; what it has not ended is taken back before this returns.
+
+        A second call does nothing.
+        """
+        ...
+
     def taken(self) -> tuple[str, Configs]:
         """After Fenced: how those who took over ended it, and what the changed devices run now."""
         ...
@@ -72,12 +79,14 @@ class Unheld:
 
     def end(self, state: str, why: str = "") -> None: ...
 
+    def release(self) -> None: ...
+
     def taken(self) -> tuple[str, Configs]:
         raise NotImplementedError("what nobody holds nobody takes over")
 
 
 class Held:
-    """A guardian holds it, in a folder of its own. Close it in the end.
+    """A guardian holds it, in a folder of its own. Release it in the end.
 
     `lease_s` is how long after the last sign of life of this process the change is taken back.
     """
@@ -86,27 +95,28 @@ class Held:
         self._place = Place(RealDisk(), folder.absolute(), key)
         self._guard = Guard(self._place.folder, lease_s)
         self._commit: Commit | None = None
+        self._released = False
 
     def arm(
         self, production: Network, change: Change, before: Configs, signature: RollbackSignature
     ) -> None:
         place = self._place
         claim(place)
-        folder = place.folder / DEVICES
-        place.disk.make_folder(folder)
-        devices = FileDevices(place.disk, folder)
         mine = {name: before[name] for name in change.devices}
-        for config in mine.values():
-            devices.write(config, FIRST)
-        self._commit = Commit(place, Terms(change, mine, signature.sealed(place.key), FILES))
+        files = FileDevices(place.disk, place.folder / DEVICES)
 
         def keep(config: DeviceConfig) -> None:
             if config.hostname in mine:
-                devices.write(config, FIRST)
+                files.write(config, FIRST)
 
+        reach = production.entrust(FIRST, keep, self._guard.lend)
+        if reach == FILES:
+            place.disk.make_folder(place.folder / DEVICES)
+            for config in mine.values():
+                files.write(config, FIRST)
+        self._commit = Commit(place, Terms(change, mine, signature.sealed(place.key), reach))
         try:
             self._guard.arm()
-            production.entrust(keep)
         except BaseException:
             self._commit.end(CANCELLED, "the rollback could not be armed")
             raise
@@ -132,9 +142,12 @@ class Held:
                 return found.state, reach(found.terms).read()
             time.sleep(0.05)
 
-    def close(self) -> None:
-        """Let the guardian go; what was neither confirmed nor ended otherwise it takes back."""
-        self._guard.end()
+    def release(self) -> None:
+        if not self._released:
+            self._released = True
+            self._guard.end()
+            if self._commit is not None:
+                self.taken()
 
     @property
     def _open(self) -> Commit:
@@ -172,7 +185,7 @@ def held(folder: Path, key: bytes, lease_s: float) -> Iterator[Held]:
     try:
         yield hold
     finally:
-        hold.close()
+        hold.release()
 
 
 def _has_ended(folder: Path, key: bytes) -> bool:

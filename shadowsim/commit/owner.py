@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.generations import TAKEN_OVER, Ending, Place, end, endings
 from shadowsim.commit.log import LogWriter
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import PersonNeeded
+from shadowsim.errors import Fenced, PersonNeeded
 
 FIRST = 1
 

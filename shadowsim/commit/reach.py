@@ -15,11 +15,22 @@ DEVICES = "devices"  # the folder, beside the logs, of a simulated production
 
 
 def reach_in(folder: Path) -> Reach:
-    """What finds the devices of the commit in this folder, whatever they run on."""
+    """What finds the devices of the commit in this folder, whatever they run on; once only."""
+    found: list[Devices] = []
 
     def devices(terms: Terms) -> Devices:
-        if terms.reach == FILES:
-            return FileDevices(RealDisk(), folder / DEVICES)
-        raise LogAltered(f"{folder}: production is of no kind that is known here")
+        if not found:
+            found.append(_devices(terms, folder))
+        return found[0]
 
     return devices
+
+
+def _devices(terms: Terms, folder: Path) -> Devices:
+    if terms.reach == FILES:
+        return FileDevices(RealDisk(), folder / DEVICES)
+    if terms.reach.get("kind") == "emulated":
+        from shadowsim.commit.switches import EmulatedDevices
+
+        return EmulatedDevices(terms.reach)
+    raise LogAltered(f"{folder}: production is of no kind that is known here")

@@ -10,15 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
-from shadowsim.commit.devices import Devices
-from shadowsim.commit.generations import ROLLED_BACK, TAKEN_OVER, Ending, Place, end, endings
+from shadowsim.commit.devices import Devices, Gone
+from shadowsim.commit.generations import (
+    HALTED,
+    ROLLED_BACK,
+    TAKEN_OVER,
+    Ending,
+    Place,
+    end,
+    endings,
+)
 from shadowsim.commit.log import Log, LogAltered, LogWriter, read_log
 from shadowsim.commit.owner import FIRST, log_head
 from shadowsim.commit.terms import MIXED, Terms, read_terms
 from shadowsim.errors import PersonNeeded, Unreachable
 from shadowsim.model.change import Command, Configs, apply, difference
 
-OPEN, NOTHING = "open", "nothing begun"
+OPEN, NOTHING, GONE = "open", "nothing begun", "gone"
 
 Reach = Callable[[Terms], Devices]
 Wait = Callable[[], bool]  # lets some time pass; whether there is patience left
@@ -33,7 +41,8 @@ class Standing:
     """How a commit stands. `state` is that of its seal, or OPEN, or NOTHING.
 
     `generation` is the one that is open, or the last; `position` of production: old, new, mixed,
-    or "" where nothing was begun. `log` is what the last generation wrote.
+    gone where it does not exist any more, or "" where nothing was begun. `log` is what the last
+    generation wrote.
     """
 
     state: str
@@ -58,8 +67,11 @@ def standing(place: Place, reach: Reach) -> Standing:
     if terms is None:
         last = past[-1] if over else Ending(NOTHING, "the change was never begun", "")
         return Standing(last.state, last.why, generation, None, "", log)
-    position = terms.position(reach(terms).read())
     state, why = (past[-1].state, past[-1].why) if over else (OPEN, "")
+    try:
+        position = terms.position(reach(terms).read())
+    except Gone:
+        position = GONE
     return Standing(state, why, generation, terms, position, log)
 
 
@@ -80,6 +92,9 @@ def settle(place: Place, reach: Reach, why: str, wait: Wait) -> Standing:
     generation = now.generation + 1
     log = LogWriter(place.disk, place.log(generation), place.key, log_head(generation))
     log.append("took over", records=len(now.log.records), head=now.log.heads[-1], why=why)
+    if now.position == GONE:
+        end(place, generation, HALTED, "production is gone, and nothing can be taken back in it")
+        return standing(place, reach)
     devices = reach(now.terms)
     devices.fence(generation)
     _restore(now.terms, devices, generation, log, wait)

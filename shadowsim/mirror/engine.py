@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
+from shadowsim.errors import Unreachable
 from shadowsim.mirror.blast import Marks
 from shadowsim.mirror.lag import ConfigLag
 from shadowsim.mirror.subset import Chooser, Subset, whole
@@ -20,6 +23,7 @@ from shadowsim.model.traffic import Demand
 from shadowsim.network.protocol import Network
 from shadowsim.scenario import Mirror
 
+NOTHING_KNOWN: Configs = MappingProxyType({})
 SPARE_S = 10.0  # a device that is not needed any more is kept for so long
 NOTABLE = 0.02  # of the rate of a link: by less its background is not set anew
 
@@ -31,8 +35,9 @@ class Mirrored:
 
     `captured_bytes` counts what is left of the copies after truncation, `peak_bps` the most of
     them in one reading, beside `budget_bps`; `shed` are classes left out for it now. `lag_s` is
-    how far the shadow's traffic is behind production's at most, `config_lag_s` its configs, None
-    if nothing changed; `replica_lag_s` is the median of the replica of production's database, None
+    how far the shadow's traffic is behind production's at most, `config_lag_s` its own configs,
+    from the write in production to when it was seen that they follow, None if nothing changed;
+    `replica_lag_s` is the median of the replica of production's database, None
     where it is none. `example` are flow records as the shadow sees them.
     """
 
@@ -63,7 +68,8 @@ class MirrorEngine:
     its copies are read; all it is told is what to copy. No packet and no command goes there.
 
     With a `chooser` the shadow is the part of production that the change can reach, and follows
-    as that grows and shrinks; without one it is all of production.
+    as that grows and shrinks; without one it is all of production. `known` are the configs that
+    production had last; of devices that do not answer now they are all that is known.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class MirrorEngine:
         plan: Mirror,
         random: Generator,
         *,
+        known: Configs = NOTHING_KNOWN,
         chooser: Chooser | None = None,
         hops: int = 1,
     ) -> None:
@@ -84,7 +91,7 @@ class MirrorEngine:
         shadow.follow(production)
         self._tap = Tap(production, demands, plan, random)
         self._names = [demand.name for demand in demands]
-        self._running: Configs = dict(production.configs())
+        self._running: Configs = {**known, **production.configs()}
         self._lag = ConfigLag(self._running)
         self._sent_bps = np.array([demand.rate_bps for demand in demands], dtype=np.float64)
         self._down: frozenset[int] = frozenset()
@@ -115,13 +122,14 @@ class MirrorEngine:
 
         Returns the commands sent to the shadow; none while it is still at work on others.
         """
-        running, now = self._shadow.followed().configs, self._production.now
+        followed, now = self._shadow.followed(), self._production.now
+        running = followed.configs
         self._running = {**self._running, **running}
-        self._lag.saw(running, now)
+        self._lag.saw(running, now, followed.ages_s)
         self._rescale()
         wanted, have = _with(running, trial), self._shadow.configs()
         differ = _differing(wanted, have)
-        self._lag.arrived(set(have) & set(wanted) - set(differ), now)
+        self._lag.arrived(set(have) & set(wanted) - set(differ), now, followed.ages_s)
         if not differ or self._shadow.busy:
             return ()
         commands = difference({n: have[n] for n in differ}, {n: wanted[n] for n in differ})
@@ -132,7 +140,8 @@ class MirrorEngine:
         """Look whether the shadow has by now what was sent to it: so its lag is known exactly."""
         wanted, have = _with(self._running, trial), self._shadow.configs()
         same = set(have) & set(wanted) - set(_differing(wanted, have))
-        self._lag.arrived(same, self._production.now)
+        with suppress(Unreachable):  # then at the next sync
+            self._lag.arrived(same, self._production.now, self._shadow.followed().ages_s)
 
     # -- size ----------------------------------------------------------------------------------
 

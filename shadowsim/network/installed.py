@@ -35,6 +35,15 @@ def behind(installed: Plane, target: Plane) -> np.ndarray:
     return np.flatnonzero(differ)
 
 
+def astray(installed: Plane, target: Plane, device: int) -> int:
+    """How many ranges of destinations a device treats otherwise than it should."""
+    graph = target.graph
+    links = graph.out[graph.out_start[device] : graph.out_start[device + 1]]
+    words = np.bitwise_or.reduce(installed.next_hops[links] ^ target.next_hops[links], axis=0)
+    hops = np.unpackbits(words.view(np.uint8), bitorder="little")[: target.atoms]
+    return int(((installed.decision[device] != target.decision[device]) | (hops > 0)).sum())
+
+
 def _refine(plane: Plane, atom_first: np.ndarray) -> Plane:
     """The same plane over smaller atoms; `atom_first` must hold every old boundary."""
     old = np.searchsorted(plane.atom_first, atom_first, side="right") - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -21,6 +21,9 @@ from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
 
 NOTHING: Mapping[int, float] = MappingProxyType({})
+
+Keep = Callable[[DeviceConfig], None]
+Lend = Callable[[Sequence[int]], None]
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,13 @@ class Sent:
 class Followed:
     """What a shadow's own databases know of production by replication.
 
-    `configs` of the devices that answer in production. `lags_s` are the times from a write in
+    `configs` of the devices that answer in production. `ages_s` says how long ago these were
+    written there, of devices of which that is known. `lags_s` are the times from a write in
     production to the replica having it, one per device and write, as far as they were measured.
     """
 
     configs: Configs
+    ages_s: Mapping[str, float] = field(default_factory=dict)
     lags_s: tuple[float, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
 
@@ -125,6 +130,15 @@ class Network(Protocol):
         """The running config of every device that answers."""
         ...
 
+    def misprogrammed(self) -> Mapping[str, str]:
+        """Devices whose tables are not what their running config compiles to, and why in words.
+
+        The tables are read back from the devices now, whatever was told to them before. Of a
+        device that does not answer they cannot be, so it is among these; one that is on the way
+        to what it shall hold is too.
+        """
+        ...
+
     def apply(self, commands: Sequence[Command]) -> None:
         """Begin to install commands, in order per device; devices work side by side.
 
@@ -132,10 +146,13 @@ class Network(Protocol):
         """
         ...
 
-    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
-        """From now on a config is in force only once `keep` has taken it.
+    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
+        """Let another process reach the devices from now on; what it has to know for that.
 
-        What `keep` raises is raised by whatever lets time pass, and then it is not in force.
+        Only while this generation has not been fenced off are configs put in force; after that,
+        whatever lets time pass raises Fenced. Where the devices would be gone with this process,
+        `keep(config)` is called before a config is in force; what it raises keeps it from being so.
+        `lend(fds)` is told the files that keep the network up, now and whenever they are others.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from shadowsim.errors import Unreachable
@@ -86,9 +86,10 @@ def verify(
     advance: Advance,
     healthy: Callable[[], tuple[str, ...]],
 ) -> tuple[str, ...]:
-    """What does not hold, of the signature's checks: the digests read back, intents, limits.
+    """What does not hold: the digests read back, the tables read back, intents, limits.
 
-    Intents and limits get the time of convergence and one full reading.
+    All but the digests get the time of convergence and one full reading. Tables are looked at on
+    the devices of the signature, and on all others that answer.
     """
     expected = {
         check.subject: check.expected
@@ -105,8 +106,17 @@ def verify(
         return tuple(wrong)
     advance(SETTLE_S)
     for _ in range(5):
-        unmet = healthy()
+        unmet = (*_misprogrammed(network, expected.keys()), *healthy())
         if not unmet:
             return ()
         advance(SETTLE_S)
     return unmet
+
+
+def _misprogrammed(network: Network, devices: Collection[str]) -> list[str]:
+    looked_at = {*devices, *network.configs()}
+    return [
+        f"rules of {device} as read back are not those of its config: {why}"
+        for device, why in network.misprogrammed().items()
+        if device in looked_at
+    ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.generations import ROLLED_BACK
+from shadowsim.errors import Fenced
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.phases import PHASES
 from shadowsim.workflow.state import Approve, Run, nobody
@@ -21,7 +21,7 @@ def run_workflow(run: Run) -> Run:
     run.before = {}
     configs = run.scenario.configs
     run.production = run.factory(run.scenario, configs, "production")
-    run.before = dict(run.production.configs())
+    run.before = {**configs, **run.production.configs()}  # it may be dead just now
     try:
         for number, phase in enumerate(PHASES, 1):
             run.phase = phase.__name__
@@ -41,6 +41,7 @@ def run_workflow(run: Run) -> Run:
             ending.callback(run.production.close)
             if hasattr(run, "shadow"):
                 ending.callback(run.shadow.close)
+            ending.callback(run.hold.release)  # first: others need production to take it back
     run.note("end", decision=run.decision, end_state=run.end_state)
     return run
 

@@ -26,6 +26,7 @@ from shadowsim.workflow.gate import (
 from shadowsim.workflow.state import TICK_S, Run
 from shadowsim.workflow.watch import has_been_dark, roll_back, roll_back_dark, watch
 
+TABLES_S = 2.0  # in which a device's tables must be what its config compiles to
 FORECAST_EVERY_S = 5.0  # in the shadow; in production at every tick
 
 Phase = Callable[[Run], bool]
@@ -82,6 +83,7 @@ def _mirror(run: Run) -> MirrorEngine:
         demands,
         plan_.mirror,
         stream(scenario.seed, "mirror"),
+        known=run.before,
         chooser=chooser,
         hops=plan_.hops,
     )
@@ -100,7 +102,7 @@ class NotInstalled(Exception):
 
 
 def deploy(run: Run, network: Witnessed, commands: tuple[Command, ...]) -> None:
-    """Apply, and wait until it is installed. Raises NotInstalled."""
+    """Apply, and wait until it is installed, and read back from the tables. Raises NotInstalled."""
     where = "production" if network is run.production else "shadow"
     device = commands[0].device
     run.note("deploy", network=where, device=device, commands=[c.brief for c in commands])
@@ -117,6 +119,12 @@ def deploy(run: Run, network: Witnessed, commands: tuple[Command, ...]) -> None:
         raise NotInstalled(sent=False)
     if not run.settle(network) or not run.runs(network, commands):
         raise NotInstalled(sent=True)
+    end_s = run.now + TABLES_S
+    while (why := network.misprogrammed().get(device)) is not None:
+        if run.now >= end_s - 1e-9:
+            run.note("misprogrammed", network=where, device=device, why=why)
+            raise NotInstalled(sent=True)
+        run.advance(0.1)
 
 
 # -- phase 2 -----------------------------------------------------------------------------------

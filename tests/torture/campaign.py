@@ -147,7 +147,7 @@ class _Worker:
             if bench.family.reap():
                 raise Broken("somebody is still running")
             if "Traceback" in (said := _read(bench.words)):
-                raise Broken(f"a traceback: {said[-600:]}")
+                raise Broken(f"a traceback: {said[-2500:]}")
         except Broken as broken:
             said = _read(bench.words)
             kind, words = "failed", f"{broken} | said: {said[-500:]!r}"

@@ -6,18 +6,18 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from shadowsim.commit import hold as holds
-from shadowsim.commit.devices import Fenced
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK, Place
 from shadowsim.commit.guard import Guard
-from shadowsim.commit.reach import reach_in
+from shadowsim.commit.reach import FILES, reach_in
 from shadowsim.commit.settle import Standing, standing
+from shadowsim.errors import Fenced
 from shadowsim.model.change import Change, Command, Configs, apply, parse_config, parse_script
 from shadowsim.model.config import DeviceConfig
 from shadowsim.rollback.key import installation_key
@@ -70,8 +70,11 @@ class Production:
         self._configs = dict(configs)
         self._keep: Callable[[DeviceConfig], None] = lambda config: None
 
-    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
+    def entrust(
+        self, generation: int, keep: Callable[[DeviceConfig], None], lend: object
+    ) -> Mapping[str, str]:
         self._keep = keep
+        return FILES
 
     def apply(self, commands: Sequence[Command]) -> None:
         after = apply(self._configs, commands)
@@ -86,8 +89,8 @@ class _Told(Guard):
 
     say: Say
 
-    def _start(self) -> None:
-        super()._start()
+    def _start(self, for_s: float | None = None) -> None:
+        super()._start(for_s)
         self.say("guardian", self.pid)
 
 

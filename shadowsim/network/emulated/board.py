@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 CLASSES = 3  # traffic classes, as in shadowsim.model.traffic
 UDP, TCP = 0, 1
+CONTROL_WORDS = 10
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,12 @@ class Board:
         streams = {name: take(name, self.slots) for name in Streams.__dataclass_fields__}
         object.__setattr__(self, "wires", Wires(**wires))  # type: ignore[arg-type]
         object.__setattr__(self, "streams", Streams(**streams))  # type: ignore[arg-type]
-        object.__setattr__(self, "control", take("control", 8))
+        object.__setattr__(self, "control", take("control", CONTROL_WORDS))
+
+    @property
+    def rounds(self) -> Ints:
+        """How often the loops of the plant have gone round: that of cables, that of streams."""
+        return self.control[8:10]
 
     @property
     def stop(self) -> bool:
@@ -120,7 +126,7 @@ class Board:
 def size_bytes(links: int, slots: int) -> int:
     """How large the block of so many links and slots is."""
     wires = len(Wires.__dataclass_fields__) - 1 + CLASSES
-    return 8 * (links * wires + slots * len(Streams.__dataclass_fields__) + 8)
+    return 8 * (links * wires + slots * len(Streams.__dataclass_fields__) + CONTROL_WORDS)
 
 
 def new_board(links: int, slots: int) -> Board:

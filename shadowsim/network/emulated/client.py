@@ -209,6 +209,11 @@ class Agent:
         poll.register(self._channel.connection, select.POLLRDHUP)
         return not poll.poll(0)
 
+    @property
+    def lifeline(self) -> int:
+        """The file without which it ends: its connection."""
+        return self._channel.connection.fileno()
+
     def close(self) -> None:
         """End it and its network; returns when both are gone. A second call does nothing."""
         if self._closed:

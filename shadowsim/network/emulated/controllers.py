@@ -52,7 +52,8 @@ class Outcome:
 class SwitchState:
     """A switch as the controller knows it. `epoch`: of the rules it holds, 0 if none were told.
 
-    Counts are what it said itself within about a second, None while nothing is known.
+    Counts are what it said itself within about a second, None while nothing is known. `refused`
+    is the OpenFlow error by which it refused what it was told last, in words; else empty.
     """
 
     connected: bool
@@ -60,6 +61,7 @@ class SwitchState:
     flows: int | None
     groups: int | None
     meters: int | None
+    refused: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,85 @@ class State:
     rss_bytes: int
 
 
-class Controller:
-    """A running controller. Calls may come from several threads."""
+class ControllerCalls:
+    """A running controller as anyone of its user can tell and ask it, by its folder.
+
+    Calls may come from several threads.
+    """
+
+    def __init__(self, rundir: Path) -> None:
+        self._rundir = rundir
+
+    def install(
+        self, epoch: int, rules: Mapping[int, Rules], timeout_s: float = CALL_S
+    ) -> dict[int, Outcome]:
+        """Bring the switches of these dpids to these rules, each at one stroke.
+
+        Returns when all have answered. Other switches keep what they have. Raises Stale unless
+        `epoch` is above the last one told, ControllerGone.
+        """
+        switches = {str(dpid): wanted.as_json for dpid, wanted in rules.items()}
+        found = self._call("install", timeout_s, epoch=epoch, switches=switches)
+        return {int(dpid): Outcome(**outcome) for dpid, outcome in found.items()}
+
+    def state(self, timeout_s: float = CALL_S) -> State:
+        """How the switches and the process are. Raises ControllerGone."""
+        found = self._call("state", timeout_s)
+        names = ("connected", "epoch", "flows", "groups", "meters", "refused")
+        switches = {
+            int(dpid): SwitchState(*(said.get(name) for name in names))
+            for dpid, said in found["switches"].items()
+        }
+        return State(switches, found["epoch"], found["cpu_s"], found["rss_bytes"])
+
+    def readback(self, dpids: Iterable[int], timeout_s: float = CALL_S) -> dict[int, Rules | None]:
+        """What these switches say that they hold; None of one that does not answer.
+
+        The digest of what was read equals that of what was told, if that is what is held.
+        Raises ControllerGone.
+        """
+        found = self._call("readback", timeout_s, dpids=list(dpids))
+        return {
+            int(d): None if said is None else Rules.from_json(said) for d, said in found.items()
+        }
+
+    def _connect(self, timeout_s: float) -> socket.socket:
+        """A connection; by way of the directory, since the path of a socket must be short."""
+        directory = os.open(self._rundir, os.O_PATH | os.O_DIRECTORY)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout_s)
+            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
+        except OSError:
+            connection.close()
+            raise
+        finally:
+            os.close(directory)
+        return connection
+
+    def _call(self, verb: str, timeout_s: float, **arguments: Any) -> Any:
+        request = json.dumps({"verb": verb, **arguments}).encode() + b"\n"
+        try:
+            with self._connect(timeout_s) as connection, connection.makefile("rb") as answers:
+                connection.sendall(request)
+                line = answers.readline()
+        except OSError as error:
+            raise ControllerGone(f"the controller does not answer ({error})") from error
+        if not line.endswith(b"\n"):
+            raise ControllerGone("the controller ended while it was asked")
+        answer = json.loads(line)
+        if "error" in answer:
+            stale = answer["error"].startswith("epoch")
+            raise (Stale if stale else ControllerGone)(f"the controller refused: {answer['error']}")
+        return answer["ok"]
+
+
+class Controller(ControllerCalls):
+    """A controller that this process has started."""
 
     def __init__(self, process: subprocess.Popen[bytes], rundir: Path) -> None:
-        self._process, self._rundir = process, rundir
+        super().__init__(rundir)
+        self._process = process
 
     @staticmethod
     def start(kind: Kind, listener_fd: int, rundir: Path) -> Controller:
@@ -110,38 +186,12 @@ class Controller:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def install(
-        self, epoch: int, rules: Mapping[int, Rules], timeout_s: float = CALL_S
-    ) -> dict[int, Outcome]:
-        """Bring the switches of these dpids to these rules, each at one stroke.
-
-        Returns when all have answered. Other switches keep what they have. Raises Stale unless
-        `epoch` is above the last one told, ControllerGone.
-        """
-        switches = {str(dpid): wanted.as_json for dpid, wanted in rules.items()}
-        found = self._call("install", timeout_s, epoch=epoch, switches=switches)
-        return {int(dpid): Outcome(**outcome) for dpid, outcome in found.items()}
-
-    def state(self, timeout_s: float = CALL_S) -> State:
-        """How the switches and the process are. Raises ControllerGone."""
-        found = self._call("state", timeout_s)
-        names = ("connected", "epoch", "flows", "groups", "meters")
-        switches = {
-            int(dpid): SwitchState(*(said.get(name) for name in names))
-            for dpid, said in found["switches"].items()
-        }
-        return State(switches, found["epoch"], found["cpu_s"], found["rss_bytes"])
-
-    def readback(self, dpids: Iterable[int], timeout_s: float = CALL_S) -> dict[int, Rules | None]:
-        """What these switches say that they hold; None of one that does not answer.
-
-        The digest of what was read equals that of what was told, if that is what is held.
-        Raises ControllerGone.
-        """
-        found = self._call("readback", timeout_s, dpids=list(dpids))
-        return {
-            int(d): None if said is None else Rules.from_json(said) for d, said in found.items()
-        }
+    @property
+    def lifeline(self) -> int:
+        """The file without which it ends: its standard input."""
+        if self._process.stdin is None:
+            raise ControllerGone("this controller is not ours to hold")
+        return self._process.stdin.fileno()
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -179,36 +229,6 @@ class Controller:
         except OSError:
             return False
         return True
-
-    def _connect(self, timeout_s: float) -> socket.socket:
-        """A connection; by way of the directory, since the path of a socket must be short."""
-        directory = os.open(self._rundir, os.O_PATH | os.O_DIRECTORY)
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(timeout_s)
-            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
-        except OSError:
-            connection.close()
-            raise
-        finally:
-            os.close(directory)
-        return connection
-
-    def _call(self, verb: str, timeout_s: float, **arguments: Any) -> Any:
-        request = json.dumps({"verb": verb, **arguments}).encode() + b"\n"
-        try:
-            with self._connect(timeout_s) as connection, connection.makefile("rb") as answers:
-                connection.sendall(request)
-                line = answers.readline()
-        except OSError as error:
-            raise ControllerGone(f"the controller does not answer ({error})") from error
-        if not line.endswith(b"\n"):
-            raise ControllerGone("the controller ended while it was asked")
-        answer = json.loads(line)
-        if "error" in answer:
-            stale = answer["error"].startswith("epoch")
-            raise (Stale if stale else ControllerGone)(f"the controller refused: {answer['error']}")
-        return answer["ok"]
 
 
 def _environment() -> dict[str, str]:

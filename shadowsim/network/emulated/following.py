@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shadowsim.errors import Unreachable
 from shadowsim.model.change import Configs
-from shadowsim.model.services import Service
+from shadowsim.network.emulated.primary import Primary
 from shadowsim.network.emulated.replica import Replica
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.service import ReplicatedService
@@ -34,40 +34,46 @@ class RigPlace:
 
 
 class Following:
-    """The replicas in `own` of what `rig` holds. `network` says which of its devices answer."""
+    """The replicas in `own` of what `rig` holds, and of `primaries`, whose hosts are in both.
 
-    def __init__(self, own: Rig, network: Network, rig: Rig, services: Sequence[Service]) -> None:
+    `network` says which devices of production answer.
+    """
+
+    def __init__(
+        self, own: Rig, network: Network, rig: Rig, primaries: Mapping[str, Primary]
+    ) -> None:
         self._own = own
         self._network = network
         devices = list(own.topology.device_index)
         self._replica = Replica(rig.rundir / "db.sock", own.rundir / "db.sock", devices)
-        self._rigs = (rig, own)
-        self._wanted = tuple(services)
+        self._primaries = dict(primaries)
         self._services: dict[str, ReplicatedService] = {}
-        self._made_at: tuple[int, ...] = ()
+        self._made_at = own.restarts["agent"]
         self._held: Configs = {}
         self._ended = False
         try:
             if not self._replica.caught_up(0, CATCH_UP_S):
                 raise Unreachable("the shadow's database did not catch up with production's")
-            self._keep_services()
+            self.keep()
         except BaseException:
             self.close()
             raise
 
-    def _keep_services(self) -> None:
-        """Make the services whose hosts are there, anew where an agent took them with it."""
-        made_at = tuple(rig.restarts["agent"] for rig in self._rigs)
+    def keep(self) -> None:
+        """Have a replica of each service whose host is there, anew where the agent took it along.
+
+        To be called when the shadow may have changed. Raises ShadowsimError where that fails.
+        """
+        made_at = self._own.restarts["agent"]
         if made_at != self._made_at:
             self._close_services(list(self._services))
             self._made_at = made_at
-        there = {s.host for s in self._wanted if self._own.holds(s.host)}
+        there = [host for host in self._primaries if self._own.holds(host)]
         self._close_services([host for host in self._services if host not in there])
-        for service in self._wanted:
-            if service.host in there and service.host not in self._services:
-                host = self._own.topology.host_index[service.host]
-                theirs, ours = (RigPlace(rig, host) for rig in self._rigs)
-                self._services[service.host] = ReplicatedService(service, theirs, ours)
+        for host in there:
+            if host not in self._services:
+                place = RigPlace(self._own, self._own.topology.host_index[host])
+                self._services[host] = ReplicatedService(self._primaries[host], place)
 
     def _close_services(self, hosts: Sequence[str]) -> None:
         for host in hosts:
@@ -85,8 +91,8 @@ class Following:
             name: held[name] if name in self._own.there and name in held else config
             for name, config in answering.items()
         }
-        lags_s = self._replica.lags_s()
-        return Followed(configs, lags_s, tuple(s.status() for s in self._services.values()))
+        statuses = tuple(s.status() for s in self._services.values())
+        return Followed(configs, self._replica.ages_s(), self._replica.lags_s(), statuses)
 
     def close(self) -> None:
         """End the replication; a second call does nothing."""

@@ -14,10 +14,11 @@ from time import monotonic
 
 import numpy as np
 from numpy.random import Generator
+from pydantic import TypeAdapter
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import Plane
-from shadowsim.errors import BadInput, ShadowsimError, Unreachable
+from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -31,16 +32,28 @@ from shadowsim.network.dark import hide
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
-from shadowsim.network.emulated.following import Following
+from shadowsim.network.emulated.following import Following, RigPlace
 from shadowsim.network.emulated.interruptions import uninterrupted
-from shadowsim.network.emulated.openflow import rules
+from shadowsim.network.emulated.openflow import differing, rules
+from shadowsim.network.emulated.primary import Primary
 from shadowsim.network.emulated.reading import Counts, counts, demand_reading, link_reading
 from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.wiring import test_stream
 from shadowsim.network.installed import mix
+from shadowsim.network.misprogrammed import SILENT, differ
 from shadowsim.network.part import Part
-from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
+from shadowsim.network.protocol import (
+    NOTHING,
+    Copies,
+    Diverted,
+    Followed,
+    Keep,
+    Lend,
+    Match,
+    Network,
+    Sent,
+)
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
 from shadowsim.scenario import Scenario
@@ -88,7 +101,8 @@ class EmulatedNetwork:
         self._faults = Striker(clock.env, self._changed, self._drift, lambda: self._running)
         self._running: dict[str, DeviceConfig] = dict(configs)
         self._queues: dict[str, list[Command]] = {}
-        self._keep: Callable[[DeviceConfig], None] = lambda config: None
+        self._generation: int | None = None  # that this process is, once its devices are entrusted
+        self._lend: Lend = lambda fds: None
         self._samples: list[Sample] = []
         self._closed = False
         self._name = name
@@ -108,7 +122,8 @@ class EmulatedNetwork:
         self._rig = Rig(topology, demands, controller, name, coarse)
         self._edge = Edge(self._rig, scenario.seed)
         self._arriving: list[Edge] = []  # of networks that divert into this one
-        self._services = scenario.services
+        self._services = scenario.services if name == "production" else ()
+        self._primaries: dict[str, Primary] = {}
         self._following: Following | None = None
         try:
             self._come_up()
@@ -117,10 +132,12 @@ class EmulatedNetwork:
             raise
 
     def _come_up(self) -> None:
-        self._rig.build(self.topology.device_index)
-        self._rig.store.write(self._running, 0)
-        self._install_rules()
-        self._rig.await_ready()
+        try:
+            self._build()
+        except (BadInput, MachineLacks):
+            raise
+        except ShadowsimError:  # something died on the way: once may be chance
+            self._build()
         self._installed = self._target
         self._up_s = np.zeros(self.topology.directed_links)
         self._counted_s = self._since_s = self.now
@@ -130,6 +147,23 @@ class EmulatedNetwork:
         self._read_at = self._counted()
         for process in (self._tick(), self._care()):
             self.clock.env.process(process)
+
+    def _build(self) -> None:
+        """Bring all of it up, anew if need be, and read back that it is."""
+        self._rig.build(self.topology.device_index)
+        self._rig.store.write(self._running, self._rig.epoch)
+        self._install_rules()
+        self._rig.await_ready()
+        for device, why in self.misprogrammed().items():
+            raise NetworkLost(f"rules of '{device}' are not those of its config: {why}")
+        self._end_services()
+        for service in self._services:
+            place = RigPlace(self._rig, self.topology.host_index[service.host])
+            self._primaries[service.host] = Primary(service, place)
+
+    def _end_services(self) -> None:
+        while self._primaries:
+            self._primaries.popitem()[1].close()
 
     # -- the contract ----------------------------------------------------------------------
 
@@ -149,6 +183,23 @@ class EmulatedNetwork:
         deaf = self._deaf()
         return {n: c for n, c in self._running.items() if n not in deaf}
 
+    def misprogrammed(self) -> Mapping[str, str]:
+        here = [n for n in self.topology.device_index if n not in self._part.absent]
+        try:
+            self._rig.look()
+            held = self._rig.held()
+        except ShadowsimError as error:
+            return dict.fromkeys(here, f"they cannot be read: {error}")
+        deaf, found = self._deaf(), {}
+        wanted = rules(self._target, **self._edge.rules_wanted())
+        for name in here:
+            said = None if name in deaf else held.get(name)
+            should = wanted[self.topology.device_index[name]]
+            if why := SILENT if said is None else differ(**differing(said, should)):
+                refused = self._rig.refused.get(name)
+                found[name] = f"{why}; it refused them: {refused}" if refused else why
+        return found
+
     def apply(self, commands: Sequence[Command]) -> None:
         by_device: dict[str, list[Command]] = {}
         for command in commands:
@@ -163,8 +214,15 @@ class EmulatedNetwork:
             if idle:
                 self.clock.env.process(self._install(device, queue))
 
-    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
-        self._keep = keep
+    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
+        self._generation, self._lend = generation, lend
+        self._rig.store.claim(generation)
+        lend(self._rig.lifelines())
+        return {
+            "kind": "emulated",
+            "rundir": str(self._rig.rundir),
+            "topology": TypeAdapter(Topology).dump_json(self.topology).decode(),
+        }
 
     def inject(self, fault: Fault) -> None:
         self._faults.strike(fault)
@@ -205,7 +263,12 @@ class EmulatedNetwork:
     def follow(self, other: Network) -> None:
         if not isinstance(other, EmulatedNetwork):
             raise BadInput("only an emulated network has a database to be followed")
-        self._following = Following(self._rig, other, other._rig, self._services)
+        try:
+            self._following = Following(self._rig, other, other._rig, other._primaries)
+        except ShadowsimError:  # something has died in either of them
+            for network in (other, self):
+                network._look_after()
+            self._following = Following(self._rig, other, other._rig, other._primaries)
 
     def followed(self) -> Followed:
         return Followed({}) if self._following is None else self._following.followed()
@@ -247,6 +310,7 @@ class EmulatedNetwork:
         with uninterrupted(), ExitStack() as ending:
             ending.callback(self._rig.close)
             ending.callback(self._edge.close)
+            ending.callback(self._end_services)
             if self._following is not None:
                 ending.callback(self._following.close)
 
@@ -276,6 +340,8 @@ class EmulatedNetwork:
             try:
                 self._look_after()
                 failed = 0
+            except Fenced:
+                raise
             except ShadowsimError as error:
                 self._behind = True
                 failed += 1
@@ -286,6 +352,9 @@ class EmulatedNetwork:
         if self._closed:
             return
         mended = self._rig.mend()
+        if self._generation is not None and mended:
+            self._rig.store.claim(self._generation)
+            self._lend(self._rig.lifelines())
         self._behind = self._behind or bool(mended)
         self._reopen = self._reopen or "agent" in mended
         if self._behind or self._late():
@@ -293,13 +362,15 @@ class EmulatedNetwork:
             self._behind = self._reopen = False
             self._read_at = self._counted()
         self._notice_installed()
+        if self._following is not None:
+            self._following.keep()
         self._edge.count_leaks()
         if self._rig.store.poll():
             self._follow()
 
     def _late(self) -> bool:
         """Whether a switch that can be reached has not held its rules for a while."""
-        if self._rig.connected <= self._rig.current:
+        if self._rig.connected <= self._rig.current | self._rig.refused.keys():
             self._in_time_s = monotonic()
         return monotonic() > self._in_time_s + LATE_S
 
@@ -317,7 +388,7 @@ class EmulatedNetwork:
         """Do what needs all parts. If one is dead, `_care` does it again when all are back."""
         try:
             work()
-        except BadInput:
+        except (BadInput, Fenced):
             raise
         except ShadowsimError:
             self._behind = True
@@ -361,8 +432,6 @@ class EmulatedNetwork:
 
     def _write(self, configs: Mapping[str, DeviceConfig]) -> None:
         """Store configs and have them in force."""
-        for config in configs.values():
-            self._keep(config)
         self._running.update(configs)
         self._attempt(lambda: self._store(configs))
         self._recompile()

@@ -66,6 +66,8 @@ class Replica:
         self._lags_ns: deque[int] = deque(maxlen=REMEMBERED)
         self._counted: dict[str, tuple[int, int]] = {}
         self._epochs: dict[str, int] = {}
+        self._seen: dict[str, Ids] = {}
+        self._written_ns: dict[str, int] = {}
         self._drifted: tuple[str, ...] = ()
         self._in_step = False
         self._failure: BaseException | None = None
@@ -91,6 +93,12 @@ class Replica:
         """Every lag that was measured, oldest first."""
         with self._lock:
             return tuple(lag / 1e9 for lag in self._lags_ns)
+
+    def ages_s(self) -> dict[str, float]:
+        """How long ago each device's config in production was written that was since this began."""
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            return {device: (now_ns - at_ns) / 1e9 for device, at_ns in self._written_ns.items()}
 
     def drifted(self) -> tuple[str, ...]:
         """Devices of production whose stored text somebody altered: its digest does not fit."""
@@ -147,9 +155,30 @@ class Replica:
     def _step(self) -> None:
         self._source.poll()
         self._target.poll()
+        self._note_writes()
         ready = self._source.ready and self._target.ready
         copied = not ready or self._copy()
         self._tell(in_step=ready and copied)
+
+    def _sources(self) -> dict[str, Ids]:
+        """What is known of each device's record in production."""
+        return {device: self._source.bridges.get(b, {}) for b, device in self._device.items()}
+
+    def _note_writes(self) -> None:
+        """When a config came that is another one now; if its writer does not say, now.
+
+        This comes before it is copied: who reads the copy can ask how old it is.
+        """
+        now_ns, key = time.monotonic_ns(), f"{OWN}-config"
+        for device, own in self._sources().items():
+            before = self._seen.get(device)
+            if before is not None and own.get(key) != before.get(key):
+                told_ns = number_in(own, f"{OWN}-written-ns")
+                fresh = told_ns != number_in(before, f"{OWN}-written-ns") and 0 < told_ns <= now_ns
+                with self._lock:
+                    self._written_ns[device] = told_ns if fresh else now_ns
+            if own:
+                self._seen[device] = dict(own)
 
     def _copy(self) -> bool:
         """Write what differs; whether that went well."""
@@ -192,7 +221,7 @@ class Replica:
         return now_ns if self._since_ns else self._began_ns
 
     def _tell(self, in_step: bool) -> None:
-        ids = {device: self._source.bridges.get(b, {}) for b, device in self._device.items()}
+        ids = self._sources()
         with self._lock:
             self._in_step = in_step
             self._drifted = tuple(device for device in ids if not intact(ids[device]))

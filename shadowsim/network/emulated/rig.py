@@ -114,12 +114,12 @@ class Rig:
         return self._entrance.fileno()
 
     def build(self, devices: Collection[str]) -> None:
-        """Bring all processes up, with these devices; on an error nothing is left of them."""
-        try:
-            self._bring_up(frozenset(devices))
-        except BaseException:
-            self.close()
-            raise
+        """Bring all processes up, with these devices, anew if there were any.
+
+        Raises ShadowsimError if one of them dies on the way; then it may be tried again.
+        """
+        self._wanted = frozenset(devices)
+        self._rebuild()
 
     def resize(self, devices: frozenset[str]) -> None:
         """Only these devices from now on. Packets under way between the others are lost.
@@ -152,6 +152,10 @@ class Rig:
         """Whether a host is there."""
         return self.topology.hosts[self.topology.host_index[host]].device in self.there
 
+    def lifelines(self) -> tuple[int, ...]:
+        """Files that end the agent and the controller when nobody holds them open any more."""
+        return (self.agent.lifeline, self.controller.lifeline)
+
     # -- what is told ----------------------------------------------------------------------
 
     def install(self, all_rules: Sequence[Rules]) -> tuple[str, ...]:
@@ -166,7 +170,10 @@ class Rig:
         return tuple(names[dpid - 1] for dpid, outcome in found.items() if outcome.installed)
 
     def await_ready(self) -> None:
-        """Wait until every switch is connected and holds its rules. Raises ControllerGone."""
+        """Wait until every switch is connected and holds its rules, or refuses them.
+
+        Raises ControllerGone.
+        """
         until_s = monotonic() + READY_S
         while not self._all_hold():
             if monotonic() > until_s:
@@ -247,6 +254,19 @@ class Rig:
         """The devices that held all rules told when last looked at."""
         return self._current & self.there
 
+    @property
+    def refused(self) -> dict[str, str]:
+        """The devices that refused what they were told last, and by which error."""
+        names = [d.name for d in self.topology.devices]
+        found = {names[dpid - 1]: s.refused for dpid, s in self._state.switches.items()}
+        return {name: error for name, error in found.items() if error and name in self.there}
+
+    def held(self) -> dict[str, Rules | None]:
+        """What every switch that is there says it holds; None of one that does not answer."""
+        index = self.topology.device_index
+        found = self.controller.readback(index[name] + 1 for name in sorted(self.there))
+        return {self.topology.devices[dpid - 1].name: held for dpid, held in found.items()}
+
     def unreachable(self) -> frozenset[str]:
         """The devices that took no commands when last looked at, or cannot since it is dead."""
         parts = [getattr(self, name, None) for name in ("agent", "controller")]
@@ -291,7 +311,7 @@ class Rig:
             self.restarts["controller"] += 1
             self._start_controller()
             return ("controller",)
-        if not self.plant.alive or self._unfinished:
+        if not self.plant.alive or self._unfinished or self._plant_hangs():
             self.restarts["plant"] += 1
             self.plant.close()
             self._take_taps()
@@ -325,6 +345,13 @@ class Rig:
                 part = getattr(self, name, None)
                 if part is not None:
                     ending.callback(part.close)
+
+    def _plant_hangs(self) -> bool:
+        """Whether the plant runs and moves nothing; it is ended then."""
+        hangs = self.plant.hangs()
+        if hangs:
+            self.plant.kill()
+        return hangs
 
     def _look_closely(self) -> None:
         """Look, and end what runs but does not answer: it is as good as dead, and gets replaced."""
@@ -365,7 +392,7 @@ class Rig:
         self.look()
         names = [d.name for d in self.topology.devices]
         wanted = {names[dpid - 1] for dpid in self._rules} - self._off - self._cut
-        return wanted <= self._connected & self._current
+        return wanted - self.refused.keys() <= self._connected & self._current
 
     def _lay(self, devices: frozenset[str]) -> None:
         """Have the agent build these devices, their hosts and cables, where they are not yet."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shadowsim.errors import BadInput
+from shadowsim.errors import BadInput, Fenced
 from shadowsim.model.change import Configs, parse_config
 from shadowsim.model.config import DeviceConfig
 from shadowsim.network.emulated.ovsdb import Database, Ids, Lost, Operation, StoreGone
@@ -17,6 +17,7 @@ from shadowsim.network.emulated.ovsdb import Database, Ids, Lost, Operation, Sto
 __all__ = ["Changed", "ConfigStore", "StoreAltered", "StoreGone"]
 
 OWN, REPLICA = "shadowsim", "production"
+GENERATION = f"{OWN}-generation"  # of whoever may write the config beside it
 SHORTEST_SNAP, LONGEST_SNAP = 14, 65_535  # bytes, the limits of Open vSwitch
 
 
@@ -76,6 +77,7 @@ class ConfigStore:
         self._device = {bridge: device for device, bridge in self._bridge.items()}
         self._timeout_s = timeout_s
         self._parsed: dict[tuple[str, str], DeviceConfig] = {}
+        self._generation: int | None = None  # that may write, if this has been settled
 
     @property
     def ready(self) -> bool:
@@ -89,16 +91,59 @@ class ConfigStore:
     def write(self, configs: Mapping[str, DeviceConfig], epoch: int) -> None:
         """Store these configs, all or none of them; returns when they are committed.
 
-        Raises StoreGone if a device has no bridge, or the database does not answer in time.
+        Raises StoreGone if a device has no bridge, or the database does not answer in time, and
+        Fenced if somebody has fenced off the generation that this was claimed for.
         """
         if not configs:
             return
         self._require_bridges(configs)
-        operations: list[Operation] = [_must_exist(self._bridge[device]) for device in configs]
+        operations = [
+            _must_exist(self._bridge[device])
+            if self._generation is None
+            else _must_be_of(self._bridge[device], self._generation)
+            for device in configs
+        ]
         for device, config in configs.items():
             self._parsed[device, config.digest] = config
             operations.append(put(self._bridge[device], _record(device, config, epoch)))
-        self._commit(operations)
+        try:
+            self._commit(operations)
+        except StoreGone:
+            if self._generation is not None:
+                self._check(configs, self._generation)
+            raise
+
+    def claim(self, generation: int) -> None:
+        """Write only as this generation from now on, and only while no other one has fenced it off.
+
+        A database that was made anew, and knows of no generation, is marked with it. Raises Fenced,
+        StoreGone.
+        """
+        self._generation = generation
+        self._database.await_ready(time.monotonic() + self._timeout_s)
+        for bridge in self._device:
+            ids = self._database.bridges.get(bridge)
+            if ids is not None and GENERATION not in ids:
+                # Only if it is still as it was read: who fences it meanwhile is not undone.
+                self._commit([_must_be(bridge, ids), put(bridge, {GENERATION: str(generation)})])
+        self._check(self._bridge, generation)
+
+    def fence(self, generation: int) -> None:
+        """Have no write of an earlier generation succeed, and write as this one. Raises StoreGone.
+
+        One transaction, so that there is no instant at which some devices have two masters.
+        """
+        self._database.await_ready(time.monotonic() + self._timeout_s)
+        there = [bridge for bridge in self._device if bridge in self._database.bridges]
+        self._commit([put(bridge, {GENERATION: str(generation)}) for bridge in there])
+        self._generation = generation
+
+    def _check(self, devices: Iterable[str], generation: int) -> None:
+        """Raise Fenced if one of these belongs to another generation."""
+        for device in devices:
+            ids = self._ids(device)
+            if GENERATION in ids and ids[GENERATION] != str(generation):
+                raise Fenced(f"production was taken over from this process ({device})")
 
     def read(self) -> Configs:
         """The stored config of every device that has one, as the server has them now.
@@ -244,6 +289,20 @@ def _must_exist(bridge: str) -> Operation:
         "rows": [{"name": bridge}],
         "timeout": 0,
     }
+
+
+def _must_be_of(bridge: str, generation: int) -> Operation:
+    """An operation that fails, and all others with it, unless the bridge is of this generation."""
+    mark = ["map", [[GENERATION, str(generation)]]]
+    of_it = _must_exist(bridge)
+    return {**of_it, "where": [*of_it["where"], ["external_ids", "includes", mark]]}
+
+
+def _must_be(bridge: str, ids: Ids) -> Operation:
+    """An operation that fails, and all others with it, unless these are all ids of the bridge."""
+    there = ["map", [list(pair) for pair in ids.items()]]
+    same = _must_exist(bridge)
+    return {**same, "columns": ["external_ids"], "rows": [{"external_ids": there}]}
 
 
 def _set_mirrors(bridge: str, mirrors: list[Any]) -> Operation:

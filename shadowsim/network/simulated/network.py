@@ -8,7 +8,7 @@ traffic varies and telemetry is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,8 +32,19 @@ from shadowsim.model.truth import Spell
 from shadowsim.network.damage import Crowd, Damage, damage
 from shadowsim.network.dark import hide
 from shadowsim.network.installed import behind, mix
+from shadowsim.network.misprogrammed import SILENT, not_as_compiled
 from shadowsim.network.part import Part
-from shadowsim.network.protocol import NOTHING, Copies, Diverted, Followed, Match, Network, Sent
+from shadowsim.network.protocol import (
+    NOTHING,
+    Copies,
+    Diverted,
+    Followed,
+    Keep,
+    Lend,
+    Match,
+    Network,
+    Sent,
+)
 from shadowsim.network.simulated.control import ControlModel, Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.edge import Diversion, TestFlows
@@ -73,6 +84,7 @@ class SimulatedNetwork:
         self.layout = layout_of(topology, traffic.demands)
         self._env = simpy.Environment()
         self._configs: dict[str, DeviceConfig] = dict(configs)
+        self._written_s: dict[str, float] = {}
         self._control = control
         self._random = {
             use: stream(seed, name, use) for use in ("control", "health", "noise", "traffic")
@@ -98,7 +110,7 @@ class SimulatedNetwork:
         )
         self._damage: Damage = damage(topology, ())
         self._queues: dict[str, list[Command]] = {}
-        self._keep: Callable[[DeviceConfig], None] = _unkept
+        self._keep: Keep = _unkept
         self._samples: list[Sample] = []
         self._closed = False
 
@@ -131,6 +143,11 @@ class SimulatedNetwork:
         silent = self._damage.deaf | self._part.absent
         return {n: c for n, c in self._configs.items() if n not in silent}
 
+    def misprogrammed(self) -> Mapping[str, str]:
+        found = not_as_compiled(self._installed, self._target)
+        found |= dict.fromkeys(sorted(self._damage.deaf), SILENT)
+        return {name: why for name, why in found.items() if name not in self._part.absent}
+
     def apply(self, commands: Sequence[Command]) -> None:
         by_device: dict[str, list[Command]] = {}
         for command in commands:
@@ -145,8 +162,9 @@ class SimulatedNetwork:
             if idle:
                 self._env.process(self._install(device, queue))
 
-    def entrust(self, keep: Callable[[DeviceConfig], None]) -> None:
+    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
         self._keep = keep
+        return {"kind": "files"}
 
     def inject(self, fault: Fault) -> None:
         self._faults.strike(fault)
@@ -190,7 +208,14 @@ class SimulatedNetwork:
         if self._followed is None:
             return Followed({})
         theirs = self._followed.configs()
-        return Followed(theirs, (), tuple(self._replicate(s, theirs) for s in self._services))
+        other = self._followed
+        ages_s = other._ages_s() if isinstance(other, SimulatedNetwork) else {}
+        statuses = tuple(self._replicate(s, theirs) for s in self._services)
+        return Followed(theirs, ages_s, (), statuses)
+
+    def _ages_s(self) -> dict[str, float]:
+        """How long ago the configs were written that were since this network came up."""
+        return {name: self.now - at_s for name, at_s in self._written_s.items()}
 
     def _replicate(self, service: SimulatedService, theirs: Configs) -> ServiceStatus:
         device = self._homes[service.host]
@@ -272,7 +297,7 @@ class SimulatedNetwork:
             self._health.work(np.array([number]), 0.08, self.now)
             if after is not self._configs[device]:
                 try:
-                    self._run(after)
+                    self._write(after)
                 except BaseException:
                     queue.clear()
                     raise
@@ -292,12 +317,12 @@ class SimulatedNetwork:
 
     def _drift(self, commands: Iterable[Command]) -> None:
         for command in commands:
-            self._run(apply_one(self._configs[command.device], [command]))
+            self._write(apply_one(self._configs[command.device], [command]))
 
-    def _run(self, config: DeviceConfig) -> None:
+    def _write(self, config: DeviceConfig) -> None:
         """Have a config in force."""
         self._keep(config)
-        self._configs[config.hostname] = config
+        self._configs[config.hostname], self._written_s[config.hostname] = config, self.now
         self._reprogram([config.hostname])
 
     def _leak(self) -> None:

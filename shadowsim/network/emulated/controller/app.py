@@ -51,8 +51,15 @@ class SwitchFailed(Exception):
     """A switch refused a message, or did not answer."""
 
 
+class SwitchRefused(SwitchFailed):
+    """A switch reported an error."""
+
+
 class Switch:
-    """One switch: its session, what it shall hold, and what it is known to hold (None: nothing)."""
+    """One switch: its session, what it shall hold, and what it is known to hold (None: nothing).
+
+    `refused` is the error by which it refused what it was told last in this session, if it did.
+    """
 
     def __init__(self, dpid: int) -> None:
         self.dpid = dpid
@@ -61,6 +68,7 @@ class Switch:
         self.wanted: dict[str, Any] | None = None
         self.held: dict[str, Any] | None = None
         self.wanted_epoch = self.epoch = 0
+        self.refused = ""
         self.counts: dict[str, int] = {}
         self.counted_at_s = -FRESH_S
 
@@ -103,7 +111,12 @@ class Application(Base):  # type: ignore[misc]
         used = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "switches": {
-                str(s.dpid): {"connected": s.datapath is not None, "epoch": s.epoch, **s.counts}
+                str(s.dpid): {
+                    "connected": s.datapath is not None,
+                    "epoch": s.epoch,
+                    "refused": s.refused,
+                    **s.counts,
+                }
                 for s in switches
             },
             "epoch": self.epoch,
@@ -128,6 +141,8 @@ class Application(Base):  # type: ignore[misc]
         try:
             self._reconcile(switch)
         except SwitchFailed as error:
+            if isinstance(error, SwitchRefused):
+                switch.refused = str(error)
             return {"outcome": "failed", "error": str(error)}
         return {"outcome": "installed"}
 
@@ -142,16 +157,19 @@ class Application(Base):  # type: ignore[misc]
             ):
                 return
             held, switch.held = switch.held, None  # until the switch says otherwise
-            found = delta.difference(held, wanted)
-            self._change(datapath, found, held, wanted, epoch)
+            try:
+                self._change(datapath, held, wanted, epoch)
+            except SwitchRefused:
+                if held is None:
+                    raise
+                self._change(datapath, None, wanted, epoch)  # it may hold something else by now
             if switch.datapath is datapath:
-                switch.held, switch.epoch = wanted, epoch
+                switch.held, switch.epoch, switch.refused = wanted, epoch, ""
                 switch.counted_at_s = -FRESH_S
 
-    def _change(
-        self, datapath: Any, found: dict[str, Any], held: Any, wanted: dict[str, Any], epoch: int
-    ) -> None:
+    def _change(self, datapath: Any, held: Any, wanted: dict[str, Any], epoch: int) -> None:
         """Meters that are new come before the bundle, those that are no more wanted after it."""
+        found = delta.difference(held, wanted)
         if held is None:
             known = {meter["id"] for meter in self._meters(datapath)}
         else:
@@ -249,7 +267,7 @@ class Application(Base):  # type: ignore[misc]
             if reply is None:
                 raise SwitchFailed("it went away")
             if type(reply).__name__.startswith("OFPError"):
-                raise SwitchFailed(_error(reply))
+                raise SwitchRefused(_error(reply))
             if reply.xid == asked[-1].xid:
                 part = getattr(reply, "body", [])
                 body += part if isinstance(part, list) else [part]
@@ -280,7 +298,7 @@ class Application(Base):  # type: ignore[misc]
     def _renew(self, switch: Switch, datapath: Any) -> None:
         """A session began or ended (None): forget what was known, and who waits waits in vain."""
         switch.datapath, switch.held, switch.epoch = datapath, None, 0
-        switch.counts, switch.counted_at_s = {}, -FRESH_S
+        switch.counts, switch.counted_at_s, switch.refused = {}, -FRESH_S, ""
         for (dpid, _), answers in list(self._waiting.items()):
             if dpid == switch.dpid:
                 answers.put(None)

@@ -11,6 +11,7 @@ from shadowsim.network.emulated.openflow.rules import (
     Meter,
     Rules,
     difference,
+    differing,
 )
 from shadowsim.network.emulated.openflow.translate import port_numbers, rules
 
@@ -23,6 +24,7 @@ __all__ = [
     "Meter",
     "Rules",
     "difference",
+    "differing",
     "port_numbers",
     "rules",
 ]

@@ -96,6 +96,14 @@ def difference(old: Rules | None, new: Rules) -> dict[str, Any]:
     return delta.difference(old.as_json if old else None, new.as_json)
 
 
+def differing(held: Rules, wanted: Rules) -> dict[str, int]:
+    """How many flows, groups and meters only one of the two has, or each has in its own way."""
+    if held.digest == wanted.digest:
+        return {}
+    found = difference(held, wanted)
+    return {part: len(found[part]["add"]) + len(found[part]["delete"]) for part in delta.PARTS}
+
+
 def _order(flow: Flow) -> tuple[int, int, str]:
     return flow.table, -flow.priority, json.dumps(flow.match)
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import shadowsim
@@ -20,6 +21,8 @@ from shadowsim.network.emulated.framing import Channel, Closed, Garbled
 START_S = 180.0  # the first start on a machine compiles the kernels
 ANSWER_S = 20.0
 END_S = 2.0
+HUNG_S = 2.0  # a loop goes round at least 50 times a second
+LOOK_S = 0.5  # what a look counts for at most: whoever looks may have stood still, too
 _MODULE = "shadowsim.network.emulated.plant"
 
 
@@ -67,6 +70,9 @@ class Plant:
     _process: subprocess.Popen[bytes]
     _channel: Channel
     _words: int  # a file that takes what the process says on stderr
+    _rounds: tuple[int, ...] = ()  # of its loops, when last looked at
+    _looked_s: float = field(default_factory=monotonic)
+    _still_s: float = 0.0  # for which one of them was seen to stand still
 
     @classmethod
     def start(cls, board: Board) -> Plant:
@@ -95,6 +101,14 @@ class Plant:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    def hangs(self) -> bool:
+        """Whether it stands still; to be asked often, since only looks close together count."""
+        rounds, now_s = tuple(self.board.rounds.tolist()), monotonic()
+        moved = all(a != b for a, b in zip(rounds, self._rounds or (-1, -1), strict=True))
+        self._still_s = 0.0 if moved else self._still_s + min(now_s - self._looked_s, LOOK_S)
+        self._rounds, self._looked_s = rounds, now_s
+        return self._still_s > HUNG_S
 
     @property
     def pid(self) -> int:
@@ -137,6 +151,11 @@ class Plant:
         """Close the senders of these slots; their ports are free then. Raises PlantGone."""
         self._ask(ANSWER_S, [], do="drop", slots=list(slots))
 
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.wait()
+
     def close(self) -> None:
         """End the process; a second call does nothing."""
         if self._words < 0:
@@ -145,8 +164,7 @@ class Plant:
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
         os.close(self._words)
         self._words = -1
 
@@ -159,6 +177,7 @@ class Plant:
             self._channel.send(message, fds)
             answer = self._channel.receive_line()
         except TimeoutError:
+            self.kill()  # a later request would read the answer to this one
             raise PlantGone(f"the plant did not answer within {within_s:g} s") from None
         except (Closed, Garbled, OSError) as error:
             raise PlantGone(f"the plant has ended: {self._last_words() or error}") from None

@@ -80,7 +80,8 @@ IDLE_NS = 20_000_000
 BATCH = 64
 NOTHING = -1
 
-STOP, STRANGE, RECONNECTED = 0, 4, 5  # words of `Board.control`; 0 is told, the others counted
+# Words of `Board.control`; the first is told, the others are counted.
+STOP, STRANGE, RECONNECTED, ROUNDS = 0, 4, 5, 9
 CLOSED, CONNECTING, OPEN = 0, 1, 2  # states of a sender
 SENDER, DATAGRAMS, LISTENER, CONNECTION = 1, 2, 3, 4  # what a file is
 
@@ -535,6 +536,7 @@ def stream(t: Traffic, w: Wanted, control: Ints, stop: Ints, epoll: int) -> None
     """
     scan_ns = check_ns = 0
     while stop[0] == 0 and control[STOP] == 0:
+        control[ROUNDS] += 1
         now_ns = _send_due(t, w)
         if now_ns >= scan_ns:
             _scan(t, w, now_ns)

@@ -52,7 +52,7 @@ IDLE_NS = 20_000_000  # the longest sleep
 NOTHING = -1
 
 # Words of `Board.control`; the first and the last are told, the others counted.
-STOP, INJECTED, REFUSED, NO_SLOT, EARLY = 0, 1, 2, 3, 7
+STOP, INJECTED, REFUSED, NO_SLOT, EARLY, ROUNDS = 0, 1, 2, 3, 7, 8
 # Words of `Relay.word`.
 FREE, RANDOM, HEADING = 0, 1, 2
 
@@ -401,6 +401,7 @@ def relay(r: Relay, w: Told, control: Ints, stop: Ints, epoll: int, inject: int)
     """
     refresh_ns = 0
     while stop[0] == 0 and control[STOP] == 0:
+        control[ROUNDS] += 1
         now_ns = clock_ns(r.scratch)
         if now_ns >= refresh_ns:
             refresh(r, w, now_ns)

@@ -1,0 +1,97 @@
+"""The devices of an emulated production, as whoever holds its rollback reaches them.
+
+Their configs are in the network's own OVSDB, where fencing is a condition of every transaction;
+their rules are compiled anew from those configs and told to the network's own controller, which
+takes nothing of an earlier epoch. Both are reached through the folder of the network. It stays up
+as long as the holder keeps the files that it was lent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from shadowsim.commit.devices import Gone
+from shadowsim.commit.log import LogAltered
+from shadowsim.dataplane.forwarding import Compiler
+from shadowsim.errors import Unreachable
+from shadowsim.model.change import Configs
+from shadowsim.model.config import DeviceConfig
+from shadowsim.model.topology import Topology
+from shadowsim.network.emulated.controllers import ControllerCalls, ControllerGone
+from shadowsim.network.emulated.openflow import Rules, rules
+from shadowsim.network.emulated.rundir import clean
+from shadowsim.network.emulated.store import ConfigStore
+
+EPOCHS = 40  # bits: a generation's epochs are above all of the one before
+
+
+class EmulatedDevices:
+    """Keeps the `Devices` contract over OVSDB and a controller."""
+
+    def __init__(self, reach: Mapping[str, str]) -> None:
+        """Raises LogAltered if that is no place of an emulated network."""
+        try:
+            self._topology = TypeAdapter(Topology).validate_json(reach["topology"])
+            self._rundir = Path(reach["rundir"])
+        except (KeyError, TypeError, ValidationError) as error:
+            raise LogAltered(f"how production is reached cannot be read: {error}") from None
+        self._store = ConfigStore(self._rundir / "db.sock", list(self._topology.device_index))
+        self._controller = ControllerCalls(self._rundir)
+
+    def read(self) -> Configs:
+        if not self._rundir.exists():
+            raise Gone("its network has gone, and production with it")
+        return self._store.read()
+
+    def prepare(self) -> None:
+        self._rules(self.read())
+
+    def fence(self, generation: int) -> None:
+        self._store.fence(generation)
+
+    def write(self, config: DeviceConfig, generation: int) -> None:
+        number = self._topology.device_index[config.hostname] + 1
+        try:
+            told = self._controller.state()
+            epoch = max(told.epoch, generation << EPOCHS) + 1
+            self._store.write({config.hostname: config}, epoch)
+            found = self._controller.install(epoch, self._rules(self._store.read()))
+        except ControllerGone as error:
+            raise Unreachable(f"{config.hostname}: {error}") from None
+        if not found[number].installed:
+            raise Unreachable(f"{config.hostname}: {found[number].outcome} {found[number].error}")
+
+    def verify(self, configs: Configs) -> tuple[str, ...]:
+        stored = self._store.read()
+        wanted = self._rules(stored)
+        numbers = {self._topology.device_index[name] + 1: name for name in configs}
+        held = self._controller.readback(numbers)
+        wrong = [
+            f"config of {name} is not what the plan leads to"
+            for name, config in configs.items()
+            if stored[name].digest != config.digest
+        ]
+        for number, name in numbers.items():
+            rules_held = held.get(number)
+            if rules_held is None:
+                wrong.append(f"the rules of {name} cannot be read back")
+            elif rules_held.digest != wanted[number].digest:
+                wrong.append(f"the rules of {name} as read back are not those of its config")
+        return tuple(wrong)
+
+    def close(self) -> None:
+        """Let go of it; if the run that made this network is dead, so are its remains soon."""
+        self._store.close()
+        clean()
+
+    @cached_property
+    def _compiler(self) -> Compiler:
+        return Compiler(self._topology)
+
+    def _rules(self, configs: Configs) -> dict[int, Rules]:
+        """What every switch is to hold; mirroring and steering have ended with the run."""
+        return {found.dpid: found for found in rules(self._compiler.compile(configs))}
