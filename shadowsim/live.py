@@ -50,6 +50,7 @@ def say(event: Event) -> str | None:
             f"{data['why']}"
         ),
         "unreachable": lambda: f"{data['network']}: {data['detail']}",
+        "shadow_lost": lambda: f"the shadow was lost: {data['detail']}",
         "drift_repaired": lambda: f"drift repaired: {'; '.join(data['commands'])}",
         "mirrored": lambda: (
             f"mirrored {data['packets']:,} packets, {data['share']:.0%} of production" + _lags(data)

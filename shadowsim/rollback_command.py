@@ -65,12 +65,13 @@ class _Found:
         """The commit that belongs to a run. Raises BadInput if there is none."""
         from shadowsim.commit.disk import RealDisk
         from shadowsim.commit.generations import Place
-        from shadowsim.commit.hold import STOWED, beside
+        from shadowsim.commit.hold import STOWED, beside, commit_in
         from shadowsim.rollback.key import installation_key
 
         for folder in (beside(run), run / STOWED, run):
-            if (folder / "1.log").exists():
-                return cls(Place(RealDisk(), folder.absolute(), installation_key()))
+            found = commit_in(folder)
+            if found is not None:
+                return cls(Place(RealDisk(), found.absolute(), installation_key()))
         if run.is_dir():
             message = "no change to production was begun here; there is nothing to take back"
         else:

@@ -183,9 +183,11 @@ class Beside:
         self._known: dict[str, str] = {}
 
     def __call__(self, run: Run) -> None:
-        """Time has passed in both networks. An interrupted run ends all test traffic at once."""
+        """Time has passed in both networks. All test traffic ends at once where the run is
+        interrupted, or has lost the shadow that takes it.
+        """
         room = self._room = self._room or self._made(run)
-        if run.interrupted:
+        if run.interrupted or run.shadow_lost:
             room.tests.end()
         self._desk.attend(room, (run.now - self._at_s) / self._pace if self._pace else 0.0)
         self._at_s = run.now

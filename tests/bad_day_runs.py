@@ -126,11 +126,11 @@ class Bad:
 
 
 @contextmanager
-def run(*words: str) -> Iterator[Bad]:
+def run(*words: str, scenario: str = SMALL) -> Iterator[Bad]:
     """`shadowsim run` on a small scenario, in a folder of its own which is the runtime folder."""
     home = Path(tempfile.mkdtemp(prefix="bad"))
     (home / "run").mkdir()
-    (home / "small.yml").write_text(SMALL)
+    (home / "small.yml").write_text(scenario)
     process = start(home, "run", "--network", "emulated", "small.yml", *words)
     bad = Bad(home, process)
     try:

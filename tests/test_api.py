@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from shadowsim.session import Session
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
+from shadowsim.api import connections, guard  # noqa: E402
 from shadowsim.api.server import Server  # noqa: E402
 
 SQUARE = """
@@ -269,11 +271,18 @@ def test_another_host_is_refused(host: str, running: Running) -> None:
         assert said.status_code == 401
 
 
-def test_no_page_of_the_web_may_read(client: Any) -> None:
-    said = client.get("/status", headers={"Origin": "https://evil.example"})
-    assert not [name for name in said.headers if name.startswith("access-control")]
-    asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
-    assert client.options("/traffic/steer", headers=asked).status_code == 405
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://127.0.0.1:1"])
+def test_no_page_of_the_web_may_ask(origin: str, running: Running, client: Any) -> None:
+    """Not even with the token, and whatever it may read of the answer: none is given."""
+    before = client.get("/traffic").json()
+    for method, path in (("GET", "/status"), ("GET", "/docs"), ("POST", "/traffic/steer")):
+        said = client.request(method, path, json=STEER, headers={"Origin": origin})
+        assert said.status_code == 403
+        assert not [name for name in said.headers if name.startswith("access-control")]
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    assert client.options("/traffic/steer", headers=asked).status_code == 403
+    assert client.get("/traffic").json() == before
+    assert client.get("/status", headers={"Origin": running.url}).status_code == 200
 
 
 def test_it_listens_on_this_machine_only(running: Running) -> None:
@@ -327,6 +336,115 @@ def test_a_request_that_breaks_off_begins_nothing(running: Running, client: Any)
     with socket.create_connection(("127.0.0.1", running.server.address.port)) as line:
         line.sendall(head.encode() + json.dumps(STEER).encode())
     assert client.get("/traffic").json() == before
+
+
+# -- who does not get on with it ---------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of a connection, a hundred times shorter but for what tests must fit into."""
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.5)
+    monkeypatch.setattr(connections, "ANSWERED_WITHIN_S", 1.5)
+    monkeypatch.setattr(guard, "SENT_WITHIN_S", 0.5)
+
+
+def ended_after_s(line: socket.socket, drips: bytes = b"", every_s: float = 0.1) -> float:
+    """How long a connection lasts over which these bytes come, one at a time; 5 s at most.
+
+    It is read meanwhile, and has not ended while anything is left to read.
+    """
+    began_s, left = time.monotonic(), list(drips)
+    line.settimeout(every_s)
+    while (lasted_s := time.monotonic() - began_s) < 5.0:
+        try:
+            if left:
+                line.sendall(bytes([left.pop(0)]))
+            if not line.recv(4096):
+                return lasted_s
+        except TimeoutError:
+            continue
+        except OSError:
+            return lasted_s
+    return lasted_s
+
+
+def head(running: Running, method: str = "GET", path: str = "/status", more: str = "") -> bytes:
+    said = f"{method} {path} HTTP/1.1\r\nHost: {running.url[7:]}\r\n{more}"
+    return f"{said}Authorization: {running.headers['Authorization']}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("first", [b"", b"whole"], ids=["at once", "after an answer"])
+@pytest.mark.parametrize("drips", [b"", b"G", b"GET /status HTTP/1.1\r\nHost: " + b"x" * 99])
+def test_a_request_that_never_comes_whole_is_not_waited_for(
+    first: bytes, drips: bytes, running: Running, impatient: None
+) -> None:
+    with socket.create_connection(("127.0.0.1", running.server.address.port)) as line:
+        if first:
+            line.sendall(head(running))
+            assert b" 200 " in line.recv(4096)
+        assert 0.3 < ended_after_s(line, drips) < 1.5
+
+
+def test_a_body_that_drips_is_not_waited_for(
+    running: Running, client: Any, impatient: None
+) -> None:
+    before = client.get("/traffic").json()
+    more = "Content-Type: application/json\r\nContent-Length: 500\r\n"
+    with socket.create_connection(("127.0.0.1", running.server.address.port)) as line:
+        line.sendall(head(running, "POST", "/traffic/steer", more))
+        assert 0.3 < ended_after_s(line, b"{" + b" " * 99) < 1.5
+    assert client.get("/traffic").json() == before
+
+
+def test_answers_that_are_not_read_are_not_kept(running: Running, impatient: None) -> None:
+    """Ten thousand questions are sent ahead, and no answer is read."""
+    with socket.create_connection(("127.0.0.1", running.server.address.port)) as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.settimeout(1.0)
+        with suppress(OSError):  # full, or cut off already
+            line.sendall(head(running, path="/openapi.json") * 10_000)
+        assert is_open(running, line)
+        end_s = time.monotonic() + 5.0
+        while is_open(running, line) and time.monotonic() < end_s:
+            time.sleep(0.05)
+        assert not is_open(running, line)
+
+
+def is_open(running: Running, line: socket.socket) -> bool:
+    """Whether the server has this connection."""
+    there = running.server._server.server_state.connections
+    return line.getsockname() in [connection.client for connection in list(there)]
+
+
+def test_a_hundred_connections_are_the_most(
+    running: Running, client: Any, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 3.0)
+    assert client.get("/status").status_code == 200
+    where = ("127.0.0.1", running.server.address.port)
+    lines = [socket.create_connection(where) for _ in range(connections.MOST_CONNECTIONS + 20)]
+    try:
+        for line in lines:
+            line.settimeout(0.05)
+        told = [_heard(line) for line in lines]
+        assert told.count(None) <= connections.MOST_CONNECTIONS
+        assert sum(b" 503 " in words for words in told if words) >= 20
+        assert client.get("/status").status_code == 200  # who was there before is still answered
+        assert max(ended_after_s(line) for line in lines[:3]) < 5.0
+    finally:
+        for line in lines:
+            line.close()
+    with running.client() as fresh:
+        assert fresh.get("/status").status_code == 200
+
+
+def _heard(line: socket.socket) -> bytes | None:
+    """What came over it, None where it is open and nothing did."""
+    try:
+        return line.recv(4096)
+    except TimeoutError:
+        return None
 
 
 BAD: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -9,7 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from network_contract import Recording, settle
+from reference_forwarding import Reference
+from strategies import configured
 
 from shadowsim.dataplane.forwarding import Physical
 from shadowsim.dataplane.forwarding import compile as compile_
@@ -17,8 +21,11 @@ from shadowsim.dataplane.trace import trace
 from shadowsim.journal import Journal
 from shadowsim.mirror import Chooser, MirrorEngine, Subset
 from shadowsim.mirror.blast import Reach
-from shadowsim.model.change import Change, Configs, apply, parse_script
+from shadowsim.model.change import Change, Configs, apply, parse_config, parse_script
 from shadowsim.model.faults import Fault
+from shadowsim.model.intents import Intents
+from shadowsim.model.topology import Device, Host, Link, Topology
+from shadowsim.model.traffic import Demand
 from shadowsim.network import NETWORKS
 from shadowsim.precog import WhatIf, variant
 from shadowsim.scenario import Scenario, load, parse
@@ -185,6 +192,102 @@ def test_a_device_without_demands_is_a_subset_too() -> None:
     assert found.coverage.demands == 0.0
 
 
+# -- the way back ------------------------------------------------------------------------------
+
+COSTS = st.sampled_from([5, 10, 10, 20])
+
+
+@st.composite
+def drawn(draw: st.DrawFn) -> tuple[Topology, Configs, Change, list[Demand]]:
+    """A network with costs that differ by direction, a change of it, and demands."""
+    names = [f"d{i}" for i in range(draw(st.integers(4, 8)))]  # a ring, with chords
+    chords = st.tuples(*[st.sampled_from(names)] * 2).filter(lambda ends: ends[0] != ends[1])
+    ends = [*pairwise((*names, names[0])), *draw(st.lists(chords, max_size=3))]
+    hosts = tuple(Host(f"h{i}", name) for i, name in enumerate(names))
+    links = tuple(Link(a, b) for a, b in ends)
+    topology = Topology("random", tuple(map(Device, names)), hosts, links)
+    costs = {
+        name: "\n".join(f"interface {port}\n ip ospf cost {draw(COSTS)}" for port in ports)
+        for name, ports in topology.ports.items()
+    }
+    configs = {n: parse_config(text) for n, text in configured(topology, costs).items()}
+    devices = draw(st.lists(st.sampled_from(list(configs)), min_size=1, max_size=3, unique=True))
+    commands = []
+    for name in devices:
+        ports = [f"interface {port}\n ip ospf cost {draw(COSTS)}" for port in topology.ports[name]]
+        ports += [f"interface {port}\n shutdown" for port in topology.ports[name]]
+        lines = draw(st.lists(st.sampled_from(ports), min_size=1, max_size=2)) if ports else []
+        commands += parse_script("\n".join([f"device {name}", *lines, "management telnet"]) + "\n")
+    pairs = [(a.name, b.name) for a in topology.hosts for b in topology.hosts if a != b]
+    of = st.builds(Demand, st.just(""), st.just(""), st.just(1e6), protocol=PROTOCOLS)
+    chosen_ = draw(st.lists(st.sampled_from(pairs), unique=True, min_size=1, max_size=6))
+    demands = [replace(draw(of), source=a, destination=b) for a, b in chosen_]
+    return topology, configs, Change("a change", tuple(commands)), demands
+
+
+PROTOCOLS = st.sampled_from(["tcp", "tcp", "udp"])
+
+
+def on_the_way(topology: Topology, configs: Configs, source: str, goal: str) -> set[str]:
+    """The devices that a packet between two hosts may meet, by plain tables and a plain walk."""
+    tables = Reference(topology, configs).tables
+    home = {host.name: host.device for host in topology.hosts}
+    found, ahead = set[str](), [home[source]]
+    while ahead:
+        device = ahead.pop()
+        if device not in found:
+            found.add(device)
+            links = tables[device].lookup(topology.address[goal])[1]
+            ahead += [topology.link_name(number).split(">")[1] for number in links]
+    return found
+
+
+@given(drawn())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_the_way_back_of_tcp_is_inside(
+    case: tuple[Topology, Configs, Change, list[Demand]],
+) -> None:
+    topology, configs, change, demands = case
+    chooser = Chooser(topology, demands, Intents(), change)
+    found = chooser.choose(configs, np.ones(len(demands)), hops=0)
+    after = apply(configs, change.commands)
+    for number, demand in enumerate(demands):
+        ways = [(demand.source, demand.destination)]
+        ways += [(demand.destination, demand.source)] if demand.protocol == "tcp" else []
+        meets = [on_the_way(topology, c, *way) for c in (configs, after) for way in ways]
+        if set.union(*meets) & set(change.devices):
+            assert found.touched[number]
+            assert found.demands[number]
+        assert not found.demands[number] or set.union(*meets) <= found.devices
+    assert found.coverage.demands == found.demands.mean()
+
+
+def test_answers_that_take_another_way_take_it_along() -> None:
+    """C answers over W, V and U, which no packet from A to C meets."""
+    around = "configs:\n  C: |\n    interface to-B\n     ip ospf cost 100\n"
+    change = "device B\nmanagement telnet\n"
+    quiet = replace(ladder(more=around), change=Change("x", parse_script(change)))
+    demand = quiet.traffic.demands[0]
+    for protocol, back in (("udp", set[str]()), ("tcp", {"U", "V", "W"})):
+        traffic = replace(quiet.traffic, demands=(replace(demand, protocol=protocol),))
+        found = chosen(replace(quiet, traffic=traffic))
+        assert found.devices == {"A", "B", "C"} | back
+        assert found.demands.tolist() == [True]
+
+
+def test_a_change_on_the_way_back_touches() -> None:
+    """What B does to the answers it does to the connection, which never passes B on its way."""
+    away = "configs:\n  A: |\n    interface to-B\n     ip ospf cost 100\n"
+    quiet = replace(
+        ladder(more=away), change=Change("x", parse_script("device B\nmanagement telnet\n"))
+    )
+    demand = quiet.traffic.demands[0]
+    for protocol in ("udp", "tcp"):
+        traffic = replace(quiet.traffic, demands=(replace(demand, protocol=protocol),))
+        found = chosen(replace(quiet, traffic=traffic))
+        assert found.touched.tolist() == found.staked.tolist() == [protocol == "tcp"]
+
+
 # -- what it covers ----------------------------------------------------------------------------
 
 
@@ -296,16 +399,16 @@ def test_the_shadow_grows_when_production_takes_another_way_and_shrinks_again() 
         sizes.append(len(mirror.subset.devices))
         told += mirror.news()
     assert sizes[0] == 21
-    assert max(sizes) == 38
+    assert max(sizes) == 39
     assert sizes[-1] == 21
-    assert sizes[8] == 38  # not at once, when it is over
+    assert sizes[8] == 39  # not at once, when it is over
     assert [n.kind for n in told] == ["shadow_scaled", "shadow_scaled"]
     assert told[0].data["why"].startswith("now meets the change: ")
-    assert (told[0].data["before"], told[0].data["after"]) == (21, 38)
+    assert (told[0].data["before"], told[0].data["after"]) == (21, 39)
     assert told[1].data["why"] == "not needed any more"
-    assert told[0].data["coverage"]["devices"] == pytest.approx(38 / 50)
+    assert told[0].data["coverage"]["devices"] == pytest.approx(39 / 50)
     assert mirror.there(2.0).sum() == 21
-    assert mirror.there(9.0).sum() == 38
+    assert mirror.there(9.0).sum() == 39
 
 
 def test_devices_that_join_get_productions_configs_and_the_trial() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from network_contract import Recording
 
+from shadowsim.errors import ShadowsimError, Unreachable
 from shadowsim.journal import Event, Journal
 from shadowsim.live import say
 from shadowsim.model.change import Configs, apply
@@ -581,6 +583,145 @@ def test_an_error_in_a_phase_rolls_back_like_an_interruption() -> None:
     with pytest.raises(ZeroDivisionError):
         found.go()
     assert found.restored()
+
+
+# -- a shadow that is lost ---------------------------------------------------------------------
+
+
+class Gone(ShadowsimError):
+    """What a network raises that died and could not be mended."""
+
+
+class Ender:
+    """Ends a network at the n-th event that fits: its time stands still, nothing answers.
+
+    `surfaces_in` is the network that says so when it is advanced.
+    """
+
+    def __init__(self, kind: str, phase: str, nth: int = 1, *, ends: str = "shadow",
+                 surfaces_in: str = "shadow") -> None:  # fmt: skip
+        self._kind, self._phase, self._left = kind, phase, nth
+        self._ends, self._surfaces_in = ends, surfaces_in
+        self.told = 0
+
+    def watch(self, event: Event) -> None:
+        self._left -= event.kind == self._kind and event.phase.startswith(self._phase)
+
+    def wrap(self, network: Recording, name: str) -> None:
+        inner: Any = network.network
+        wrapped: Any = network
+
+        def advance(until_s: float) -> Any:
+            if self._left <= 0 and name == self._surfaces_in and not self.told:
+                self.told += 1
+                raise Gone("no agent today")
+            return inner.advance(until_s)
+
+        wrapped.advance = advance
+        if name == self._ends:
+            wrapped.configs = lambda: {} if self._left <= 0 else inner.configs()
+
+    def trial(self, *given: Any, **more: Any) -> Trial:
+        return Trial(scenario_of(*given, **more), wrap=self.wrap, watch=self.watch)
+
+
+@pytest.mark.parametrize("surfaces_in", ["shadow", "production"])
+@pytest.mark.parametrize(("kind", "phase", "nth"), [
+    ("armed", "production", 1),
+    ("deploy", "production", 2),
+    ("forecast", "production", 3),
+    ("phase", "realtime", 1),
+    ("forecast", "realtime", 59),
+], ids=str)  # fmt: skip
+def test_a_shadow_that_is_lost_after_the_go_leaves_production_to_itself(
+    kind: str, phase: str, nth: int, surfaces_in: str
+) -> None:
+    ender = Ender(kind, phase, nth, surfaces_in=surfaces_in)
+    found = ender.trial(TWO_DEVICES).go()
+    assert found.end == ("go", "confirmed")
+    assert found.events("trigger") == found.events("interrupted") == []
+    (lost,) = found.events("shadow_lost")
+    assert say(lost) == "the shadow was lost: no agent today"
+    assert ender.told == 1
+    told = document(found.run, "simulated")
+    assert told["shadow"]["lost"]
+    assert told["observed_in"] == "production"
+    production, shadow = (found.run.telemetry[name].at_s for name in ("production", "shadow"))
+    assert production[-1] == pytest.approx(found.run.now, abs=1.0)
+    assert len(production) - len(shadow) >= (0 if nth == 59 else 50)
+    assert {network.closed for network in found.networks.values()} == {1}
+
+
+@pytest.mark.parametrize("surfaces_in", ["shadow", "production"])
+def test_production_is_rolled_back_without_a_shadow_too(surfaces_in: str, drained: Trial) -> None:
+    ender = Ender("phase", "realtime", surfaces_in=surfaces_in)
+    found = ender.trial(DRAIN, SURGE, base=LIMITED).go()
+    assert found.end == drained.end == ("go", "rolled_back")
+    assert dict(found.production.configs()) == dict(drained.production.configs())
+    assert [len(found.events(kind)) for kind in ("shadow_lost", "rolled_back")] == [1, 1]
+
+
+@pytest.mark.parametrize("surfaces_in", ["shadow", "production"])
+@pytest.mark.parametrize(("kind", "phase", "nth"), [
+    ("shadow_created", "shadow", 1),
+    ("baseline_taken", "shadow", 1),
+    ("deploy", "shadow", 2),
+    ("phase", "traffic", 1),
+    ("forecast", "traffic", 3),
+    ("rehearsal", "risk", 1),
+    ("rehearsal", "risk", 2),
+], ids=str)  # fmt: skip
+def test_a_shadow_that_is_lost_before_the_decision_is_never_a_go(
+    kind: str, phase: str, nth: int, surfaces_in: str
+) -> None:
+    found = Ender(kind, phase, nth, surfaces_in=surfaces_in).trial(TWO_DEVICES).go()
+    assert found.end == ("inconclusive", "halted")
+    assert found.untouched()
+    (decision,) = found.events("decision")
+    assert len(found.events("shadow_lost")) == 1
+    assert decision.data["why"] == ["the shadow was lost: no agent today"]
+    told = document(found.run, "simulated")
+    assert (told["decision"], told["shadow"]["lost"]) == ("inconclusive", True)
+    assert {network.closed for network in found.networks.values()} == {1}
+
+
+def test_a_shadow_whose_database_cannot_be_read_is_inconclusive() -> None:
+    """At every time at which it is asked for; not once in the run is that a go."""
+    for nth in (1, 2, 3, 20):
+        asked = []
+
+        def wrap(network: Recording, name: str, nth: int = nth, asked: list[str] = asked) -> None:
+            followed = network.network.followed
+            wrapped: Any = network
+
+            def ask() -> Any:
+                asked.append(name)
+                if len(asked) >= nth and not network.closed:
+                    raise Unreachable("its database was lost")
+                return followed()
+
+            wrapped.followed = ask
+
+        found = Trial(scenario_of(TWO_DEVICES), wrap=wrap).go()
+        assert found.end == ("inconclusive", "halted"), nth
+        assert found.untouched()
+        looked_s = [event.at_s for event in found.events("unreachable")]
+        assert all(b - a >= 2.0 - 1e-6 for a, b in pairwise(looked_s)), nth
+        assert bool(looked_s) == (nth > 2)
+
+
+def test_the_end_of_production_is_not_taken_for_the_shadows() -> None:
+    ender = Ender("phase", "realtime", ends="production", surfaces_in="production")
+    found = ender.trial(TWO_DEVICES)
+    with pytest.raises(Gone):
+        found.go()
+    assert found.events("shadow_lost") == []
+    assert len(found.events("interrupted")) == 1
+    before = Ender("phase", "traffic", ends="production", surfaces_in="production")
+    found = before.trial(TWO_DEVICES)
+    with pytest.raises(Gone):
+        found.go()
+    assert found.production.tried == []
 
 
 # -- production before the decision ------------------------------------------------------------

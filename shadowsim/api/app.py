@@ -61,7 +61,7 @@ def make_app(desk: Desk, token: str) -> App:
         redirect_slashes=False,
         default_response_class=Ascii,
         dependencies=[Depends(HTTPBearer(auto_error=False))],  # for the page; Guard decides
-        responses={code: {"model": Failure} for code in (400, 401, 413, 415, 422, 503)},
+        responses={code: {"model": Failure} for code in (400, 401, 403, 413, 415, 422, 503)},
     )
     _add_failures(api)
     _add_routes(api, desk)

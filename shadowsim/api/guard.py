@@ -29,7 +29,8 @@ class Refused(Exception):
 
 class Guard:
     """Wraps an application. Lets through only what names this very server as its host (else a
-    page of the web could rebind its own name to 127.0.0.1), shows the token, is small, and is JSON.
+    page of the web could rebind its own name to 127.0.0.1), comes from no other page, shows the
+    token, is small, and is JSON.
     """
 
     def __init__(self, app: App, token: str) -> None:
@@ -51,8 +52,11 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         port = (scope.get("server") or ("", 0))[1]
-        if _headers(scope, b"host") not in ([b"127.0.0.1:%d" % port], [b"localhost:%d" % port]):
+        names = (b"127.0.0.1:%d" % port, b"localhost:%d" % port)
+        if _headers(scope, b"host") not in [[name] for name in names]:
             raise Refused(400, f"the Host header must be 127.0.0.1:{port}")
+        if not {*_headers(scope, b"origin")} <= {b"http://" + name for name in names}:
+            raise Refused(403, "pages of other origins are not answered")
         if scope["path"] not in OPEN and not self._is_known(_headers(scope, b"authorization")):
             raise Refused(401, "a token is needed: 'Authorization: Bearer TOKEN'")
         length = b"".join(_headers(scope, b"content-length"))

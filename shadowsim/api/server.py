@@ -15,11 +15,11 @@ import uvicorn
 
 from shadowsim.api.app import make_app
 from shadowsim.api.client import Address, ask, read_session
+from shadowsim.api.connections import Connection
 from shadowsim.api.desk import Desk
 from shadowsim.errors import BadInput, Mistake, ShadowsimError
 
 STARTED_WITHIN_S = 10.0
-MOST_AT_ONCE = 1000
 HERE = "127.0.0.1"
 
 
@@ -43,7 +43,7 @@ class Server:
             lifespan="off",
             ws="none",
             server_header=False,
-            limit_concurrency=MOST_AT_ONCE,
+            http=Connection,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=2,
             h11_max_incomplete_event_size=16 * 1024,

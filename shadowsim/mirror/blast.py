@@ -2,7 +2,8 @@
 
 Every state the change passes through, device by device, is compiled, on sound links and on the
 links as they are. What is asked of the tables is asked of all equal paths, not of the one a hash
-would pick, and without looking at access lists, which only make a path shorter.
+would pick, and without looking at access lists, which only make a path shorter. TCP is asked for
+both ways: without its answers a connection stands still.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Marks = npt.NDArray[np.bool_]
 class Blast:
     """What a change can reach.
 
+    Packets of a demand are here also those that answer it, where it is TCP.
     `met[F, D]`: the devices that packets of each demand may meet before, during or after it.
     `touched[F]`: the demands that may meet a changed device, or one that treats them otherwise
     with the change. `staked[F]`: those, and all that share a link with one whose way is altered:
@@ -47,12 +49,14 @@ class Reach:
     def __init__(self, topology: Topology, demands: Sequence[Demand]) -> None:
         self.topology = topology
         self._compiler = Compiler(topology)
-        index, home = topology.host_index, {h.name: h.device for h in topology.hosts}
-        at = topology.device_index
-        self._source = np.array([at[home[d.source]] for d in demands], dtype=np.int64)
-        self._home = np.array([at[home[d.destination]] for d in demands], dtype=np.int64)
-        self._ends = np.array([(index[d.source], index[d.destination]) for d in demands], np.int64)
-        self._ends = self._ends.reshape(-1, 2)
+        index, at = topology.host_index, topology.device_index
+        there = np.array([(index[d.source], index[d.destination]) for d in demands], np.int64)
+        there = there.reshape(-1, 2)
+        self._answered = np.flatnonzero([demand.elastic for demand in demands])
+        # [W, 2]: the hosts of every way; first those of the demands, then those of the answers.
+        self._ends = np.concatenate((there, there[self._answered, ::-1]))
+        homes = np.array([at[host.device] for host in topology.hosts], dtype=np.int64)
+        self._source, self._home = homes[self._ends[:, 0]], homes[self._ends[:, 1]]
 
     def blast(self, configs: Configs, change: Change, down: frozenset[int]) -> Blast:
         """What the change can reach from these configs; `down`: directed links without signal."""
@@ -72,7 +76,15 @@ class Reach:
         suspect = self._suspect(rows, used, atoms, change)
         touched: Marks = np.any(mine & suspect[:, column].T, axis=1)
         staked = self._staked(rows, used, every, mine, touched, column)
-        return Blast(mine, touched, staked, rows[-1][0], rows[-1][-1])
+        met, touched, staked = (self._of_demands(ways) for ways in (mine, touched, staked))
+        return Blast(met, touched, staked, rows[-1][0], rows[-1][-1])
+
+    def _of_demands(self, ways: Marks) -> Marks:
+        """What is true of a demand's way or of that of its answers: `[W, ...]` to `[F, ...]`."""
+        demands = len(ways) - len(self._answered)
+        found = ways[:demands].copy()
+        found[self._answered] |= ways[demands:]
+        return found
 
     def _compiled(self, states: Sequence[tuple[Configs, frozenset[int]]]) -> list[Plane]:
         """Their planes, all over the same atoms."""
@@ -107,7 +119,7 @@ class Reach:
         touched: Marks,
         column: Ints,
     ) -> Marks:
-        """`[F]`: the touched, and those that share a link with one whose way is altered."""
+        """`[W]`: the touched, and those that share a link with one that is altered."""
         graph, moved = rows[0][0].graph, np.zeros(len(touched), dtype=np.bool_)
         for row, bits in zip(rows, used, strict=True):
             for plane, mine in zip(row[1:], bits[1:], strict=True):
@@ -118,8 +130,8 @@ class Reach:
                 np.logical_or.at(differ, graph.tail, (mine != bits[0])[:, column])
                 moved = moved | (met & differ.T).any(axis=1)
         hit = np.zeros(every.shape, dtype=np.bool_)
-        for flow in np.flatnonzero(moved):
-            hit[:, column[flow]] |= every[:, column[flow]] & met[flow, graph.tail]
+        for way in np.flatnonzero(moved):
+            hit[:, column[way]] |= every[:, column[way]] & met[way, graph.tail]
         links = hit.any(axis=1)
         shares = np.zeros((met.shape[1], every.shape[1]), dtype=np.bool_)
         np.logical_or.at(shares, graph.tail[links], every[links])

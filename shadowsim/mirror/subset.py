@@ -1,8 +1,9 @@
 """What a change can reach to the part of the network that represents the whole for it.
 
 The part holds every device within some hops of a changed one, and every device that a packet
-touched by the change may meet. What is outside stays as a boundary that announces its routes, as
-in CrystalNet (Liu et al., SOSP 2017), so the paths inside are those of the whole network.
+touched by the change, or what answers it, may meet. What is outside stays as a boundary that
+announces its routes, as in CrystalNet (Liu et al., SOSP 2017), so the paths inside are those of the
+whole network.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Coverage:
 class Subset:
     """A part of a network.
 
-    `demands[F]` run wholly inside, by every path they may take; only they are offered in it.
+    `demands[F]` run wholly inside, by every path that they and what answers them may take; only
+    they are offered in it.
     `touched[F]` may meet the change; `staked[F]` are those that it could make fare otherwise.
     `background_bps`: by number of directed link inside, what the demands that are not offered
     put on it.

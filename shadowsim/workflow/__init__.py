@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from shadowsim.commit.generations import ROLLED_BACK
-from shadowsim.errors import Fenced
+from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK
+from shadowsim.errors import Fenced, Unreachable
 from shadowsim.rollback.blame import Blame
-from shadowsim.workflow.phases import PHASES
+from shadowsim.workflow.phases import PHASES, Phase
 from shadowsim.workflow.state import Approve, Run, nobody
 from shadowsim.workflow.watch import roll_back
 
@@ -27,7 +27,7 @@ def run_workflow(run: Run) -> Run:
             run.phase = phase.__name__
             run.phases.append((run.phase, run.now))
             run.note("phase", number=number)
-            if not phase(run):
+            if not _goes_on(run, phase):
                 break
     except Fenced as error:
         _follow(run, error)
@@ -64,8 +64,20 @@ def _follow(run: Run, error: Fenced) -> None:
     """Somebody else has taken production over, since this process did not answer: say how."""
     run.note("overtaken", why=str(error))
     state, run.overtaken = run.hold.taken()
-    run.end_state = "rolled_back" if state == ROLLED_BACK else "halted"
+    run.end_state = state if state in (ROLLED_BACK, CONFIRMED) else "halted"
     run.failure_mode, run.root_cause = "none", "overtaken"
+
+
+def _goes_on(run: Run, phase: Phase) -> bool:
+    """Walk a phase. A shadow that is lost before production was touched is no verdict."""
+    try:
+        return phase(run)
+    except Unreachable as error:
+        if run.deployed_since_s is not None or not hasattr(run, "mirror"):
+            raise
+        run.decision, run.end_state = "inconclusive", "halted"
+        run.note("decision", decision=run.decision, why=[str(error)])
+        return False
 
 
 __all__ = ["PHASES", "Approve", "Run", "nobody", "run_workflow"]

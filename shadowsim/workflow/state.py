@@ -9,11 +9,11 @@ import numpy as np
 
 from shadowsim.commit.generations import CANCELLED
 from shadowsim.commit.hold import Hold, Unheld
-from shadowsim.errors import Unreachable
+from shadowsim.errors import Fenced, ShadowsimError, Unreachable
 from shadowsim.journal import Journal
 from shadowsim.mirror import MirrorEngine
 from shadowsim.model.change import Command, Configs, apply
-from shadowsim.model.telemetry import Telemetry
+from shadowsim.model.telemetry import Sample, Telemetry
 from shadowsim.network import Factory, Witnessed
 from shadowsim.precog import Evidence, Forecast, Variant, WhatIf
 from shadowsim.rollback.execute import Execution
@@ -22,6 +22,7 @@ from shadowsim.scenario import Scenario
 
 TICK_S = 1.0
 INSTALL_TIMEOUT_S = 30.0
+RETRY_S = 2.0  # after the shadow did not answer: a real one is waited for each time
 BASELINE_S = 30.0  # how far back the time before a change is looked at
 
 Approve = Callable[[str, Forecast], bool | None]
@@ -34,6 +35,10 @@ def nobody(question: str, forecast: Forecast) -> bool | None:
 
 def nothing(run: Run) -> None:
     """Nothing is done beside the run."""
+
+
+class ShadowLost(Unreachable):
+    """The shadow is gone before production was touched: nothing more can be judged."""
 
 
 @dataclass
@@ -76,6 +81,8 @@ class Run:
     interrupted: bool = False
     armed: bool = False
     overtaken: Configs | None = None  # what production runs since somebody took it over
+    shadow_lost: bool = False
+    unanswered_s: float = -RETRY_S  # when the shadow did not answer last
 
     @property
     def now(self) -> float:
@@ -95,22 +102,54 @@ class Run:
         self.journal.write(self.now, self.phase, kind, **data)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass in both networks, second by second, with production mirrored."""
+        """Let time pass in both networks, second by second, with production mirrored.
+
+        Once production has the change only production decides: it is watched on if the shadow is
+        lost. Before that raises ShadowLost.
+        """
         end_s = self.now + seconds
         while self.now < end_s - 1e-9:
             self._advance_to(min(np.floor(self.now + 1e-9) + TICK_S, end_s))
 
     def _advance_to(self, at_s: float) -> None:
-        samples = self.production.advance(at_s)
+        samples = self._advance_production(at_s)
         self.telemetry["production"].samples += samples
+        if not self.shadow_lost:
+            try:
+                self._advance_shadow(samples, at_s)
+            except Fenced:  # real networks share a clock, so production's may come up here
+                raise
+            except (ShadowsimError, OSError) as error:
+                self._lose_shadow(error)
+        self.beside(self)
+        self.hold.extend()
+
+    def _advance_production(self, at_s: float) -> list[Sample]:
+        try:
+            return self.production.advance(at_s)
+        except Fenced:
+            raise
+        except ShadowsimError as error:
+            # Real networks share a clock, so the end of the shadow can come up here: then
+            # production answers as before, and no device of the shadow ever will again.
+            if self.shadow_lost or self.shadow.configs() or not self.production.configs():
+                raise
+            self._lose_shadow(error)
+            return self.production.advance(at_s)
+
+    def _advance_shadow(self, samples: Sequence[Sample], at_s: float) -> None:
         for sample in samples:
             self.mirror.forward(sample)
         self._scale()
         found = self.shadow.advance(at_s)
         self.telemetry["shadow"].samples += [self.mirror.seen(sample) for sample in found]
         self.tell()
-        self.beside(self)
-        self.hold.extend()
+
+    def _lose_shadow(self, error: Exception) -> None:
+        self.shadow_lost = True
+        self.note("shadow_lost", detail=str(error))
+        if self.deployed_since_s is None:
+            raise ShadowLost(f"the shadow was lost: {error}") from error
 
     def _scale(self) -> None:
         """Make the shadow larger or smaller where the scenario says so."""
@@ -125,9 +164,12 @@ class Run:
 
     def keep_in_step(self) -> None:
         """Bring the shadow to production's configs with the trial, and wait until it has them."""
+        if self.now < self.unanswered_s + RETRY_S - 1e-9:
+            return
         try:
             repaired = self.mirror.sync(self.trial)
         except Unreachable as error:
+            self.unanswered_s = self.now
             self.note("unreachable", network="shadow", detail=str(error))
             return
         self.tell()

@@ -11,12 +11,13 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(TESTS), str(TESTS.parent)]
 
+from torture.emulated import emulated  # noqa: E402
 from torture.fuzz import fuzz  # noqa: E402
 from torture.kills import kills  # noqa: E402
 from torture.result import Attack, Wanted  # noqa: E402
 
 # An attack is a name and a function. It prints its progress and its failures itself.
-ATTACKS: dict[str, Attack] = {"fuzz": fuzz, "kills": kills}
+ATTACKS: dict[str, Attack] = {"fuzz": fuzz, "kills": kills, "emulated": emulated}
 
 
 def main() -> int:
@@ -29,8 +30,7 @@ def main() -> int:
         failed += result.failed
         print(
             f"{name}: {result.done:,} cases with seed {result.seed} in {result.took_s:,.0f} s, "
-            f"{result.failed:,} failed"
-            + ("" if wanted.case is not None else f"; {out}"),
+            f"{result.failed:,} failed" + ("" if wanted.case is not None else f"; {out}"),
             flush=True,
         )
     return 1 if failed else 0

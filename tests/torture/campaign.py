@@ -95,9 +95,7 @@ def _numbers(
     return [(name, number) for _, name, number in sorted(places)]
 
 
-def _work_off(
-    result: Result, numbers: list[tuple[str, int]], wanted: Wanted, workers: int
-) -> None:
+def _work_off(result: Result, numbers: list[tuple[str, int]], wanted: Wanted, workers: int) -> None:
     began_s = saved_s = time.monotonic()
     before_s = result.took_s
     with multiprocessing.get_context("fork").Pool(workers, _Worker.begin) as pool:
@@ -164,4 +162,3 @@ def _read(path: Path) -> str:
 def instants(rng: random.Random, life_s: float, count: int) -> list[float]:
     """So many instants of a life, and some after it, in order."""
     return sorted(rng.uniform(0.0, 1.1 * life_s) for _ in range(count))
-

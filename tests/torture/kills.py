@@ -19,7 +19,6 @@ from pathlib import Path
 
 from shadowsim.commit.generations import CONFIRMED
 from shadowsim.errors import BadInput
-
 from torture.campaign import Bench, Broken, Part, campaign, instants
 from torture.processes import KILLED, Family, Sayings, send, spawn
 from torture.result import Result, Wanted

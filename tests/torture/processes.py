@@ -79,7 +79,8 @@ def _become(
         signal.set_wakeup_fd(-1)
         # What stood here before may close its stream when it goes; these must not.
         sys.stdin, sys.stdout, sys.stderr = (
-            open(number, "w" if number else "r", closefd=False) for number in range(3)
+            open(number, "w" if number else "r", closefd=False)  # noqa: SIM115
+            for number in range(3)
         )
         code = function() or 0
     except SystemExit as leaving:

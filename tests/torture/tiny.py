@@ -41,7 +41,8 @@ class Job:
 
     @property
     def place(self) -> Place:
-        return Place(RealDisk(), holds.beside(self.folder).absolute(), installation_key())
+        found = holds.commit_in(holds.beside(self.folder))
+        return Place(RealDisk(), found or self.folder, installation_key())
 
     def standing(self) -> Standing:
         """How its commit stands. Its words come from a process of its own elsewhere."""

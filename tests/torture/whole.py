@@ -11,7 +11,7 @@ from typing import Any
 
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import Place
-from shadowsim.commit.hold import STOWED, beside
+from shadowsim.commit.hold import STOWED, beside, commit_in
 from shadowsim.commit.reach import reach_in
 from shadowsim.commit.settle import Standing, standing
 from shadowsim.journal import Journal
@@ -20,7 +20,6 @@ from shadowsim.precog import WhatIf, variant
 from shadowsim.rollback.key import installation_key
 from shadowsim.scenario import parse
 from shadowsim.workflow import Run, run_workflow
-
 from torture.campaign import Bench
 from torture.processes import spawn
 
@@ -61,9 +60,7 @@ def warm_up() -> None:
 
     scenario = parse(SCENARIO % 30, file="ring.yml")
     whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
-    run_workflow(
-        Run(scenario, NETWORKS["simulated"], variant("hybrid", whatif), whatif, Journal())
-    )
+    run_workflow(Run(scenario, NETWORKS["simulated"], variant("hybrid", whatif), whatif, Journal()))
 
 
 def command(*arguments: str) -> int:
@@ -117,8 +114,8 @@ class Whole:
     def commit(self) -> Path | None:
         """Where the commit lies; None if none was begun."""
         for folder in (beside(self.folder), self.folder / STOWED):
-            if (folder / "1.log").exists():
-                return folder
+            if (found := commit_in(folder)) is not None:
+                return found
         return None
 
     def standing(self) -> Standing | None:

@@ -103,6 +103,7 @@ class EmulatedNetwork:
         self._queues: dict[str, list[Command]] = {}
         self._generation: int | None = None  # that this process is, once its devices are entrusted
         self._lend: Lend = lambda fds: None
+        self._unlent = False  # whether what was lent is of processes that are no more
         self._samples: list[Sample] = []
         self._closed = False
         self._name = name
@@ -354,13 +355,16 @@ class EmulatedNetwork:
         mended = self._rig.mend()
         if self._generation is not None and mended:
             self._rig.store.claim(self._generation)
-            self._lend(self._rig.lifelines())
+            self._unlent = True
         self._behind = self._behind or bool(mended)
         self._reopen = self._reopen or "agent" in mended
         if self._behind or self._late():
             self._tell_all()
             self._behind = self._reopen = False
             self._read_at = self._counted()
+        if self._unlent:
+            self._lend(self._rig.lifelines())
+            self._unlent = False
         self._notice_installed()
         if self._following is not None:
             self._following.keep()

@@ -175,7 +175,14 @@ class Database:
             self._read_messages()
         except (BlockingIOError, TimeoutError):
             return False
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             self._drop(str(error))
         return True
 

@@ -1,0 +1,160 @@
+"""Kills in whole runs on real packets, while production is changed and while it is changed back."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+from bad_day_runs import PARTS, Bad, Left, faults, run
+
+from shadowsim.commit.disk import RealDisk
+from shadowsim.commit.generations import Place, endings
+from shadowsim.commit.hold import commit_in
+from shadowsim.commit.log import read_log
+from shadowsim.commit.owner import log_head
+from torture.result import Failure, Result, Wanted, begun
+
+CI, FULL = 5, 100  # of each kind of process, in each of the two phases
+LATE_S = 10.0  # until production is back after the run has died
+AT_ONCE = 3  # runs that pass the time side by side; each waits more than it works
+RUN = "run"
+KINDS = (RUN, *(part for part in PARTS if part != "plant"))
+DEPLOY, ROLLBACK = "deploy", "rollback"
+LONGEST_S = {DEPLOY: 2.5, ROLLBACK: 1.5}  # after it has begun
+SCENARIO = """
+name: small
+seed: 7
+topology:
+  nodes: [A, B, C, D]
+  links: [[A, B], [B, C], [C, D], [A, D]]
+  defaults: {rate_mbps: 10, delay_ms: 5, queue_packets: 50}
+traffic:
+  demands:
+    - {from: A, to: B, rate_mbps: 2, protocol: udp, port: 4500, packet_bytes: 1400}
+    - {from: D, to: C, rate_mbps: 3, protocol: udp, port: 4500, packet_bytes: 1400}
+intents:
+  - {reachable: {from: any, to: any}}
+  - {loss: {class: normal, below_percent: 2}}
+change:
+  summary: drain the link A-B
+  script: |
+    device A
+    interface to-B
+     ip ospf cost 900
+     ip ospf cost 1000
+    device B
+    interface to-A
+     ip ospf cost 1000
+workflow: {baseline_s: 2, shadow_s: 5, monitor_s: 8, soak_s: 1, autonomy: automatic}
+"""
+BUSY = "faults:\n  - {at_s: 16, traffic_surge: {from: any, to: any, class: normal, factor: 2.6}}\n"
+
+
+def emulated(wanted: Wanted) -> Result:
+    """Every kind of process x while deploying, while rolling back."""
+    each = wanted.cases or (CI if wanted.quick else FULL)
+    cases = [
+        (f"{kind}-{phase}", kind, phase, number)
+        for number, kind, phase in product(range(each), KINDS, (DEPLOY, ROLLBACK))
+    ]
+    result = begun("emulated", wanted, len(cases))
+    left = [
+        case for case in cases
+        if wanted.only in (None, case[0])
+        and (case[3] == wanted.case if wanted.case is not None
+             else case[3] >= sum(result.counts.get(case[0], {}).values()))
+    ]  # fmt: skip
+    began_s = time.monotonic() - result.took_s
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for (name, *_, number), (outcome, wrong) in zip(
+            left, pool.map(lambda case: _kill(wanted.seed, *case[1:]), left), strict=True
+        ):
+            kinds = result.counts.setdefault(name, {})
+            kinds["failed" if wrong else outcome] = kinds.get("failed" if wrong else outcome, 0) + 1
+            for what in wrong:
+                line = f"--only {name} --case {number} --seed {wanted.seed}"
+                result.fail(Failure(f"python tests/torture emulated {line}", f"{name}: {what}"))
+            result.took_s = time.monotonic() - began_s
+            print(f"{name} {number}: {outcome}", flush=True)
+            result.save(wanted.out)
+    result.finished = True
+    result.save(wanted.out)
+    return result
+
+
+def _kill(seed: int, kind: str, phase: str, number: int) -> tuple[str, list[str]]:
+    """One run with one kill: how it ended, and what is wrong with that."""
+    chance = random.Random(f"{seed} {kind} {phase} {number}")
+    before = Left.look()
+    with run(scenario=SCENARIO + (BUSY if phase == ROLLBACK else "")) as bad:
+        commit = bad.home / "runs/small.commit"
+        if not bad.watch(lambda: _has_begun(commit, phase) or bad.ended) or bad.ended:
+            return "not there", [f"it never came to {phase}: {(bad.home / 'err').read_text()}"]
+        time.sleep(chance.uniform(0.0, LONGEST_S[phase]))
+        there = [bad.process.pid] if kind == RUN else bad.parts(kind)
+        if there:
+            os.kill(chance.choice(there), signal.SIGKILL)
+        killed_s = time.monotonic()
+        wrong = list(_await_end(bad, commit, kind, killed_s))
+        wrong += faults(bad, before, folder=kind != RUN)
+        outcome, amiss = _verdict(bad)
+        return outcome, wrong + amiss
+
+
+def _has_begun(commit: Path, phase: str) -> bool:
+    """Whether the log says that the first command of this phase is about to be sent."""
+    mark = b'"what":"deploy"' if phase == DEPLOY else b'"what":"s1"'
+    try:
+        return any(mark in log.read_bytes() for log in commit.glob("*/1.log"))
+    except FileNotFoundError:
+        return False
+
+
+def _await_end(bad: Bad, commit: Path, kind: str, killed_s: float) -> Iterator[str]:
+    if not bad.watch(lambda: bad.ended):
+        yield "the run did not end"
+    elif kind != RUN and bad.process.returncode not in (0, 1, 3, 4):
+        yield f"exit code {bad.process.returncode}"
+    if not bad.watch(lambda: _ended(bad), max(killed_s + LATE_S - time.monotonic(), 0.1)):
+        yield f"not settled {LATE_S:g} s after the kill: {(bad.home / 'err').read_text()[-500:]}"
+
+
+def _ended(bad: Bad) -> bool:
+    found = endings(_place(bad))
+    return bool(found) and found[-1].state != "taken over"
+
+
+def _place(bad: Bad) -> Place:
+    key = (bad.home / "state/shadowsim/key").read_bytes()
+    folders = (bad.home / "runs/small.commit", bad.home / "runs/small/commit")
+    found = next(filter(None, map(commit_in, folders)), folders[0])
+    return Place(RealDisk(), found, key)
+
+
+def _verdict(bad: Bad) -> tuple[str, list[str]]:
+    """How the commit ended, and whether what was read back of production at the end fits that."""
+    place = _place(bad)
+    past = endings(place)
+    if not past:
+        return "open", ["the commit is open still"]
+    ending = past[-1]
+    last = read_log(place.disk, place.log(len(past)), place.key, log_head(len(past))).records
+    if len(past) > 1:  # by the guardian, which has read production back itself
+        verified = [record.data["failed"] for record in last if record.kind == "verified"]
+        return f"{ending.state} by guardian", [] if verified == [[]] else [f"verified: {verified}"]
+    result = bad.result()
+    after = result["digests"]["after"]
+    planned = json.loads((bad.home / "runs/small/signature.json").read_text())["digests"]
+    wanted = {"confirmed": "now", "rolled_back": "after", "cancelled": "before"}
+    if ending.state in wanted:  # a rollback may have been of the blamed part alone
+        fits = after == planned[wanted[ending.state]]
+    else:
+        fits = after in (planned["before"], planned["now"])
+    return ending.state, [] if fits else [f"{ending.state}, yet production has {after}"]
