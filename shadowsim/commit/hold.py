@@ -111,7 +111,8 @@ class Held:
 
         def keep(config: DeviceConfig) -> None:
             if config.hostname in mine:
-                files.write(config, FIRST)
+                with self._fenced_or():
+                    files.write(config, FIRST)
 
         reach = production.entrust(FIRST, keep, self._guard.lend)
         if reach == FILES:
@@ -126,16 +127,31 @@ class Held:
             raise
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
-        self._open.intend(what, device, commands)
+        self.extend()  # nothing is sent that nobody guards
+        with self._fenced_or():
+            self._open.intend(what, device, commands)
 
     def did(self, what: str, device: str, outcome: str) -> None:
-        self._open.did(what, device, outcome)
+        with self._fenced_or():
+            self._open.did(what, device, outcome)
 
     def extend(self, for_s: float | None = None) -> None:
-        self._guard.extend(for_s)
+        with self._fenced_or():
+            self._guard.extend(for_s)
 
     def end(self, state: str, why: str = "") -> None:
-        self._open.end(state, why)
+        with self._fenced_or():
+            self._open.end(state, why)
+
+    @contextmanager
+    def _fenced_or(self) -> Iterator[None]:
+        """Whatever fails because production was taken over, and all removed: say that instead."""
+        try:
+            yield
+        except (ShadowsimError, OSError):
+            if self._commit is not None:
+                self._commit.check()
+            raise
 
     def taken(self) -> tuple[str, Configs]:
         until_s = time.monotonic() + SETTLED_S

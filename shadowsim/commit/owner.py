@@ -44,7 +44,7 @@ class Commit:
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
         """Say what is sent next, before it is. Raises Fenced, LogBroken."""
-        self._check()
+        self.check()
         self._log.append("intend", what=what, device=device, commands=list(commands))
 
     def did(self, what: str, device: str, outcome: str) -> None:
@@ -61,7 +61,10 @@ class Commit:
         if not mine:
             raise _fenced(ending)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Nothing, as long as it is this process's to go on with. Raises Fenced."""
+        if self.place.log(FIRST).name not in self.place.disk.names(self.place.folder):
+            raise Fenced("production was taken over from this process, and another run began since")
         past = endings(self.place)
         if past:
             raise _fenced(past[0])

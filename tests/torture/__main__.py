@@ -15,9 +15,10 @@ from torture.emulated import emulated  # noqa: E402
 from torture.fuzz import fuzz  # noqa: E402
 from torture.kills import kills  # noqa: E402
 from torture.result import Attack, Wanted  # noqa: E402
+from torture.stops import stops  # noqa: E402
 
 # An attack is a name and a function. It prints its progress and its failures itself.
-ATTACKS: dict[str, Attack] = {"fuzz": fuzz, "kills": kills, "emulated": emulated}
+ATTACKS: dict[str, Attack] = {"fuzz": fuzz, "kills": kills, "stops": stops, "emulated": emulated}
 
 
 def main() -> int:

@@ -95,8 +95,21 @@ class _Told(Guard):
         self.say("guardian", self.pid)
 
 
-def deploy(job: Job, say: Say, guarded: Callable[[int], None] = lambda pid: None) -> int:
-    """Be the run that deploys it; `guarded` is told who guards, right before every command."""
+def _nothing(pid: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is done at instants of a deployment; each is told who guards it then."""
+
+    waking: Callable[[int], None] = _nothing  # before the guardian is looked after
+    sending: Callable[[int], None] = _nothing  # right before a command is sent
+    ending: Callable[[int], None] = _nothing  # right before it is confirmed
+    ended: Callable[[int], None] = _nothing  # and right after
+
+
+def deploy(job: Job, say: Say, hooks: Hooks = Hooks()) -> int:
+    """Be the run that deploys it."""
     _Told.say = staticmethod(say)  # type: ignore[assignment]
     holds.Guard = _Told  # type: ignore[misc]
     production = Production(job.before)
@@ -108,16 +121,17 @@ def deploy(job: Job, say: Say, guarded: Callable[[int], None] = lambda pid: None
             say("armed")
             for device, some in groupby(job.change.commands, key=lambda c: c.device):
                 commands = list(some)
-                time.sleep(next(pauses))
-                hold.extend()
+                _dawdle(hold, next(pauses), say)
+                hooks.waking(hold._guard.pid)
                 hold.intend("deploy", device, [str(c) for c in commands])
-                guarded(hold._guard.pid)
+                hooks.sending(hold._guard.pid)
                 production.apply(commands)
                 say("sent", os.getpid())
             say("ending")
-            time.sleep(next(pauses))
-            hold.extend()
+            _dawdle(hold, next(pauses), say)
+            hooks.ending(hold._guard.pid)
             _end(job, hold, production)
+            hooks.ended(hold._guard.pid)
             say("ended")
         except Fenced as error:
             state, _configs = hold.taken()
@@ -125,6 +139,20 @@ def deploy(job: Job, say: Say, guarded: Callable[[int], None] = lambda pid: None
             print(error, file=sys.stderr)
             return Fenced.exit_code
     return 0
+
+
+def _dawdle(hold: holds.Held, for_s: float, say: Say) -> None:
+    """Let time pass as a run does: with signs of life. Says how long the longest gap was."""
+    until_s = told_s = time.monotonic()
+    until_s += for_s
+    longest_s = 0.0
+    while True:
+        hold.extend()
+        longest_s, told_s = max(longest_s, time.monotonic() - told_s), time.monotonic()
+        if told_s >= until_s:
+            break
+        time.sleep(min(0.01, until_s - told_s))
+    say("gap", longest_s)
 
 
 def _end(job: Job, hold: holds.Held, production: Production) -> None:
@@ -154,4 +182,4 @@ def told(words: Path) -> str:
     return words.read_text("utf-8", "replace") if words.exists() else ""
 
 
-__all__ = ["Job", "Production", "deploy", "job", "told", "wanting"]
+__all__ = ["Hooks", "Job", "Production", "deploy", "job", "told", "wanting"]
