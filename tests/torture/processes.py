@@ -103,6 +103,7 @@ class Family:
 
     def __init__(self) -> None:
         self.ended: dict[int, int] = {}
+        self.starved_s = 0.0  # for how long one of them had work, and the machine no CPU for it
 
     def reap(self) -> bool:
         """Take note of who has ended; whether anybody is left."""
@@ -134,8 +135,17 @@ class Family:
         return True
 
     def wait_all(self, for_s: float) -> bool:
-        """Wait until nobody is left; whether that was in time."""
-        return self.wait(lambda: not self.reap(), for_s)
+        """Wait until nobody is left; whether that was in time. Says how long they were starved."""
+        first_s: dict[int, float] = {}
+        self.starved_s = 0.0
+
+        def over() -> bool:
+            for pid in _children():
+                now_s = _without_cpu_s(pid)
+                self.starved_s = max(self.starved_s, now_s - first_s.setdefault(pid, now_s))
+            return not self.reap()
+
+        return self.wait(over, for_s)
 
     def wait_for(self, pid: int, for_s: float) -> int | None:
         """Wait for the end of one; its exit code, or None if it did not end."""
@@ -156,6 +166,13 @@ class Family:
 def _children() -> list[int]:
     task = Path(f"/proc/self/task/{os.getpid()}/children")
     return [int(pid) for pid in task.read_text().split()]
+
+
+def _without_cpu_s(pid: int) -> float:
+    """How long it has waited for a CPU so far (the second figure of schedstat)."""
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
 
 
 def send(pid: int, number: int) -> bool:

@@ -108,7 +108,10 @@ class Hooks:
     ended: Callable[[int], None] = _nothing  # and right after
 
 
-def deploy(job: Job, say: Say, hooks: Hooks = Hooks()) -> int:
+NO_HOOKS = Hooks()
+
+
+def deploy(job: Job, say: Say, hooks: Hooks = NO_HOOKS) -> int:
     """Be the run that deploys it."""
     _Told.say = staticmethod(say)  # type: ignore[assignment]
     holds.Guard = _Told  # type: ignore[misc]
