@@ -108,6 +108,15 @@ class _Found:
             time.sleep(POLL_S)
 
 
+def told(run: Path) -> tuple[bool, str]:
+    """Whether the change of a run has been settled, and how it stands in words."""
+    try:
+        now = _Found.at(run).standing()
+    except BadInput:
+        return True, "nothing was sent to production"
+    return now.settled, _words(now)
+
+
 def _words(now: Standing) -> str:
     config = {
         "old": "production has its old config",

@@ -15,7 +15,7 @@ from typing import IO, cast
 from shadowsim.errors import ShadowsimError
 
 ARMED_S = 20.0  # until it must have said that it is armed
-ENDING_S = 5.0  # until it has noticed that the commit ended
+ENDING_S = 5.0  # for it to take the change back
 OFTEN = 20  # how many times within its time a deadline is put off
 LIKELIER = 100  # of a thousand of all memory: by how much this process goes before its guardian
 
@@ -76,9 +76,11 @@ class Guard:
         if not (alive and self._tell(for_s)):
             self._replace(for_s)
 
-    def end(self) -> None:
-        """Let it go: it ends once it sees that the commit has ended, and else takes it back."""
+    def end(self, *, done: bool) -> None:
+        """Let it go: it takes the change back, unless there is nothing left to do (`done`)."""
         self._inbox.close()
+        if done:
+            self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDING_S)
         self._outbox.close()

@@ -99,7 +99,7 @@ class Held:
         self._place = Place(RealDisk(), folder.absolute(), key)
         self._guard = Guard(self._place.folder, lease_s)
         self._commit: Commit | None = None
-        self._released = False
+        self._ended = self._released = False
 
     def arm(
         self, production: Network, change: Change, before: Configs, signature: RollbackSignature
@@ -123,7 +123,7 @@ class Held:
         try:
             self._guard.arm()
         except BaseException:
-            self._commit.end(CANCELLED, "the rollback could not be armed")
+            self.end(CANCELLED, "the rollback could not be armed")
             raise
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
@@ -142,6 +142,7 @@ class Held:
     def end(self, state: str, why: str = "") -> None:
         with self._fenced_or():
             self._open.end(state, why)
+        self._ended = True
 
     @contextmanager
     def _fenced_or(self) -> Iterator[None]:
@@ -166,8 +167,8 @@ class Held:
         if self._released:
             return
         self._released = True
-        self._guard.end()
-        if self._commit is None or not self._place.folder.exists():
+        self._guard.end(done=self._ended or self._commit is None)
+        if self._ended or self._commit is None or not self._place.folder.exists():
             return
         with holding(self._place.folder) as nobody_has_it:
             if nobody_has_it:  # its guardian has died, and there was no other one
