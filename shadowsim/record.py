@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
 import shutil
@@ -166,7 +167,9 @@ def write(run: Run, found: Document, folder: Path, key: bytes) -> None:
         _write_json(fresh / "topology.json", picture_of(run.scenario.topology))
         if run.signature is not None:
             _write_json(fresh / "signature.json", run.signature.sealed(key).model_dump(mode="json"))
-        table(run.telemetry).write_parquet(fresh / "telemetry.parquet")
+        telemetry = io.BytesIO()  # polars has its own words for a full disk, and no OSError
+        table(run.telemetry).write_parquet(telemetry)
+        (fresh / "telemetry.parquet").write_bytes(telemetry.getbuffer())
         if folder.exists():
             folder.rename(gone)  # else a part of it might be found, which is nobody's run
         fresh.rename(folder)

@@ -128,7 +128,8 @@ def _words(now: Standing) -> str:
     if now.state == "rolled_back" and now.position == "mixed":
         config = "production has the new config without the part that was blamed"
     why = f" ({now.why})" if now.why else ""
-    return f"{now.state}{why}: {config}"
+    what_next = "" if now.settled else "; 'shadowsim rollback --resume' takes the change back"
+    return f"{now.state}{why}: {config}{what_next}"
 
 
 def _document(folder: Path, now: Standing) -> dict[str, Any]:

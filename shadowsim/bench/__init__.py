@@ -41,6 +41,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "next-hops": forwarding.next_hops_k32,
         "verify": verify.run,
         "scenario": whole.scenario_90s,
+        "journal": whole.journal,
         "command-line": whole.command_line,
     }
 

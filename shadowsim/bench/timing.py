@@ -54,3 +54,19 @@ def best_of(function: Callable[[], object], repeats: int) -> float:
         function()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds)
+
+
+def alternating(
+    one: Callable[[], object], other: Callable[[], object], repeats: int
+) -> tuple[float, float]:
+    """The median seconds of two functions that take turns, so that both see the same machine."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(-1, repeats):  # once to warm up
+        for function, found in list(zip((one, other), seconds, strict=True))[
+            :: (-1) ** (number % 2)
+        ]:
+            begin = time.perf_counter()
+            function()
+            if number >= 0:
+                found.append(time.perf_counter() - begin)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
