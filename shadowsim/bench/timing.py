@@ -61,12 +61,11 @@ def alternating(
 ) -> tuple[float, float]:
     """The median seconds of two functions that take turns, so that both see the same machine."""
     seconds: tuple[list[float], list[float]] = ([], [])
-    for number in range(-1, repeats):  # once to warm up
-        for function, found in list(zip((one, other), seconds, strict=True))[
-            :: (-1) ** (number % 2)
-        ]:
+    turns = list(zip((one, other), seconds, strict=True))
+    for number in range(repeats + 1):
+        for function, found in turns if number % 2 else reversed(turns):
             begin = time.perf_counter()
             function()
-            if number >= 0:
+            if number:  # the first is to warm up
                 found.append(time.perf_counter() - begin)
     return statistics.median(seconds[0]), statistics.median(seconds[1])
