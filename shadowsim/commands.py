@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from shadowsim import __version__, machine_commands, rollback_command
-from shadowsim.errors import BadInput, Mistake, PersonNeeded
+from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
 if TYPE_CHECKING:
@@ -295,12 +295,25 @@ def _run_one(
         # An interrupted run leaves its record too: what was taken back, and whether that held.
         if state.telemetry:
             found = document(state, network, str(folder))
-            write(state, found, folder, key)
-            stow(folder, key)
-            with OutcomeStore(store) as outcomes:
-                outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
+            try:
+                write(state, found, folder, key)
+                stow(folder, key)
+                with OutcomeStore(store) as outcomes:
+                    outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
+            except OSError as error:
+                raise _not_kept(folder, error) from error
             view.result(found)
     return found
+
+
+def _not_kept(folder: Path, error: OSError) -> ShadowsimError:
+    """A run without a record: what is to be known of it all the same is what production has."""
+    why = f"{error.filename or folder}: the run could not be kept: {error.strerror}"
+    try:
+        settled, how = rollback_command.told(folder)
+    except (ShadowsimError, OSError):
+        return PersonNeeded(why)
+    return (ShadowsimError if settled else PersonNeeded)(f"{why}\n{how}")
 
 
 def _ask(question: str, forecast: Forecast) -> bool | None:

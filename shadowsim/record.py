@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import io
 import json
 import os
 import shutil
@@ -158,7 +160,9 @@ def write(run: Run, found: Document, folder: Path, key: bytes) -> None:
     """
     claim(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     fresh = folder.parent / f".{folder.name}.{os.getpid()}"
+    gone = folder.parent / f"{fresh.name}.old"
     fresh.mkdir()
     try:
         (fresh / "journal.jsonl").write_text(run.journal.text(), encoding="utf-8")
@@ -166,12 +170,33 @@ def write(run: Run, found: Document, folder: Path, key: bytes) -> None:
         _write_json(fresh / "topology.json", picture_of(run.scenario.topology))
         if run.signature is not None:
             _write_json(fresh / "signature.json", run.signature.sealed(key).model_dump(mode="json"))
-        table(run.telemetry).write_parquet(fresh / "telemetry.parquet")
+        telemetry = io.BytesIO()  # polars has its own words for a full disk, and no OSError
+        table(run.telemetry).write_parquet(telemetry)
+        (fresh / "telemetry.parquet").write_bytes(telemetry.getbuffer())
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(gone)  # else a part of it might be found, which is nobody's run
         fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs to this folder have left that died as they were writing."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        pid = path.name.removeprefix(f".{folder.name}.").removesuffix(".old")
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -65,12 +65,13 @@ class _Found:
         """The commit that belongs to a run. Raises BadInput if there is none."""
         from shadowsim.commit.disk import RealDisk
         from shadowsim.commit.generations import Place
-        from shadowsim.commit.hold import STOWED, beside
+        from shadowsim.commit.hold import STOWED, beside, commit_in
         from shadowsim.rollback.key import installation_key
 
         for folder in (beside(run), run / STOWED, run):
-            if (folder / "1.log").exists():
-                return cls(Place(RealDisk(), folder.absolute(), installation_key()))
+            found = commit_in(folder)
+            if found is not None:
+                return cls(Place(RealDisk(), found.absolute(), installation_key()))
         if run.is_dir():
             message = "no change to production was begun here; there is nothing to take back"
         else:
@@ -107,6 +108,15 @@ class _Found:
             time.sleep(POLL_S)
 
 
+def told(run: Path) -> tuple[bool, str]:
+    """Whether the change of a run has been settled, and how it stands in words."""
+    try:
+        now = _Found.at(run).standing()
+    except BadInput:
+        return True, "nothing was sent to production"
+    return now.settled, _words(now)
+
+
 def _words(now: Standing) -> str:
     config = {
         "old": "production has its old config",
@@ -118,7 +128,8 @@ def _words(now: Standing) -> str:
     if now.state == "rolled_back" and now.position == "mixed":
         config = "production has the new config without the part that was blamed"
     why = f" ({now.why})" if now.why else ""
-    return f"{now.state}{why}: {config}"
+    what_next = "" if now.settled else "; 'shadowsim rollback --resume' takes the change back"
+    return f"{now.state}{why}: {config}{what_next}"
 
 
 def _document(folder: Path, now: Standing) -> dict[str, Any]:

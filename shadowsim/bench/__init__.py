@@ -44,6 +44,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "plan-fat-tree": planner.fat_tree_ten,
         "revert-time": planner.time_to_rollback,
         "scenario": whole.scenario_90s,
+        "journal": whole.journal,
         "command-line": whole.command_line,
     }
 

@@ -54,3 +54,18 @@ def best_of(function: Callable[[], object], repeats: int) -> float:
         function()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds)
+
+
+def alternating(
+    one: Callable[[], object], other: Callable[[], object], repeats: int
+) -> tuple[float, float]:
+    """The median seconds of two functions that take turns, so that both see the same machine."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    turns = list(zip((one, other), seconds, strict=True))
+    for number in range(repeats + 1):
+        for function, found in turns if number % 2 else reversed(turns):
+            begin = time.perf_counter()
+            function()
+            if number:  # the first is to warm up
+                found.append(time.perf_counter() - begin)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])

@@ -15,8 +15,9 @@ from typing import IO, cast
 from shadowsim.errors import ShadowsimError
 
 ARMED_S = 20.0  # until it must have said that it is armed
-ENDING_S = 5.0  # until it has noticed that the commit ended
+ENDING_S = 5.0  # for it to take the change back
 OFTEN = 20  # how many times within its time a deadline is put off
+LIKELIER = 100  # of a thousand of all memory: by how much this process goes before its guardian
 
 
 class NotArmed(ShadowsimError):
@@ -28,7 +29,8 @@ class Guard:
 
     `lease_s` is how long after its last sign of life the change is taken back. The process is
     started at once, since that takes a while, and armed later. It is in a session of its own:
-    what a terminal sends to this process does not reach it.
+    what a terminal sends to this process does not reach it. Where memory runs out, the system is
+    asked to kill this process first.
     """
 
     _inbox: IO[bytes]
@@ -39,6 +41,7 @@ class Guard:
         self._armed = False
         self._lent: tuple[int, ...] = ()
         self._told_s = 0.0
+        self._score = _oom_score()
         self._start()
 
     @property
@@ -47,13 +50,10 @@ class Guard:
 
     def arm(self) -> None:
         """From now on the change is taken back unless this is told otherwise. Raises NotArmed."""
-        with suppress(BrokenPipeError):
-            self._tell()
-        said = self._answer()
-        if said != b"armed\n":
-            self._process.kill()
-            raise NotArmed(f"the guardian of {self._folder} did not arm the rollback")
+        self._await(None)
         self._armed = True
+        if self._score is not None:
+            _ask_oom_score(os.getpid(), min(self._score + LIKELIER, 1000))
 
     def lend(self, fds: Sequence[int]) -> None:
         """Have it hold these files open too, instead of those lent before. Raises NotArmed.
@@ -61,11 +61,7 @@ class Guard:
         Files cross only when a process starts, so it is replaced; this process is well meanwhile.
         """
         self._lent = tuple(fds)
-        self._process.kill()
-        self._process.wait()
-        self._start()
-        if self._armed:
-            self.arm()
+        self._replace()
 
     def extend(self, for_s: float | None = None) -> None:
         """Put the deadline off, to `for_s` from now or the usual time. Raises NotArmed.
@@ -74,48 +70,86 @@ class Guard:
         """
         if not self._armed:
             return
-        if for_s is None and time.monotonic() < self._told_s + self._lease_s / OFTEN:
+        alive = self._process.poll() is None
+        if alive and for_s is None and time.monotonic() < self._told_s + self._lease_s / OFTEN:
             return
-        with suppress(OSError):
-            self._tell(for_s)
-            if self._process.poll() is None:
-                return
-        self._start()
-        self.arm()
+        if not (alive and self._tell(for_s)):
+            self._replace(for_s)
 
-    def end(self) -> None:
-        """Let it go: it ends once it sees that the commit has ended, and else takes it back."""
-        with suppress(OSError):
-            self._inbox.close()
+    def end(self, *, done: bool) -> None:
+        """Let it go: it takes the change back, unless there is nothing left to do (`done`)."""
+        self._inbox.close()
+        if done:
+            self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDING_S)
         self._outbox.close()
+        if self._score is not None:
+            _ask_oom_score(os.getpid(), self._score)
 
-    def _start(self) -> None:
+    def _start(self, for_s: float | None = None) -> None:
+        theirs, ours = os.pipe()
+        os.set_blocking(ours, False)  # one that is stopped reads nothing
+        self._inbox = os.fdopen(ours, "wb", buffering=0)
+        if self._armed:  # before it is there, so that it is armed even if this dies right now
+            self._tell(for_s)
         argv = [sys.executable, "-m", "shadowsim.commit.guardian", str(self._folder)]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            argv, stdin=pipe, stdout=pipe, start_new_session=True, pass_fds=self._lent
-        )
-        self._inbox = cast("IO[bytes]", self._process.stdin)
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=self._lent,
+            )
+        except OSError as error:
+            raise NotArmed(f"no guardian could be started: {error.strerror}") from None
+        finally:
+            os.close(theirs)
         self._outbox = cast("IO[bytes]", self._process.stdout)
-        os.set_blocking(self._inbox.fileno(), False)  # one that is stopped reads nothing
+        if self._armed and self._score is not None:
+            _ask_oom_score(self._process.pid, self._score)
 
-    def _tell(self, for_s: float | None = None) -> None:
+    def _replace(self, for_s: float | None = None) -> None:
+        """Have another one. The one before is ended: if stopped, it would wake up and take over."""
+        self._process.kill()
+        self._process.wait()
+        self._inbox.close()
+        self._outbox.close()
+        self._start(for_s)
+        if self._armed:
+            self._await(for_s)
+
+    def _tell(self, for_s: float | None = None) -> bool:
+        """Whether the message is on its way."""
         self._told_s = time.monotonic()
         until_s = self._told_s + (self._lease_s if for_s is None else for_s)
-        os.write(self._inbox.fileno(), b"until %.6f\n" % until_s)
+        with suppress(OSError):
+            return self._inbox.write(b"until %.6f\n" % until_s) is not None
+        return False
 
-    def _answer(self) -> bytes:
-        """Its first words, or nothing if it has none in time."""
-        until_s = time.monotonic() + ARMED_S
-        said = b""
-        while not said.endswith(b"\n"):
-            left_s = until_s - time.monotonic()
-            if left_s <= 0 or not select.select([self._outbox], [], [], left_s)[0]:
-                break
-            fresh = os.read(self._outbox.fileno(), 64)
-            if not fresh:
-                break
-            said += fresh
-        return said
+    def _await(self, for_s: float | None) -> None:
+        """Wait until it is armed, and put the deadline off meanwhile. Raises NotArmed."""
+        said, until_s = b"", time.monotonic() + ARMED_S
+        while not said.endswith(b"\n") and (left_s := until_s - time.monotonic()) > 0:
+            self._tell(for_s)
+            if select.select([self._outbox], [], [], min(self._lease_s / OFTEN, left_s))[0]:
+                fresh = os.read(self._outbox.fileno(), 64)
+                if not fresh:
+                    break
+                said += fresh
+        if said != b"armed\n":
+            self._process.kill()
+            raise NotArmed(f"the guardian of {self._folder} did not arm the rollback")
+
+
+def _oom_score() -> int | None:
+    """What the system is asked to add to how soon this process is killed; None if it asks not."""
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/self/oom_score_adj").read_text())
+    return None
+
+
+def _ask_oom_score(pid: int, score: int) -> None:
+    with suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(score))

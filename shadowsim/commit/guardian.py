@@ -21,8 +21,10 @@ from pathlib import Path
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import ROLLED_BACK, Place
 from shadowsim.commit.holder import holding
+from shadowsim.commit.log import LogAltered
 from shadowsim.commit.reach import reach_in
 from shadowsim.commit.settle import Reach, Wait, settle, standing
+from shadowsim.commit.terms import Terms
 from shadowsim.errors import Fenced, PersonNeeded, ShadowsimError
 from shadowsim.rollback.key import installation_key
 
@@ -113,49 +115,51 @@ def take_back(place: Place, reach: Reach, why: str, clock: Callable[[], float]) 
             if not patient():
                 return f"not taken back, a person is needed: {error}"
         else:
-            return f"{found.state}: production has its {found.position} config"
+            if found.state == ROLLED_BACK:
+                return f"{found.state}: production has its {found.position} config"
+            return f"{found.state}: {found.why}"
 
 
 def main(folder: Path) -> int:
     """Guard the commit in this folder."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when the commit does
-    place = Place(RealDisk(), folder, installation_key())
-    reach = reach_in(folder)
+    words = ""
+    try:
+        words = _guard(Place(RealDisk(), folder, installation_key()))
+    except (ShadowsimError, OSError) as error:
+        words = f"the rollback was not armed: {error}"
+    if words:
+        with suppress(OSError):  # whoever listened may be gone
+            os.write(sys.stderr.fileno(), f"guardian: {words}\n".encode())
+    return 0 if not words or ROLLED_BACK in words else PersonNeeded.exit_code
 
+
+def _guard(place: Place) -> str:
+    """What came of it, in words. Raises what keeps it from being armed."""
+    reach = reach_in(place.folder)
     with ExitStack() as until_the_end:
+        guarded: list[Terms] = []
 
         def armed() -> None:
-            found = standing(place, reach)  # what is needed later is read, and found wanting, now
-            until_the_end.enter_context(holding(folder))
-            sys.stdout.write("armed\n")
-            sys.stdout.flush()
-            if found.terms is not None:
-                with suppress(ShadowsimError):  # then it takes longer when it must be done
-                    reach(found.terms).prepare()
+            found = standing(place, reach)  # all that is needed is read, and found wanting, now
+            if found.terms is None:
+                raise LogAltered(f"{place.folder}: the change was never begun")
+            guarded.append(found.terms)
+            until_the_end.enter_context(holding(place.folder))
+            with suppress(OSError):  # whoever asked may be dead by now: all the more reason
+                os.write(sys.stdout.fileno(), b"armed\n")
+            with suppress(ShadowsimError, OSError):  # it only saves time later
+                reach(found.terms).prepare()
 
         seen = watch(sys.stdin.fileno(), armed, time.monotonic)
-        if seen.until_s is None:
-            return 0
+        if not guarded:
+            return ""
         words = take_back(place, reach, seen.why, time.monotonic)
-    if not words:
-        return 0
-    with suppress(ShadowsimError, OSError):
-        terms = standing(place, reach).terms
-        if terms is not None:
-            reach(terms).close()
-    sys.stderr.write(f"guardian: {seen.why}: {words}\n")
-    return 0 if words.startswith(ROLLED_BACK) else PersonNeeded.exit_code
-
-
-def _told(folder: Path) -> int:
-    """Guard it, and say in words what kept it from being guarded."""
-    try:
-        return main(folder)
-    except (ShadowsimError, OSError) as error:
-        sys.stderr.write(f"guardian: {folder} is not guarded: {error}\n")
-        return PersonNeeded.exit_code
+        if words:
+            reach(guarded[0]).close()
+        return words and f"{seen.why}: {words}"
 
 
 if __name__ == "__main__":
-    raise SystemExit(_told(Path(sys.argv[1])))
+    raise SystemExit(main(Path(sys.argv[1])))

@@ -4,21 +4,25 @@ the run anyway, to nothing.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import CANCELLED, Place
-from shadowsim.commit.guard import Guard
+from shadowsim.commit.guard import ENDING_S, Guard
+from shadowsim.commit.guardian import LOST, patience
+from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import FIRST, Commit, claim, not_settled
 from shadowsim.commit.reach import DEVICES, FILES, reach_in
-from shadowsim.commit.settle import Standing, standing
+from shadowsim.commit.settle import Standing, settle, standing
 from shadowsim.commit.terms import Terms
+from shadowsim.errors import ShadowsimError
 from shadowsim.model.change import Change, Configs
 from shadowsim.model.config import DeviceConfig
 from shadowsim.network.protocol import Network
@@ -95,7 +99,7 @@ class Held:
         self._place = Place(RealDisk(), folder.absolute(), key)
         self._guard = Guard(self._place.folder, lease_s)
         self._commit: Commit | None = None
-        self._released = False
+        self._ended = self._released = False
 
     def arm(
         self, production: Network, change: Change, before: Configs, signature: RollbackSignature
@@ -107,7 +111,8 @@ class Held:
 
         def keep(config: DeviceConfig) -> None:
             if config.hostname in mine:
-                self._open.write(files, config)
+                with self._fenced_or():
+                    self._open.write(files, config)
 
         reach = production.entrust(FIRST, keep, self._guard.lend)
         if reach == FILES:
@@ -118,36 +123,60 @@ class Held:
         try:
             self._guard.arm()
         except BaseException:
-            self._commit.end(CANCELLED, "the rollback could not be armed")
+            self.end(CANCELLED, "the rollback could not be armed")
             raise
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
-        self._open.intend(what, device, commands)
+        self.extend()  # nothing is sent that nobody guards
+        with self._fenced_or():
+            self._open.intend(what, device, commands)
 
     def did(self, what: str, device: str, outcome: str) -> None:
-        self._open.did(what, device, outcome)
+        with self._fenced_or():
+            self._open.did(what, device, outcome)
 
     def extend(self, for_s: float | None = None) -> None:
-        self._guard.extend(for_s)
+        with self._fenced_or():
+            self._guard.extend(for_s)
 
     def end(self, state: str, why: str = "") -> None:
-        self._open.end(state, why)
+        with self._fenced_or():
+            self._open.end(state, why)
+        self._ended = True
+
+    @contextmanager
+    def _fenced_or(self) -> Iterator[None]:
+        """Whatever fails because production was taken over, and all removed: say that instead."""
+        try:
+            yield
+        except (ShadowsimError, OSError):
+            if self._commit is not None:
+                self._commit.check()
+            raise
 
     def taken(self) -> tuple[str, Configs]:
         until_s = time.monotonic() + SETTLED_S
         reach = reach_in(self._place.folder)
         while True:
             found: Standing = standing(self._place, reach)
-            if found.terms is not None and (found.settled or time.monotonic() > until_s):
-                return found.state, reach(found.terms).read()
+            if found.settled or time.monotonic() > until_s:
+                return found.state, {} if found.terms is None else reach(found.terms).read()
             time.sleep(0.05)
 
     def release(self) -> None:
-        if not self._released:
-            self._released = True
-            self._guard.end()
-            if self._commit is not None:
-                self.taken()
+        if self._released:
+            return
+        self._released = True
+        self._guard.end(done=self._ended or self._commit is None)
+        if self._ended or self._commit is None or not self._place.folder.exists():
+            return
+        with holding(self._place.folder) as nobody_has_it:
+            if nobody_has_it:  # its guardian has died, and there was no other one
+                patient = patience(time.monotonic, ENDING_S)
+                with suppress(ShadowsimError, OSError):  # then it stays open, and that is told
+                    settle(self._place, reach_in(self._place.folder), LOST, patient)
+                return
+        self.taken()
 
     @property
     def _open(self) -> Commit:
@@ -164,6 +193,18 @@ def beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.commit")
 
 
+def commit_in(folder: Path) -> Path | None:
+    """The commit that lies there, or is there, if one does.
+
+    Each has a folder of its own, whose name no other ever has: what an earlier run or its guardian
+    still does when it wakes up after all was settled and gone, it does where nobody looks.
+    """
+    for found in (folder, *sorted(folder.glob("*"))):
+        if (found / f"{FIRST}.log").exists():
+            return found
+    return None
+
+
 def stow(folder: Path, key: bytes) -> None:
     """Move a commit that has ended into the folder of its run, which is there by now."""
     if _has_ended(beside(folder), key):
@@ -177,11 +218,14 @@ def held(folder: Path, key: bytes, lease_s: float) -> Iterator[Held]:
     The commit of an earlier run there is removed if it has ended.
     """
     place = beside(folder)
-    if _has_ended(place, key):
-        shutil.rmtree(place)
-    elif place.exists():
-        raise not_settled(place)
-    hold = Held(place, key, lease_s)
+    gone = place.with_name(f".{place.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    if place.exists():
+        if not _has_ended(place, key):
+            raise not_settled(place)
+        place.rename(gone)  # else a part of it might be found without the rest
+        shutil.rmtree(gone, ignore_errors=True)
+    hold = Held(place / secrets.token_hex(8), key, lease_s)
     try:
         yield hold
     finally:
@@ -189,6 +233,8 @@ def held(folder: Path, key: bytes, lease_s: float) -> Iterator[Held]:
 
 
 def _has_ended(folder: Path, key: bytes) -> bool:
-    """Whether there is a commit in this folder that has ended."""
-    place = Place(RealDisk(), folder, key)
-    return folder.exists() and standing(place, reach_in(folder)).settled
+    """Whether there is a commit in this folder that has ended, or none that was begun."""
+    found = commit_in(folder)
+    if found is None:
+        return folder.exists()
+    return standing(Place(RealDisk(), found, key), reach_in(found)).settled

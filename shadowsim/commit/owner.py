@@ -56,7 +56,7 @@ class Commit:
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
         """Say what is sent next, before it is. Raises Fenced, LogBroken."""
-        self._check()
+        self.check()
         self._log.append("intend", what=what, device=device, commands=list(commands))
 
     def write(self, devices: Devices, config: DeviceConfig) -> None:
@@ -81,12 +81,15 @@ class Commit:
         Raises Fenced if it was taken over meanwhile: then nothing that this process knows of
         production holds any more; and LogBroken after a write that failed.
         """
-        self._check()
+        self.check()
         ending, mine = end(self.place, FIRST, state, why)
         if not mine:
             raise _fenced(ending)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Nothing, as long as it is this process's to go on with. Raises Fenced."""
+        if self.place.log(FIRST).name not in self.place.disk.names(self.place.folder):
+            raise Fenced("production was taken over from this process, and another run began since")
         past = endings(self.place)
         if past:
             raise _fenced(past[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from shadowsim.commit.generations import ROLLED_BACK
+from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, Unreachable
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.phases import PHASES, Phase
@@ -64,7 +64,7 @@ def _follow(run: Run, error: Fenced) -> None:
     """Somebody else has taken production over, since this process did not answer: say how."""
     run.note("overtaken", why=str(error))
     state, run.overtaken = run.hold.taken()
-    run.end_state = "rolled_back" if state == ROLLED_BACK else "halted"
+    run.end_state = state if state in (ROLLED_BACK, CONFIRMED) else "halted"
     run.failure_mode, run.root_cause = "none", "overtaken"
 
 

@@ -14,11 +14,13 @@ sys.path[:1] = [str(TESTS), str(TESTS.parent)]
 
 from torture.emulated import emulated  # noqa: E402
 from torture.fuzz import fuzz  # noqa: E402
+from torture.kills import kills  # noqa: E402
 from torture.model import model  # noqa: E402
 from torture.planted import planted  # noqa: E402
 from torture.power import power  # noqa: E402
 from torture.result import Attack, Wanted  # noqa: E402
 from torture.steps import steps  # noqa: E402
+from torture.stops import stops  # noqa: E402
 from torture.system import system  # noqa: E402
 
 # An attack is a name and a function. It prints its progress and its failures itself.
@@ -27,6 +29,8 @@ ATTACKS: dict[str, Attack] = {
     "disk": power,
     "system": system,
     "model": model,
+    "kills": kills,
+    "stops": stops,
     "planted": planted,
     "fuzz": fuzz,
     "emulated": emulated,

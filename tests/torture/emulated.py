@@ -16,6 +16,7 @@ from bad_day_runs import PARTS, Bad, Left, faults, run
 
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import Place, endings
+from shadowsim.commit.hold import commit_in
 from shadowsim.commit.log import read_log
 from shadowsim.commit.owner import log_head
 from torture.result import Failure, Result, Wanted, begun
@@ -111,7 +112,7 @@ def _has_begun(commit: Path, phase: str) -> bool:
     """Whether the log says that the first command of this phase is about to be sent."""
     mark = b'"what":"deploy"' if phase == DEPLOY else b'"what":"s1"'
     try:
-        return mark in (commit / "1.log").read_bytes()
+        return any(mark in log.read_bytes() for log in commit.glob("*/1.log"))
     except FileNotFoundError:
         return False
 
@@ -133,7 +134,8 @@ def _ended(bad: Bad) -> bool:
 def _place(bad: Bad) -> Place:
     key = (bad.home / "state/shadowsim/key").read_bytes()
     folders = (bad.home / "runs/small.commit", bad.home / "runs/small/commit")
-    return Place(RealDisk(), next((f for f in folders if f.exists()), folders[0]), key)
+    found = next(filter(None, map(commit_in, folders)), folders[0])
+    return Place(RealDisk(), found, key)
 
 
 def _verdict(bad: Bad) -> tuple[str, list[str]]:

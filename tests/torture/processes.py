@@ -1,135 +1,233 @@
-"""Processes that run one at a time, in simulated time, and may be killed or stopped at any pause.
+"""A function to a process of its own that may be killed or stopped, and what became of it.
 
-Each is a thread that holds a baton while it runs; at a pause the baton goes to whoever is next.
+Processes are forked from one that has everything imported, so that a case takes milliseconds. Ours
+adopts whatever they leave behind (PR_SET_CHILD_SUBREAPER), so that nothing stays unseen.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import threading
-from collections.abc import Callable
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
 
-from torture.simulated_disk import Crash
+from shadowsim.commit import guard, guardian
+from shadowsim.errors import ShadowsimError
 
-MOST_S = 10_000.0  # of simulated time; whoever runs longer hangs
-
-
-class Process:
-    """One of them. `inbox`: what was sent to it; b"" says that nobody can send any more."""
-
-    def __init__(self, name: str, body: Callable[[Process], object]) -> None:
-        self.name, self._body = name, body
-        self.inbox: list[bytes] = []
-        self.waiting = self.killed = self.ended = False
-        self.token = 0
-        self.error: BaseException | None = None
-        self.at_end: list[Callable[[], None]] = []
-        self.baton = threading.Lock()
-        self.baton.acquire()
-
-    def run(self) -> None:
-        try:
-            if not self.killed:
-                self._body(self)
-        except BaseException as error:
-            self.error = error
+PR_SET_CHILD_SUBREAPER = 36
+KILLED = -int(signal.SIGKILL)
+FIRST_INHERITED = 3  # above the standard streams
+MOST_FILES = 1024
+TRACEBACK_CODE = 70
 
 
-class Machine:
-    """The processes and the time they share."""
+def adopt() -> None:
+    """From now on the orphans among our descendants are our children."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "this system has no subreapers")
+
+
+class ForkedPopen(subprocess.Popen[bytes]):
+    """`python -m shadowsim.commit.guardian`, without the time that a fresh interpreter takes."""
+
+    def _execute_child(self, args: Sequence[str], *rest: Any) -> None:
+        inbox, inbox_ours, outbox_ours, outbox, *errors = rest[9:15]
+        self.pid = os.fork()
+        if not self.pid:
+            _become(lambda: guardian.main(Path(args[3])), (inbox, outbox, 2), session=True)
+        self._child_created = True
+        self._close_pipe_fds(inbox, inbox_ours, outbox_ours, outbox, *errors)
+
+
+def fork_guardians() -> None:
+    """From now on this process forks its guardians."""
+    guard.subprocess.Popen = ForkedPopen  # type: ignore[misc, assignment]
+
+
+def spawn(function: Callable[[], int | None], out: Path, words: Path) -> int:
+    """Start a process that calls this and leaves with what it returns; its pid."""
+    pid = os.fork()
+    if not pid:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        _become(function, (os.open(os.devnull, os.O_RDONLY), os.open(out, flags, 0o600),
+                           os.open(words, flags, 0o600)))  # fmt: skip
+    return pid
+
+
+def _become(
+    function: Callable[[], int | None], streams: tuple[int, int, int], *, session: bool = False
+) -> NoReturn:
+    code: Any = TRACEBACK_CODE
+    try:
+        kept = [os.dup(fd) for fd in streams]
+        for number, fd in enumerate(kept):
+            os.dup2(fd, number)
+        if session:  # a guardian holds nothing but its streams
+            os.setsid()
+            os.closerange(FIRST_INHERITED, MOST_FILES)
+        else:
+            for fd in kept:
+                os.close(fd)
+        signal.set_wakeup_fd(-1)
+        # What stood here before may close its stream when it goes; these must not.
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(number, "w" if number else "r", closefd=False)  # noqa: SIM115
+            for number in range(3)
+        )
+        code = function() or 0
+    except SystemExit as leaving:
+        code = leaving.code or 0
+    except ShadowsimError as error:
+        code = error.exit_code
+        print(error, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(BaseException):
+            sys.stdout.flush()
+        with suppress(BaseException):
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+class Family:
+    """The processes of one case: all children of this process, and how they ended."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
-        self.processes: list[Process] = []
-        self._order = itertools.count()
-        self._due: list[tuple[float, int, Process, int]] = []
-        self._over = threading.Lock()
-        self._over.acquire()
+        self.ended: dict[int, int] = {}
+        self.starved_s = 0.0  # for how long one of them had work, and the machine no CPU for it
 
-    def start(self, name: str, body: Callable[[Process], object], in_s: float = 0.0) -> Process:
-        process = Process(name, body)
-        self.processes.append(process)
-        self._wake(process, in_s)
+    def reap(self) -> bool:
+        """Take note of who has ended; whether anybody is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if not pid:
+                return True
+            self.ended[pid] = os.waitstatus_to_exitcode(status)
 
-        def run() -> None:
-            process.baton.acquire()
-            process.token += 1
-            process.run()
-            process.ended = True
-            for call in process.at_end:
-                call()
-            self._hand_on()
+    def alive(self, pid: int) -> bool:
+        self.reap()
+        if pid in self.ended:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            return True
+        return False
 
-        threading.Thread(target=run, daemon=True).start()
-        return process
+    def wait(self, over: Callable[[], bool], for_s: float) -> bool:
+        """Wait until it is so; whether it was in time."""
+        until_s = time.monotonic() + for_s
+        while not over():
+            if time.monotonic() > until_s:
+                return False
+            time.sleep(0.001)
+        return True
 
-    def run(self) -> None:
-        """Let all of them run until they have ended."""
-        self._hand_on()
-        self._over.acquire()
+    def wait_all(self, for_s: float) -> bool:
+        """Wait until nobody is left; whether that was in time. Says how long they were starved."""
+        first_s: dict[int, float] = {}
+        self.starved_s = 0.0
 
-    def pause(self, process: Process, for_s: float) -> None:
-        """Let time pass for it. Raises Crash once it was killed."""
-        if process.killed:
-            raise Crash
-        self._wake(process, for_s)
-        self._yield(process)
+        def over() -> bool:
+            for pid in _children():
+                now_s = _without_cpu_s(pid)
+                self.starved_s = max(self.starved_s, now_s - first_s.setdefault(pid, now_s))
+            return not self.reap()
 
-    def receive(self, process: Process, for_s: float | None) -> bytes | None:
-        """What was sent to it; None when that much time has passed."""
-        if process.killed:
-            raise Crash
-        if not process.inbox:
-            if for_s is not None:
-                self._wake(process, for_s)
-            process.waiting = True
-            self._yield(process)
-            process.waiting = False
-        if not process.inbox:
-            return None
-        gone = b"" in process.inbox
-        data = b"".join(process.inbox)
-        process.inbox[:] = [b""] if gone and data else []
-        return data
+        return self.wait(over, for_s)
 
-    def send(self, process: Process, data: bytes) -> None:
-        process.inbox.append(data)
-        if process.waiting:
-            self._wake(process, 0.0)
+    def wait_for(self, pid: int, for_s: float) -> int | None:
+        """Wait for the end of one; its exit code, or None if it did not end."""
+        self.wait(lambda: not self.reap() or pid in self.ended, for_s)
+        return self.ended.get(pid)
 
-    def kill(self, process: Process) -> None:
-        """It does nothing any more, whatever it was about to do."""
-        if not process.ended and not process.killed:
-            process.killed = True
-            self._wake(process, 0.0)
+    def end(self) -> None:
+        """End whoever is left. Children only: their pids cannot be anybody else's."""
+        for _ in range(1000):
+            if not self.reap():
+                return
+            for pid in _children():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.001)
 
-    def _wake(self, process: Process, in_s: float) -> None:
-        due = (self.now_s + in_s, next(self._order), process, process.token)
-        heapq.heappush(self._due, due)
 
-    def _yield(self, process: Process) -> None:
-        following = self._next()
-        if following is not process:
-            if following is None:
-                self._over.release()
-            else:
-                following.baton.release()
-            process.baton.acquire()
-        process.token += 1
-        if process.killed:
-            raise Crash
-        if self.now_s > MOST_S:
-            raise TimeoutError(f"{process.name} is not done after {MOST_S:g} s")
+def _children() -> list[int]:
+    task = Path(f"/proc/self/task/{os.getpid()}/children")
+    return [int(pid) for pid in task.read_text().split()]
 
-    def _hand_on(self) -> None:
-        following = self._next()
-        (self._over if following is None else following.baton).release()
 
-    def _next(self) -> Process | None:
-        while self._due:
-            due_s, _, process, token = heapq.heappop(self._due)
-            if token == process.token and not process.ended:
-                self.now_s = max(self.now_s, due_s)
-                return process
-        return None
+def _without_cpu_s(pid: int) -> float:
+    """How long it has waited for a CPU so far (the second figure of schedstat)."""
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
+
+
+def send(pid: int, number: int) -> bool:
+    """Send a signal to a process; whether it was there."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+class Sayings:
+    """What a process says over a pipe, line by line, as it is heard."""
+
+    def __init__(self) -> None:
+        self.fd, self._there = os.pipe()
+        self._rest = b""
+        self.lines: list[list[str]] = []
+
+    def say(self, *words: object) -> None:
+        """In the process that says it."""
+        os.write(self._there, (" ".join(map(str, words)) + "\n").encode())
+
+    def listen(self) -> None:
+        """In the one that hears it, once the other has been started."""
+        os.close(self._there)
+
+    def hear(self, for_s: float) -> None:
+        """Take in what is said until then."""
+        until_s = time.monotonic() + for_s
+        while True:
+            left_s = max(until_s - time.monotonic(), 0.0)
+            if not select.select([self.fd], [], [], left_s)[0]:
+                return
+            data = os.read(self.fd, 65536)
+            if not data:
+                time.sleep(max(until_s - time.monotonic(), 0.0))
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self.lines += [line.decode().split() for line in lines]
+
+    def heard(self, word: str, for_s: float = 0.0) -> list[str] | None:
+        """The last line that began with this word, waiting for one if need be."""
+        until_s = time.monotonic() + for_s
+        while True:
+            self.hear(0.0)
+            found = [line[1:] for line in self.lines if line[0] == word]
+            if found:
+                return found[-1]
+            if time.monotonic() >= until_s:
+                return None
+            self.hear(0.002)
+
+    def count(self, word: str) -> int:
+        self.hear(0.0)
+        return sum(line[0] == word for line in self.lines)
+
+    def close(self) -> None:
+        os.close(self.fd)

@@ -19,8 +19,8 @@ from shadowsim.commit.settle import NOTHING, Standing, settle, standing
 from shadowsim.commit.terms import Terms
 from shadowsim.errors import Fenced, ShadowsimError
 from shadowsim.model import change as algebra
-from shadowsim.model.change import Change, apply, apply_one, difference, parse_config, parse_script
-from shadowsim.rollback.signature import Digests, RollbackSignature, Step, change_id, lines
+from shadowsim.model.change import Change, apply, apply_one, parse_config, parse_script
+from torture.armed import armed
 from torture.simulated_disk import Crash, DiskOf, SimulatedDisk
 
 # Half the time of a case would go into reading the same few lines again. Both are pure functions
@@ -73,43 +73,7 @@ table-size 200
 NEW_CONFIGS = apply(OLD_CONFIGS, CHANGE.commands)
 
 
-def _armed() -> RollbackSignature:
-    """A rollback of the whole change, section by section."""
-    sections = [
-        tuple(section)
-        for _, section in groupby(
-            difference(NEW_CONFIGS, OLD_CONFIGS), key=lambda c: (c.device, c.context)
-        )
-    ]
-    steps = tuple(
-        Step(
-            id=f"s{number}",
-            device=section[0].device,
-            commands=lines(section),
-            reverts=(),
-            depends_on=(),
-            timeout_s=10.0,
-        )
-        for number, section in enumerate(sections, 1)
-    )
-    return RollbackSignature(
-        id="whole",
-        change_id=change_id(CHANGE),
-        failure_mode="any",
-        probability=0.0,
-        scope="whole",
-        digests=Digests(before={}, now={}, after={}),
-        reverts=lines(CHANGE.commands),
-        steps=steps,
-        order=tuple(step.id for step in steps),
-        transiently_safe=True,
-        safe_order="exists",
-        order_note="",
-        verification=(),
-    ).sealed(KEY)
-
-
-SIGNATURE = _armed()
+SIGNATURE = armed(CHANGE, OLD_CONFIGS).sealed(KEY)
 TERMS = Terms(CHANGE, OLD_CONFIGS, SIGNATURE, FILES)
 Wait = Callable[[], bool]
 INJECTED = "injected"  # the words of an OSError that the attack has made

@@ -22,7 +22,6 @@ from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from torture.campaign import Part, work_off
 from torture.faults import BEFORE, EXCEPTION, HANG, KILL, Kind, Striking, kinds
-from torture.processes import Machine, Process
 from torture.result import Result, Wanted
 from torture.scene import (
     FOLDER,
@@ -36,6 +35,7 @@ from torture.scene import (
     take_back,
 )
 from torture.simulated_disk import DiskOf, SimulatedDisk
+from torture.simulated_processes import Machine, Process
 
 POWERS = 4  # 0: none is lost; else one of several ways to lose what was not synced
 STRIDE = 7_919  # a prime that divides no number of pairs

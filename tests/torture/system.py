@@ -23,7 +23,6 @@ from shadowsim.errors import Fenced, ShadowsimError, Unreachable
 from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from torture.campaign import Part, work_off
-from torture.processes import Machine, Process
 from torture.result import Result, Wanted
 from torture.scene import (
     FOLDER,
@@ -39,6 +38,7 @@ from torture.scene import (
     settle_and_judge,
 )
 from torture.simulated_disk import Crash, DiskOf, Half, SimulatedDisk
+from torture.simulated_processes import Machine, Process
 
 QUICK, FULL = 1_000, 100_000
 LEASE_S, SOAK_S, EVERY_S = 6.0, 2.0, 1.0

@@ -1,0 +1,356 @@
+"""`shadowsim rollback`: every state a run can be left in, and every folder that is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from shadowsim.commands import app
+from shadowsim.commit.generations import CANCELLED, CONFIRMED, HALTED, ROLLED_BACK
+from shadowsim.commit.hold import STOWED, Held, beside, commit_in, held, stow
+from shadowsim.commit.holder import holding
+from shadowsim.commit.owner import NotSettled
+from shadowsim.errors import BadInput, ShadowsimError
+
+# The attacks deploy the same way; they are a folder of programs beside these tests.
+sys.path.append(str(Path(__file__).parent))
+from torture.tiny import Production, job
+
+KEY = b"k" * 32
+RING = """
+name: ring
+topology:
+  nodes: {A: {hosts: [a]}, B: {hosts: [b]}, C: {}}
+  links: [[A, B], [B, C], [C, A]]
+traffic: {demands: [{from: a, to: b, rate_mbps: 1}]}
+change:
+  script: |
+    device A
+    interface to-B
+     ip ospf cost 500
+    device B
+    interface to-A
+     ip ospf cost 500
+workflow: {baseline_s: 2, shadow_s: 5, monitor_s: 5, soak_s: 1, horizon_s: 5}
+"""
+
+
+@pytest.fixture(autouse=True)
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_bytes(KEY)
+    monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
+
+
+@dataclass
+class Left:
+    """A run that was left in some state."""
+
+    run: Path
+    before: dict[str, Any]
+
+    @property
+    def commit(self) -> Path:
+        found = commit_in(beside(self.run))
+        assert found is not None
+        return found
+
+    def device(self) -> Path:
+        return next(p for p in sorted((self.commit / "devices").iterdir()) if p.name[0] != "@")
+
+    def contents(self) -> dict[str, tuple[bytes, int]]:
+        files = [path for path in sorted(self.commit.rglob("*")) if path.is_file()]
+        return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def leave(folder: Path, state: str | None = None, *, sent: int | None = None) -> Left:
+    """A run that died with its guardian after it had sent so much, or ended like this."""
+    one = job(random.Random(4), folder / "run", 60.0)
+    hold = Held(beside(one.folder) / "c0", KEY, 60.0)
+    production = Production(one.before)
+    hold.arm(production, one.change, one.before, one.signature)  # type: ignore[arg-type]
+    for command in one.change.commands[:sent]:
+        hold.intend("deploy", command.device, [str(command)])
+        production.apply([command])
+    if state is not None:
+        hold.end(state)
+        hold.release()
+    else:
+        os.kill(hold._guard.pid, signal.SIGKILL)
+        hold._guard._process.wait()
+        hold._guard._outbox.close()
+        hold._guard._inbox.close()
+    return Left(one.folder, dict(one.before))
+
+
+def said(*arguments: str | Path) -> tuple[int, str]:
+    """What the command line says, by its exit code."""
+    done = CliRunner().invoke(app, ["rollback", *map(str, arguments)])
+    if isinstance(done.exception, ShadowsimError):
+        return done.exception.exit_code, str(done.exception)
+    if isinstance(done.exception, OSError):
+        return BadInput.exit_code, f"{done.exception.filename}: {done.exception.strerror}"
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.output
+
+
+def document(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
+    code, words = said(*arguments, "--json")
+    return code, json.loads(words)
+
+
+# -- every state -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "sent", "words"),
+    [
+        (CONFIRMED, None, "confirmed: production has its new config\n"),
+        (CANCELLED, 0, "cancelled: production has its old config\n"),
+        (ROLLED_BACK, 0, "rolled_back: production has its old config\n"),
+        (ROLLED_BACK, 1, "rolled_back: production has the new config without the part that was"
+                         " blamed\n"),
+        (HALTED, 1, "halted: production has neither its old nor its new config\n"),
+    ],
+)  # fmt: skip
+def test_what_has_ended_is_told_and_left_alone(
+    tmp_path: Path, state: str, sent: int | None, words: str
+) -> None:
+    left = leave(tmp_path, state, sent=sent)
+    before = left.contents()
+    assert said(left.run) == (0, words)
+    assert said(left.run, "--resume") == (0, words)
+    assert said(left.run, "--resume", "--force") == (0, words)
+    assert left.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("sent", "position", "words"),
+    [
+        (0, "old", "production has its old config"),
+        (1, "mixed", "production has neither its old nor its new config"),
+        (None, "new", "production has its new config"),
+    ],
+)
+def test_what_was_left_open_is_brought_back(
+    tmp_path: Path, sent: int | None, position: str, words: str
+) -> None:
+    left = leave(tmp_path, sent=sent)
+    code, text = said(left.run)
+    assert (code, words in text) == (4, True)
+    code, found = document(left.run)
+    assert (code, found["state"], found["production"]) == (4, "open", position)
+    assert [entry["kind"] for entry in found["log"]] == ["intend"] * len(found["log"])
+    assert said(left.run, "--resume") == (
+        0, "rolled_back (resumed by hand): production has its old config\n"
+    )  # fmt: skip
+    code, found = document(left.run)
+    assert (code, found["state"], found["production"]) == (0, "rolled_back", "old")
+    assert found["generation"] == 2
+    assert found["log"][0]["kind"] == "took over"
+    assert found["log"][-1] == {"kind": "verified", "failed": []}
+    before = left.contents()
+    assert said(left.run, "--resume")[0] == 0
+    assert left.contents() == before
+
+
+def test_it_says_how_to_settle_what_is_open(tmp_path: Path) -> None:
+    left = leave(tmp_path)
+    code, text = said(left.run)
+    assert code == 4
+    assert "--resume" in text
+    with pytest.raises(NotSettled, match="rollback --resume"), held(left.run, KEY, 1.0):
+        pass
+
+
+def test_the_folder_of_the_run_of_the_commit_and_of_both_do(tmp_path: Path) -> None:
+    left = leave(tmp_path, CONFIRMED)
+    words = "confirmed: production has its new config\n"
+    assert said(beside(left.run)) == said(left.commit) == (0, words)
+    left.run.mkdir()
+    stow(left.run, KEY)
+    assert not beside(left.run).exists()
+    assert said(left.run) == said(left.run / STOWED) == (0, words)
+
+
+def test_a_guardian_that_is_alive_is_waited_for(tmp_path: Path) -> None:
+    left = leave(tmp_path)
+    with holding(left.commit):
+        code, text = said(left.run, "--resume", "--wait", "0.2")
+        assert code == 4
+        assert "its guardian is alive" in text
+        assert "--force" in text
+        assert document(left.run)[1]["state"] == "open"
+        assert said(left.run, "--resume", "--force")[0] == 0
+    assert document(left.run)[1]["state"] == "rolled_back"
+
+
+def test_what_others_settle_meanwhile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = leave(tmp_path)
+    with holding(left.commit):
+        program = [sys.executable, "-m", "shadowsim", "rollback", "--resume", str(left.run)]
+        waiting = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+        assert said(left.run, "--resume", "--force")[0] == 0
+        told, _ = waiting.communicate(timeout=30)
+    assert (waiting.returncode, told) == (
+        0, "rolled_back (resumed by hand): production has its old config\n"
+    )  # fmt: skip
+
+
+# -- every folder that is none -----------------------------------------------------------------
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    assert said(tmp_path / "nowhere") == (2, f"{tmp_path / 'nowhere'}: no folder of a run")
+    code, text = said(tmp_path)
+    assert (code, "nothing to take back" in text) == (2, True)
+    (tmp_path / "file").write_text("")
+    assert said(tmp_path / "file")[0] == 2
+
+
+def _alter(path: Path, old: bytes, new: bytes) -> None:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+
+
+def _log(left: Left) -> None:
+    _alter(left.commit / "1.log", b"a tiny change", b"a tidy change")
+
+
+def _order(left: Left) -> None:
+    first, second, *rest = (left.commit / "1.log").read_bytes().splitlines(keepends=True)
+    (left.commit / "1.log").write_bytes(b"".join([second, first, *rest]))
+
+
+def _signature(left: Left) -> None:
+    _alter(left.commit / "1.log", b'"timeout_s":', b'"timeout_S":')
+
+
+def _other_key(left: Left) -> None:
+    Path(os.environ["SHADOWSIM_KEY"]).write_bytes(b"o" * 32)
+
+
+def _seal(left: Left) -> None:
+    (left.commit / "1.seal").write_bytes(b"confirmed")
+
+
+def _seal_of_another(left: Left) -> None:
+    other = leave(left.run.parent / "other", CONFIRMED)
+    shutil.copy(other.commit / "1.seal", left.commit / "2.seal")
+
+
+def _device_altered(left: Left) -> None:
+    left.device().write_text("hostname\n\nwhat is this\n")
+
+
+def _commit_unreadable(left: Left) -> None:
+    log = left.commit / "1.log"
+    log.unlink()
+    log.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("alter", "code", "words"),
+    [
+        (_log, 4, "1.log:1: altered, or written with another key"),
+        (_order, 4, "1.log:1: altered"),
+        (_signature, 4, "1.log:1: altered"),
+        (_other_key, 4, "written with another key"),
+        (_seal, 4, "1.seal: altered, or made with another key"),
+        (_seal_of_another, 4, "2.seal has nothing before it"),
+        (_device_altered, 2, "@1:"),
+        (_commit_unreadable, 2, "1.log"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--resume",), ("--resume", "--force")])
+def test_nothing_is_concluded_from_what_was_altered(
+    tmp_path: Path,
+    alter: Callable[[Left], None],
+    code: int,
+    words: str,
+    options: tuple[str, ...],
+) -> None:
+    left = leave(tmp_path)
+    alter(left)
+    before = left.contents()
+    found, text = said(left.run, *options)
+    assert (found, words in text) == (code, True), text
+    assert left.contents() == before
+
+
+def test_a_device_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = leave(tmp_path)
+    device = left.device()
+    name = device.name.partition("@")[0]
+    device.unlink()
+    assert document(left.run)[1]["production"] == "mixed"
+    monkeypatch.setattr("shadowsim.commit.guardian.PATIENCE_S", 0.0)
+    monkeypatch.setattr("shadowsim.commit.guardian.patience", lambda clock: lambda: False)
+    code, text = said(left.run, "--resume")
+    assert code == 4
+    assert name in text
+    assert "does not answer" in text
+
+
+def test_a_torn_last_line_is_what_a_crash_leaves(tmp_path: Path) -> None:
+    left = leave(tmp_path, sent=1)
+    log = left.commit / "1.log"
+    log.write_bytes(log.read_bytes()[:-7])
+    code, found = document(left.run)
+    assert (code, found["torn"], found["production"]) == (4, True, "mixed")
+    assert said(left.run, "--resume")[0] == 0
+
+
+# -- a run that can keep nothing ---------------------------------------------------------------
+
+
+def run_ring(folder: Path, largest: int, settled: bool = True) -> tuple[int, str, dict[str, Any]]:
+    """A run none of whose files may be larger: its code, what it says, and how it stands then."""
+    folder.mkdir()
+    (folder / "ring.yml").write_text(RING)
+    program = (
+        "import resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({largest}, {largest}))\n"
+        "from shadowsim.__main__ import main\n"
+        "sys.argv = ['shadowsim', 'run', 'ring.yml', '--out', 'runs', '--store', 'o.sqlite']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in (folder / "runs").iterdir()} == {"ring.commit"}
+    code, found = document(folder / "runs" / "ring")
+    assert code == (0 if settled else 4)
+    if settled:
+        assert f"production has its {found['production']} config" in done.stderr
+    return done.returncode, done.stderr, found
+
+
+def test_a_full_disk_is_told_with_what_production_has(tmp_path: Path) -> None:
+    """First only the record of the run meets the limit, then what is written while deploying."""
+    code, words, found = run_ring(tmp_path / "record", 6000)
+    assert (code, found["state"], found["production"]) == (1, "confirmed", "new")
+    assert "the run could not be kept: File too large" in words
+    log = Path(found["commit"]) / "1.log"
+    opening, first, second, *_ = log.read_bytes().splitlines(keepends=True)
+    fits = len(opening + first) + len(second) // 2  # one device has the change, the other has not
+    code, words, found = run_ring(tmp_path / "log", fits, settled=False)
+    assert (code, found["state"]) == (4, "open")  # its guardian has no room for a log either
+    assert "production has neither its old nor its new config" in words
+    assert said(tmp_path / "log/runs/ring", "--resume")[0] == 0  # once there is room
+    assert document(tmp_path / "log/runs/ring")[1]["production"] == "old"
