@@ -54,7 +54,7 @@ from shadowsim.commit.log import (
     read_log,
     write_line,
 )
-from shadowsim.commit.owner import FIRST, Commit, NotSettled, claim, log_head
+from shadowsim.commit.owner import FIRST, Commit, NotSettled, claim
 from shadowsim.commit.settle import GONE, NOTHING, OPEN, NotRestored, settle, standing
 from shadowsim.commit.terms import MIXED, NEW, OLD, Terms, read_terms
 from shadowsim.errors import BadInput, Fenced, Unreachable
@@ -293,6 +293,19 @@ def test_seals_that_follow_nothing_are_refused(extra: str) -> None:
     place.disk.create(FOLDER / extra, b"")
     with pytest.raises(LogAltered, match=extra):
         endings(place)
+
+
+def test_a_seal_and_a_log_of_another_commit_do_not_fit() -> None:
+    disk, place, _ = opened()
+    end(place, FIRST, CONFIRMED, "")
+    elsewhere = Place(place.disk, place.folder.with_name("another"), KEY)
+    elsewhere.disk.make_folder(elsewhere.folder)
+    for path in (place.seal(FIRST), place.log(FIRST)):
+        elsewhere.disk.create(elsewhere.folder / path.name, bytes(bytes_of(disk, path)))
+    with pytest.raises(LogAltered, match=r"1\.seal: altered"):
+        endings(elsewhere)
+    with pytest.raises(LogAltered, match=r"1\.log:1: altered"):
+        read_log(elsewhere.disk, elsewhere.log(FIRST), KEY, elsewhere.head("log", FIRST))
 
 
 def test_nothing_follows_what_has_ended() -> None:
@@ -604,7 +617,7 @@ def test_terms_that_are_gone_are_no_reason_to_say_that_nothing_was_begun() -> No
 
 def test_a_log_that_begins_otherwise_is_refused() -> None:
     disk, place, _ = opened()
-    line = write_line(Record("did", {}), KEY, log_head(FIRST))[1]
+    line = write_line(Record("did", {}), KEY, place.head("log", FIRST))[1]
     bytes_of(disk, place.log(FIRST))[:] = line
     with pytest.raises(LogAltered, match="does not begin as a log does"):
         take_back(DiskOf(disk))

@@ -36,6 +36,13 @@ class Place:
     def seal(self, generation: int) -> Path:
         return self.folder / f"{generation}.seal"
 
+    def head(self, what: str, generation: int) -> str:
+        """Where a chain of lines begins here, so that one from anywhere else does not fit.
+
+        No two commits of an installation have folders of the same name.
+        """
+        return f"{what} {generation} of {self.folder.name}"
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -76,7 +83,7 @@ def end(place: Place, generation: int, state: str, why: str) -> tuple[Ending, bo
     mine = Ending(state, why, secrets.token_hex(8))
     draft = place.folder / f".{generation}.{mine.by}"
     record = Record(state, {"why": why, "by": mine.by})
-    place.disk.create(draft, write_line(record, place.key, _head(generation))[1])
+    place.disk.create(draft, write_line(record, place.key, place.head("seal", generation))[1])
     place.disk.sync(draft)
     with suppress(FileExistsError):
         place.disk.link(draft, place.seal(generation))
@@ -87,15 +94,12 @@ def end(place: Place, generation: int, state: str, why: str) -> tuple[Ending, bo
     return found, found == mine
 
 
-def _head(generation: int) -> str:
-    """Where the chain of a seal begins: one of another generation does not fit."""
-    return f"seal {generation}"
-
-
 def _read(place: Place, generation: int) -> Ending:
     path = place.seal(generation)
     line, newline, rest = place.disk.read(path).partition(b"\n")
-    found = read_line(line, place.key, _head(generation)) if newline and not rest else None
+    found = (
+        read_line(line, place.key, place.head("seal", generation)) if newline and not rest else None
+    )
     if found is None or found[1].kind not in STATES:
         raise LogAltered(f"{path}: altered, or made with another key")
     record = found[1]

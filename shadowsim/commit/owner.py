@@ -46,7 +46,7 @@ class Commit:
         """
         self.place = place
         self._unsure = ""
-        self._log = LogWriter(place.disk, place.log(FIRST), place.key, log_head(FIRST))
+        self._log = LogWriter(place.disk, place.log(FIRST), place.key, place.head("log", FIRST))
         try:
             self._log.append("open", **terms.data())
         except BaseException:
@@ -102,11 +102,6 @@ def not_settled(folder: Path) -> NotSettled:
         f"{folder}: a change to production is neither confirmed nor taken back;"
         f" 'shadowsim rollback --resume {folder}' settles it"
     )
-
-
-def log_head(generation: int) -> str:
-    """Where the chain of a generation's log begins."""
-    return f"log {generation}"
 
 
 def _fenced(ending: Ending) -> Fenced:

@@ -22,7 +22,7 @@ from shadowsim.commit.generations import (
     endings,
 )
 from shadowsim.commit.log import Log, LogAltered, LogWriter, read_log
-from shadowsim.commit.owner import FIRST, log_head
+from shadowsim.commit.owner import FIRST
 from shadowsim.commit.terms import MIXED, Terms, read_terms
 from shadowsim.errors import Fenced, PersonNeeded, Unreachable
 from shadowsim.model.change import Command, Configs, apply, difference
@@ -94,7 +94,7 @@ def settle(place: Place, reach: Reach, why: str, wait: Wait) -> Standing:
     if not _end(place, now.generation, TAKEN_OVER, why):
         return standing(place, reach)
     generation = now.generation + 1
-    log = LogWriter(place.disk, place.log(generation), place.key, log_head(generation))
+    log = LogWriter(place.disk, place.log(generation), place.key, place.head("log", generation))
     seen = {"records": len(now.log.records), "head": now.log.heads[-1]}
     log.append("took over", **now.terms.data(), why=why, **seen)
     if now.position == GONE:
@@ -179,7 +179,7 @@ def _terms(place: Place, generation: int) -> Terms | None:
 
 
 def _log(place: Place, generation: int) -> Log:
-    log = read_log(place.disk, place.log(generation), place.key, log_head(generation))
+    log = read_log(place.disk, place.log(generation), place.key, place.head("log", generation))
     if log.records and log.records[0].kind != ("open" if generation == FIRST else "took over"):
         raise LogAltered(f"{place.log(generation)}: does not begin as a log does")
     return log

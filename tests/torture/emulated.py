@@ -18,7 +18,6 @@ from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import Place, endings
 from shadowsim.commit.hold import commit_in
 from shadowsim.commit.log import read_log
-from shadowsim.commit.owner import log_head
 from torture.result import Failure, Result, Wanted, begun
 
 CI, FULL = 5, 100  # of each kind of process, in each of the two phases
@@ -145,7 +144,9 @@ def _verdict(bad: Bad) -> tuple[str, list[str]]:
     if not past:
         return "open", ["the commit is open still"]
     ending = past[-1]
-    last = read_log(place.disk, place.log(len(past)), place.key, log_head(len(past))).records
+    last = read_log(
+        place.disk, place.log(len(past)), place.key, place.head("log", len(past))
+    ).records
     if len(past) > 1:  # by the guardian, which has read production back itself
         verified = [record.data["failed"] for record in last if record.kind == "verified"]
         return f"{ending.state} by guardian", [] if verified == [[]] else [f"verified: {verified}"]

@@ -61,7 +61,7 @@ PLANTS = (
     Plant("seals that follow nothing are passed over", "generations.py",
           "    if len(found) < len(seals):\n", "    if False:\n"),
     Plant("the seal of another generation fits", "generations.py",
-          'return f"seal {generation}"', 'return "seal"'),
+          'return f"{what} {generation} of', 'return f"{what} of'),
     Plant("the owner does not look whether it was overtaken", "owner.py",
           "        if past:\n            raise _fenced(past[0])\n", ""),
     Plant("a commit is confirmed although it was taken over", "owner.py",
