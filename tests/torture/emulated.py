@@ -73,7 +73,7 @@ def emulated(wanted: Wanted) -> Result:
     began_s = time.monotonic() - result.took_s
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for (name, *_, number), (outcome, wrong) in zip(
-            left, pool.map(lambda case: _kill(wanted.seed, *case[1:]), left), strict=True
+            left, pool.map(lambda case: one(wanted.seed, *case[1:]), left), strict=True
         ):
             kinds = result.counts.setdefault(name, {})
             kinds["failed" if wrong else outcome] = kinds.get("failed" if wrong else outcome, 0) + 1
@@ -88,7 +88,7 @@ def emulated(wanted: Wanted) -> Result:
     return result
 
 
-def _kill(seed: int, kind: str, phase: str, number: int) -> tuple[str, list[str]]:
+def one(seed: int, kind: str, phase: str, number: int) -> tuple[str, list[str]]:
     """One run with one kill: how it ended, and what is wrong with that."""
     chance = random.Random(f"{seed} {kind} {phase} {number}")
     before = Left.look()
