@@ -623,6 +623,7 @@ def test_a_plant_that_stands_still_is_noticed_and_one_with_nothing_to_do_is_not(
     os.kill(plant.pid, signal.SIGSTOP)
     assert hangs_within(plant, 3.5)
     os.kill(plant.pid, signal.SIGCONT)
+    assert eventually(lambda: not plant.hangs())
     assert not hangs_within(plant, 1.0)
     os.kill(plant.pid, signal.SIGSTOP)
     plant.hangs()
