@@ -134,6 +134,7 @@ class _Case:
         self.bench = bench
         self.job: Job = job(bench.rng, bench.folder / "run", LEASE_S)
         self.sayings = Sayings()
+        self._killed: set[int] = set()  # guardians, whom the run may have buried
         self._began_s = time.monotonic()
         self.run = spawn(lambda: deploy(self.job, self.sayings.say), bench.out, bench.words)
         self.sayings.listen()
@@ -147,6 +148,7 @@ class _Case:
         found = self.sayings.heard("guardian")
         if found is not None and self.bench.family.alive(int(found[0])):
             send(int(found[0]), signal.SIGKILL)
+            self._killed.add(int(found[0]))
 
     def resume(self) -> int:
         return resume(self.bench, self.job.folder)
@@ -160,7 +162,7 @@ class _Case:
             raise Broken("somebody does not end")
         self.bench.late_s = time.monotonic() - killed_s - family.starved_s
         guardian = self.sayings.heard("guardian")
-        alone = guardian is None or family.ended.get(int(guardian[0])) == KILLED
+        alone = guardian is None or int(guardian[0]) in self._killed
         sent = self.sayings.count("sent") > 0
         now = self.job.standing()
         if family.ended[self.run] == KILLED and not alone:
