@@ -543,10 +543,10 @@ def confirmed() -> SimulatedDisk:
 
 def test_what_has_ended_is_left_alone() -> None:
     disk = confirmed()
-    before = disk.contents()
-    now = take_back(DiskOf(disk))
+    seen: set[str] = set()
+    now = take_back(DiskOf(disk, lambda operation, path: seen.add(operation)))
     assert (now.state, now.position, now.generation) == (CONFIRMED, NEW, 1)
-    assert disk.contents() == before
+    assert seen == {"read", "names", "sync"}
 
 
 def test_what_was_never_begun_needs_nothing() -> None:
@@ -600,6 +600,25 @@ def test_terms_that_are_gone_are_no_reason_to_say_that_nothing_was_begun() -> No
     bytes_of(disk, FOLDER / "1.log")[:] = b""
     with pytest.raises(LogAltered, match=r"1\.log: what the commit opened with is gone"):
         take_back(DiskOf(disk))
+
+
+def test_terms_that_were_followed_do_not_vanish() -> None:
+    """Who wrote them died before they were durable, who followed them right after the seal."""
+    for chance in range(20):
+        disk = SimulatedDisk()
+        claim(place_on(DiskOf(disk)))
+        with pytest.raises(Crash):
+            Commit(place_on(struck(Kind("kill", "before"), 3, disk)), TERMS)
+
+        def die(operation: str, path: str) -> None:
+            if operation == "create" and path.endswith("2.log"):
+                raise Crash
+
+        with pytest.raises(Crash):
+            take_back(DiskOf(disk, before=die), never, Unwell(DiskOf(SimulatedDisk())))
+        disk.lose_power(random.Random(chance))
+        now = standing(place_on(DiskOf(disk)), lambda terms: devices_on(DiskOf(disk)))
+        assert (now.state, now.terms) == (OPEN, TERMS)
 
 
 def test_a_log_that_begins_otherwise_is_refused() -> None:
