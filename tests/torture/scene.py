@@ -21,7 +21,7 @@ from shadowsim.errors import Fenced, ShadowsimError
 from shadowsim.model import change as algebra
 from shadowsim.model.change import Change, apply, apply_one, parse_config, parse_script
 from torture.armed import armed
-from torture.simulated_disk import Crash, DiskOf, SimulatedDisk
+from torture.simulated_disk import Before, Crash, DiskOf, SimulatedDisk, unhindered
 
 # Half the time of a case would go into reading the same few lines again. Both are pure functions
 # to values that are not shared by identity.
@@ -208,16 +208,17 @@ def settle_and_judge(disk: SimulatedDisk, said: Said) -> None:
     settled_well(disk)
     now = judge(disk, said)
     before = disk.contents()
-    again = settled_well(disk)
-    if disk.contents() != before:
+    seen: list[str] = []
+    again = settled_well(disk, lambda operation, path: seen.append(operation))
+    if disk.contents() != before or {*seen} - {"read", "names", "sync"}:
         raise Wrong("a second settling has written something")
     if again.state != now.state:
         raise Wrong(f"first {now.state}, then {again.state}")
 
 
-def settled_well(disk: SimulatedDisk) -> Standing:
+def settled_well(disk: SimulatedDisk, before: Before = unhindered) -> Standing:
     """Settle where nothing is in the way. Raises Wrong for any exception."""
     try:
-        return take_back(DiskOf(disk))
+        return take_back(DiskOf(disk, before))
     except Exception as error:
         raise Wrong(f"settling failed: {type(error).__name__}: {error}") from error
