@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 SCENARIOS ?= scenarios/*.yml
 EMULATED := $(VENV)/.emulated
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
+ATTACKS ?= all
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -65,7 +66,7 @@ bench: $(READY) ## measure the speeds that matter, beside other tools
 	$(BIN)/shadowsim bench
 
 torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1 for the numbers of CI
-	$(BIN)/python tests/torture all $(if $(QUICK),--quick)
+	set -e; for attack in $(ATTACKS); do $(BIN)/python tests/torture $$attack $(if $(QUICK),--quick); done
 
 schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema scenario > docs/scenario.schema.json

@@ -240,6 +240,7 @@ def test_it_leaves_alone_what_somebody_else_takes_over(
         raise Fenced("taken over")
 
     monkeypatch.setattr(guardian, "settle", fenced)
+    monkeypatch.setattr(guardian, "patience", lambda clock: lambda: False)
     reach = reach_in(left.place.folder)
     assert take_back(left.place, reach, LATE, time.monotonic) == "somebody else settles it"
 
