@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from shadowsim.model.grammar import FORMS, Form
+from shadowsim.model.kinds import kinds_of
 from shadowsim.model.truth import MODES
 
 PREDICTED_FROM = 0.5
@@ -123,29 +122,6 @@ def root_causes(runs: pl.DataFrame) -> pl.DataFrame:
     found = due.group_by("cause", "command").agg(runs=pl.len())
     rank = pl.col("cause").replace_strict({c: i for i, c in enumerate(CAUSES)}, default=len(CAUSES))
     return found.sort(rank, -pl.col("runs").cast(pl.Int64), "command")
-
-
-def kinds_of(commands: Iterable[str]) -> list[str] | None:
-    """The kinds of commands among these, each once; None where there are none."""
-    return sorted({kind_of(command) for command in commands}) or None
-
-
-def kind_of(command: str) -> str:
-    """The literal words that a command begins with: `A: interface eth1 / ip ospf cost 5` is an
-    `ip ospf cost`. A line that begins with none (of an access list) is of the kind of its context.
-    """
-    place = command.partition(": ")[2] or command
-    context, _, line = place.rpartition(" / ")
-    return _head(line.removeprefix("no ")) or _head(context) or line.partition(" ")[0]
-
-
-def _head(line: str) -> str:
-    heads = (_literal(form) for form in FORMS)
-    return max((h for h in heads if h and f"{line} ".startswith(f"{h} ")), key=len, default="")
-
-
-def _literal(form: Form) -> str:
-    return " ".join(part.word for part in takewhile(lambda p: p.kind is None, form.parts))
 
 
 def _in_order(

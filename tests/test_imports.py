@@ -26,6 +26,8 @@ ORDER = (
     {"precog"},
     {"rollback", "commit"},
     {"journal", "workflow"},
+    {"history"},
+    {"learning"},
     {"env", "vector_env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
      "examine", "doctor", "capabilities", "live", "session"},

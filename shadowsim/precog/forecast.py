@@ -13,8 +13,10 @@ from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE
+from shadowsim.precog.past import Past
 
 Probabilities = Mapping[str, float]
+NO_PAST = Past()
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Evidence:
     `phase` is "shadow" while the trial runs, "production" once the change is out. `observed` is
     the network that has the change, since it has it; `baseline` the same network before;
     `control` production during the trial. `before` are the configs without the change, `now`
-    those read back from the network observed. No simulator state, fault or label is in here.
+    those read back from the network observed; `past` counts earlier changes at this site. No
+    simulator state, fault or label is in here.
     """
 
     phase: str
@@ -39,6 +42,7 @@ class Evidence:
     control: Telemetry | None
     horizon_s: float
     soak_s: float
+    past: Past = NO_PAST
 
 
 @dataclass(frozen=True)
