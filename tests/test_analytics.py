@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shadowsim import analytics
-from shadowsim.analytics import frame, kind_of
+from shadowsim.analytics import frame
+from shadowsim.model.kinds import kind_of
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 
 
