@@ -582,6 +582,13 @@ def test_a_device_that_does_not_do_as_told_shows_in_the_residuals() -> None:
         assert abs(obeyed[f"telemetry_residual_{name}"]) < 0.05
     assert abs(obeyed["telemetry_residual_loss"]) < 0.02
     assert ignored["telemetry_residual_utilisation"] > 0.2
+    early = here.of(
+        DRAIN,
+        phase="production",
+        now=here.scenario.configs,
+        observed=here.telemetry(30, 20.0, offered_bps=quiet),
+    )
+    assert early["telemetry_residual_utilisation"] < 0.05
     lossy = here.telemetry(30, 20.0, demand_loss=np.full((30, len(here.rates)), 0.4))
     assert here.of(observed=lossy)["telemetry_residual_loss_mean"] > 0.3
 
