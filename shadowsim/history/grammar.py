@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from numpy.random import Generator
 
 from shadowsim.history import link_changes as links
-from shadowsim.history.link_changes import Script
+from shadowsim.history import list_changes as lists
+from shadowsim.history import route_changes as routes
+from shadowsim.history.script import Script
 from shadowsim.history.sites import Site
 
 Writer = Callable[[Site, Generator], Script | None]
@@ -27,6 +29,32 @@ KINDS: Mapping[str, Writer] = {
     "large frames": links.jumbo,
     "empty device": links.empty_device,
     "describe": links.describe,
+    "block port": lists.block,
+    "admit to database": lists.admit,
+    "clean list": lists.clean,
+    "new list": lists.new_list,
+    "renew guard": lists.renew_guard,
+    "move guard": lists.move_guard,
+    "unbind list": lists.unbind,
+    "remove list": lists.remove_list,
+    "limit guests": lists.limit_guests,
+    "limit hosts": lists.limit_hosts,
+    "queues": lists.queues,
+    "admit operators": lists.admit_noc,
+    "renew management": lists.renew_management,
+    "narrow management": lists.narrow_management,
+    "close service": lists.close_service,
+    "static route": routes.pin,
+    "remove route": routes.unpin,
+    "discard": routes.discard,
+    "announce": routes.announce,
+    "withdraw": routes.withdraw,
+    "move service": routes.move_service,
+    "refuse prefix": routes.refuse,
+    "new filter": routes.new_filter,
+    "reorder filter": routes.reorder_filter,
+    "maximum-prefix": routes.maximum,
+    "table size": routes.table,
 }
 
 

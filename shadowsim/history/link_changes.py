@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from numpy.random import Generator
 
 from shadowsim.history.lines import Commands, both, on_port, one, some
 from shadowsim.history.policies import DRAINED_COST
+from shadowsim.history.script import Script
 from shadowsim.history.sites import Site
 
 WELL_DRAINED = (5_000, 10_000, 20_000, 65_535)
-
-
-@dataclass(frozen=True)
-class Script:
-    """What an operator means to do, and the commands that do it. `cable`: of a link, which."""
-
-    summary: str
-    commands: Commands
-    cable: int | None = None
 
 
 def drain(site: Site, random: Generator) -> Script | None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeAlias
 
 from numpy.random import Generator
 
@@ -24,6 +25,7 @@ NUMBERED = re.compile(
 ADDRESS = re.compile(r"\b(\d+)\.(\d+)\.(\d+)\.(\d+)\b")
 WORD_PREFIX = re.compile(r"\b(\d+\.\d+\.\d+\.\d+)/(\d+)\b")
 WILDCARD = re.compile(r"\b(\d+\.\d+\.\d+\.\d+) (0\.\d+\.\d+\.\d+)\b")
+SEQUENCE = re.compile(r"(?P<head>(?:no )?|.* seq )(?P<number>\d+)(?P<tail>.*)")
 LIST_USE = re.compile(r"(?P<head>(?:ip access-group|prefix-list|.* access-class) )(?P<name>\S+)")
 
 
@@ -36,7 +38,8 @@ class Spoiled:
     at_fault: Commands
 
 
-Spoil = Callable[[Site, Commands, Generator], tuple[Commands, Commands] | None]
+Wrong: TypeAlias = "tuple[Commands, Commands] | None"
+Spoil = Callable[[Site, Commands, Generator], Wrong]
 
 
 def spoil(site: Site, commands: Commands, random: Generator) -> Spoiled | None:
@@ -62,9 +65,7 @@ def _is_one(correct: Commands, wrong: Commands, at_fault: Commands) -> bool:
 # ---- what is left out
 
 
-def missing_line(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def missing_line(site: Site, commands: Commands, random: Generator) -> Wrong:
     """The last line of a block was not pasted."""
     blocks = _blocks(commands)
     longer = [i for i, block in enumerate(blocks) if len(block) > 1]
@@ -75,18 +76,14 @@ def missing_line(
     return _joined(blocks), blocks[cut]
 
 
-def missing_device(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def missing_device(site: Site, commands: Commands, random: Generator) -> Wrong:
     """What belongs to the last device was not pasted."""
     last = commands[-1].device
     rest = tuple(c for c in commands if c.device != last)
     return (rest, rest) if rest else None
 
 
-def forgotten_no(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def forgotten_no(site: Site, commands: Commands, random: Generator) -> Wrong:
     """`no` was left out, or written where it does not belong: `shutdown` for `no shutdown`."""
     able = [i for i, c in enumerate(commands) if c.line in ("shutdown", "no shutdown")]
     if not able:
@@ -96,12 +93,21 @@ def forgotten_no(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
+def left_over(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """A line of an earlier script was still in the clipboard, and is pasted in a port's block."""
+    able = [i for i, c in enumerate(commands) if c.context.startswith("interface ")]
+    if not able:
+        return None
+    place = one(random, able)
+    line = one(random, ("shutdown", "ip ospf cost 10", "ip ospf cost 65535", "mtu 1500"))
+    extra = commands[place]._replace(line=line)
+    return (*commands[: place + 1], extra, *commands[place + 1 :]), (extra,)
+
+
 # ---- what is in the wrong place
 
 
-def wrong_order(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_order(site: Site, commands: Commands, random: Generator) -> Wrong:
     """The blocks in reverse: what should come last comes first."""
     blocks = _blocks(commands)
     if len(blocks) < 2:
@@ -109,9 +115,7 @@ def wrong_order(
     return _joined([*reversed(blocks)]), blocks[-1]
 
 
-def wrong_device(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_device(site: Site, commands: Commands, random: Generator) -> Wrong:
     """All lines for a device were given to a neighbour of it, at the ports that exist there."""
     device = one(random, sorted({c.device for c in commands}))
     near = sorted({
@@ -128,9 +132,7 @@ def wrong_device(
     return moved, tuple(n for c, n in zip(commands, moved, strict=True) if c.device == device)
 
 
-def wrong_port(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_port(site: Site, commands: Commands, random: Generator) -> Wrong:
     """The lines of a port were given to another one of the device."""
     blocks = _blocks(commands)
     able = [i for i, block in enumerate(blocks) if block[0].context.startswith("interface ")]
@@ -146,9 +148,24 @@ def wrong_port(
     return _joined(blocks), blocks[place]
 
 
-def wrong_direction(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_link(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """The circuit was mixed up with another one of the device, and so at both its ends."""
+    cable_of = {end: c for c in range(len(site.topology.links)) for end in site.ends(c)}
+    there = {cable_of[end] for c in commands if (end := _end_of(c)) in cable_of}
+    if not there:
+        return None
+    meant = one(random, sorted(there))
+    home = one(random, [device for device, _ in site.ends(meant)])
+    others = sorted({c for end, c in cable_of.items() if end[0] == home} - there)
+    if not others:
+        return None
+    other = one(random, others)
+    ends = dict(zip(site.ends(meant), _facing(site, meant, other, home), strict=True))
+    wrong = tuple(_at(c, ends.get(_end_of(c), _end_of(c))) for c in commands)
+    return wrong, tuple(n for c, n in zip(commands, wrong, strict=True) if n != c)
+
+
+def wrong_direction(site: Site, commands: Commands, random: Generator) -> Wrong:
     """`in` for `out`, or `out` for `in`."""
     able = [i for i, c in enumerate(commands) if c.line.split()[-1] in ("in", "out")]
     if not able:
@@ -159,9 +176,7 @@ def wrong_direction(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_action(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_action(site: Site, commands: Commands, random: Generator) -> Wrong:
     """`permit` for `deny`, or `deny` for `permit`."""
     able = [i for i, c in enumerate(commands) if {"permit", "deny"} & {*c.line.split()}]
     able = [i for i in able if not commands[i].line.startswith("no ")]
@@ -176,9 +191,7 @@ def wrong_action(
 # ---- what is mistyped
 
 
-def wrong_number(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_number(site: Site, commands: Commands, random: Generator) -> Wrong:
     """A digit too few or too many, or two digits swapped."""
     able = [(i, m) for i, c in enumerate(commands) if (m := NUMBERED.fullmatch(c.line))]
     if not able:
@@ -190,25 +203,32 @@ def wrong_number(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_sequence(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
-    """The number of another line of the list: of the next one, or of one below it."""
-    able = [
-        (i, m) for i, c in enumerate(commands) if (m := re.fullmatch(r"(no )?(\d+)(.*)", c.line))
-    ]
+def wrong_sequence(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """The number of another line of the list: of a line beside it, or of one far below."""
+    able = [(i, m) for i, c in enumerate(commands) if (m := SEQUENCE.fullmatch(c.line))]
     if not able:
         return None
     place, match = one(random, able)
-    number = max(int(match[2]) + one(random, (-10, 10, 100)), 1)
-    return _with(
-        commands, place, commands[place]._replace(line=f"{match[1] or ''}{number}{match[3]}")
-    )
+    number = max(int(match["number"]) + one(random, (-10, -5, 10, 100)), 1)
+    line = f"{match['head']}{number}{match['tail']}"
+    return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_mask(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_list(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """Another list of the device is removed than the one that is meant."""
+    head = "no ip access-list extended "
+    able = [i for i, c in enumerate(commands) if c.line.startswith(head)]
+    if not able:
+        return None
+    place = one(random, able)
+    lists = site.configs[commands[place].device].access_lists
+    others = [name for name in lists if f"{head}{name}" != commands[place].line]
+    if not others:
+        return None
+    return _with(commands, place, commands[place]._replace(line=head + one(random, others)))
+
+
+def wrong_mask(site: Site, commands: Commands, random: Generator) -> Wrong:
     """A mask that is an octet too wide: /16 for /24, 0.0.255.255 for 0.0.0.255."""
     able = [
         i for i, c in enumerate(commands) if WORD_PREFIX.search(c.line) or WILDCARD.search(c.line)
@@ -221,9 +241,7 @@ def wrong_mask(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_address(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_address(site: Site, commands: Commands, random: Generator) -> Wrong:
     """An octet of an address that is one off, or has a digit too few."""
     able = [i for i, c in enumerate(commands) if _typed_addresses(c.line)]
     if not able:
@@ -239,9 +257,7 @@ def wrong_address(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_name(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_name(site: Site, commands: Commands, random: Generator) -> Wrong:
     """A list's name misspelt where it is used: a list that does not exist."""
     able = [(i, m) for i, c in enumerate(commands) if (m := LIST_USE.match(c.line))]
     if not able:
@@ -257,13 +273,16 @@ MISTAKES: Mapping[str, Spoil] = {
     "missing line": missing_line,
     "missing device": missing_device,
     "forgotten no": forgotten_no,
+    "left over": left_over,
     "wrong order": wrong_order,
     "wrong device": wrong_device,
     "wrong port": wrong_port,
+    "wrong link": wrong_link,
     "wrong direction": wrong_direction,
     "wrong action": wrong_action,
     "wrong number": wrong_number,
     "wrong sequence": wrong_sequence,
+    "wrong list": wrong_list,
     "wrong mask": wrong_mask,
     "wrong address": wrong_address,
     "wrong name": wrong_name,
@@ -287,6 +306,25 @@ def _moved(command: Command, device: str, port: str) -> Command:
     if command.context.startswith("interface "):
         return Command(device, f"interface {port}", command.line)
     return command._replace(device=device)
+
+
+def _end_of(command: Command) -> tuple[str, str]:
+    """The (device, port) that a command is about, "" where it is about no port."""
+    head, _, port = command.context.partition(" ")
+    return command.device, port if head == "interface" else ""
+
+
+def _at(command: Command, end: tuple[str, str]) -> Command:
+    if end == _end_of(command):
+        return command
+    return Command(end[0], f"interface {end[1]}", command.line)
+
+
+def _facing(site: Site, meant: int, other: int, home: str) -> list[tuple[str, str]]:
+    """The ends of the other cable in the order of the meant one's, `home` facing itself."""
+    ends = list(site.ends(other))
+    aligned = (site.ends(meant)[0][0] == home) == (ends[0][0] == home)
+    return ends if aligned else ends[::-1]
 
 
 def _typed_addresses(line: str) -> list[re.Match[str]]:
