@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from numpy.random import Generator
 
 from shadowsim.history import link_changes as links
@@ -57,11 +58,33 @@ KINDS: Mapping[str, Writer] = {
     "table size": routes.table,
 }
 
+# How often a kind is wanted where it can be, beside those of weight 1.
+WEIGHTS: Mapping[str, float] = {
+    "drain": 3.0,
+    "undrain": 1.5,
+    "recost": 2.0,
+    "maintenance": 3.0,
+    "shut": 2.0,
+    "swap": 4.0,
+    "empty device": 2.0,
+    "capacity": 2.0,
+    "clean list": 2.0,
+    "admit to database": 1.5,
+    "renew guard": 1.5,
+    "move guard": 2.0,
+    "renew management": 1.5,
+    "describe": 0.6,
+    "queues": 0.6,
+    "table size": 0.5,
+    "close service": 0.5,
+    "admit operators": 0.6,
+}
+
 
 def written(site: Site, random: Generator) -> tuple[str, Script]:
     """A kind of change that can be made at this site, and a correct script of it."""
-    kinds = list(KINDS)
-    for place in random.permutation(len(kinds)):
+    kinds, weights = list(KINDS), np.array([WEIGHTS.get(kind, 1.0) for kind in KINDS])
+    for place in random.choice(len(kinds), len(kinds), replace=False, p=weights / weights.sum()):
         script = KINDS[kinds[place]](site, random)
         if script is not None:
             return kinds[place], script

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeAlias
 
+import numpy as np
 from numpy.random import Generator
 
 from shadowsim.errors import BadInput
@@ -44,8 +45,8 @@ Spoil = Callable[[Site, Commands, Generator], Wrong]
 
 def spoil(site: Site, commands: Commands, random: Generator) -> Spoiled | None:
     """The script with one mistake of any kind that can be made in it; None if there is none."""
-    kinds = list(MISTAKES)
-    for place in random.permutation(len(kinds)):
+    kinds, weights = list(MISTAKES), np.array([WEIGHTS.get(kind, 1.0) for kind in MISTAKES])
+    for place in random.choice(len(kinds), len(kinds), replace=False, p=weights / weights.sum()):
         found = MISTAKES[kinds[place]](site, commands, random)
         if found is not None and _is_one(commands, *found):
             return Spoiled(kinds[place], *found)
@@ -204,14 +205,26 @@ def wrong_number(site: Site, commands: Commands, random: Generator) -> Wrong:
 
 
 def wrong_sequence(site: Site, commands: Commands, random: Generator) -> Wrong:
-    """The number of another line of the list: of a line beside it, or of one far below."""
+    """The number of another line of the list, or of none, in the place of the right one."""
     able = [(i, m) for i, c in enumerate(commands) if (m := SEQUENCE.fullmatch(c.line))]
     if not able:
         return None
     place, match = one(random, able)
-    number = max(int(match["number"]) + one(random, (-10, -5, 10, 100)), 1)
+    meant = int(match["number"])
+    there = [number for number in _sequences(site, commands[place]) if number != meant]
+    number = one(random, [*there, meant + 100])
     line = f"{match['head']}{number}{match['tail']}"
     return _with(commands, place, commands[place]._replace(line=line))
+
+
+def _sequences(site: Site, command: Command) -> list[int]:
+    """The numbers of the lines of the list that a command is about, as it is before."""
+    config, words = site.configs[command.device], command.line.split()
+    if "prefix-list" in words:
+        name = words[words.index("prefix-list") + 1]
+        return [entry.sequence for entry in config.prefix_lists.get(name, ())]
+    name = command.context.rpartition(" ")[2]
+    return [entry.sequence for entry in config.access_lists.get(name, ())]
 
 
 def wrong_list(site: Site, commands: Commands, random: Generator) -> Wrong:
@@ -286,6 +299,19 @@ MISTAKES: Mapping[str, Spoil] = {
     "wrong mask": wrong_mask,
     "wrong address": wrong_address,
     "wrong name": wrong_name,
+}
+
+# How often a mistake is made that could be made, beside those of weight 1.
+WEIGHTS: Mapping[str, float] = {
+    "missing device": 0.7,
+    "forgotten no": 2.0,
+    "wrong device": 0.3,
+    "wrong link": 2.0,
+    "wrong number": 0.7,
+    "wrong address": 2.0,
+    "wrong mask": 1.5,
+    "wrong action": 1.5,
+    "wrong name": 2.0,
 }
 
 

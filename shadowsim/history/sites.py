@@ -16,8 +16,10 @@ from shadowsim.dataplane.loading import Loader, Reading
 from shadowsim.history.lines import Commands, ends_of, one, top
 from shadowsim.history.networks import DATABASE, GUEST, Network, a_network, bridges, network
 from shadowsim.history.policies import DRAINED_COST, contracts, homes, policies
+from shadowsim.history.quirks import quirks
 from shadowsim.model.change import Configs, apply
 from shadowsim.model.config import Interface
+from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents, Limit, PathIntent
 from shadowsim.model.streams import stream
 from shadowsim.model.topology import Topology
@@ -39,7 +41,7 @@ class Site:
     """A network with its configs, traffic and intents; the same for all changes tried at it.
 
     `share[L]`: what each directed link carries of its rate. `pinned`: cables that a static route
-    uses.
+    uses. `quirks`: which commands misbehave on which of its device models.
     """
 
     seed: int
@@ -51,11 +53,12 @@ class Site:
     intents: Intents
     share: Array
     pinned: frozenset[int]
+    quirks: tuple[Fault, ...]
 
     @cached_property
     def shut(self) -> tuple[int, ...]:
-        """The cables that are shut at both ends, kept as spares."""
-        return tuple(c for c in self._cables if all(self.port(e).shutdown for e in self.ends(c)))
+        """The cables that are shut, kept as spares."""
+        return shut_cables(self.topology, self.configs)
 
     @cached_property
     def drained(self) -> tuple[int, ...]:
@@ -122,6 +125,18 @@ def site(seed: int, number: int) -> Site:
         intents=Intents(paths, limits),
         share=share,
         pinned=_pinned(topology, steered),
+        quirks=quirks(topology, random),
+    )
+
+
+def shut_cables(topology: Topology, configs: Configs) -> tuple[int, ...]:
+    """The cables that are shut at either end."""
+    return tuple(
+        cable
+        for cable in range(len(topology.links))
+        if any(
+            configs[device].interfaces[port].shutdown for device, port in ends_of(topology, cable)
+        )
     )
 
 
