@@ -1,4 +1,4 @@
-"""Past changes, sampled: sites, what was changed there, and what nobody could see of it."""
+"""Sampled changes to labelled history: what was known of each, and what came of it."""
 
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, case, change_at
 from shadowsim.history.sites import Site, site
