@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -215,7 +216,7 @@ class View:
 
     def __rich__(self) -> Group:
         bars = [
-            Text(f"  {where:<11}{mode:<26}{_bar(p)} {p:4.0%}")
+            Text(f"  {where:<11}{mode:<26}{_bar(p)}")
             for where, forecast in sorted(self._forecast.items())
             for mode, p in ((m, forecast[m]) for m in MODES)
         ]
@@ -223,8 +224,10 @@ class View:
 
 
 def _bar(share: float, width: int = 20) -> str:
+    if not math.isfinite(share):
+        return "·" * width + "    ?"
     filled = round(share * width)
-    return "█" * filled + "·" * (width - filled)
+    return "█" * filled + "·" * (width - filled) + f" {share:4.0%}"
 
 
 def warn_of_first_run() -> None:

@@ -1,1 +1,1 @@
-"""Past changes to a fitted model, and how good it is on networks it has never seen."""
+"""Labelled history to models that forecast, and to what following a forecast would have meant."""

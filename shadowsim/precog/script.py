@@ -117,7 +117,8 @@ def growth(evidence: Evidence) -> float:
     total = offered[:, known].sum(axis=1)
     if total.size == 0 or total[-3:].mean() <= 0:
         return 1.0
-    slope = np.polyfit(np.arange(len(total)), total, 1)[0]
+    time = np.arange(len(total)) - (len(total) - 1) / 2
+    slope = (time * total).sum() / (time * time).sum()  # least squares
     return float(max(1.0 + slope * evidence.horizon_s / total[-3:].mean(), 1.0))
 
 

@@ -75,7 +75,7 @@ class Result(_Part):
     precog: str = ""
     autonomy: str = ""
     seed: int = 0
-    forecast: dict[str, float] = {}
+    forecast: dict[str, float | None] = {}
     reasons: tuple[Reason, ...] = ()
     failure_mode: str = "none"
     failure_modes: Texts = ()
@@ -103,7 +103,7 @@ class Event(_Part):
     network: str = ""
     device: str = ""
     commands: Texts = ()
-    probabilities: dict[str, float] = {}
+    probabilities: dict[str, float | None] = {}
     decision: str = ""
     mode: str = ""
     why: Texts | str = ()

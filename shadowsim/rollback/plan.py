@@ -70,7 +70,7 @@ def plan(
         id=f"{identity}-{part}",
         change_id=identity,
         failure_mode=mode,  # type: ignore[arg-type]
-        probability=0.0 if forecast is None else forecast.probabilities.get(mode, forecast.worst),
+        probability=0.0 if forecast is None else forecast.of(mode),
         scope="whole" if whole else "blamed",
         minimal=minimal,
         digests=Digests(

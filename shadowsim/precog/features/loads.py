@@ -15,7 +15,7 @@ from shadowsim.precog.features.walk import Walk
 from shadowsim.precog.features.windows import RECENT
 from shadowsim.precog.forecast import Evidence
 from shadowsim.precog.script import growth
-from shadowsim.precog.whatif import FULL, Observed, Settled, WhatIf
+from shadowsim.precog.whatif import FULL, Observed, Settled, WhatIf, same_configs
 
 Array = np.ndarray
 NAN = float("nan")
@@ -80,6 +80,7 @@ NOW = (
     ),
 )  # fmt: skip
 FEATURES = (*ENDS, *NOW)
+_UNKNOWN = {feature.name: NAN for feature in FEATURES}
 
 
 class Forward:
@@ -96,21 +97,33 @@ class Forward:
         What depends on traffic is nan where none was reported.
         """
         production = evidence.phase == "production"
-        now = self._whatif.settle(evidence.now, current.down)
-        found = {feature.name: NAN for feature in FEATURES}
-        found |= _in_force(evidence, walk) | _verdict(now, walk)
+        arrived = current.down == walk.end.down and same_configs(evidence.now, walk.end.configs)
+        now = walk.end if arrived else self._whatif.settle(evidence.now, current.down)
+        found = dict(_UNKNOWN)
+        found |= _in_force(evidence, walk, arrived=arrived) | _verdict(now, walk)
         traffic = evidence.observed if production else evidence.control or evidence.observed
+        rise = growth(evidence)
+        ahead = None
         if _reported(traffic.samples[-RECENT:]):
-            found |= self._ends(evidence, walk, seen, on_the_way=not production)
+            ahead = self._whatif.load(walk.end, seen, (1.0, *HEADROOM, rise))
+            found |= self._ends(walk, seen, rise, *ahead, on_the_way=not production)
         recent = evidence.observed.samples[-RECENT:]
         if _reported(recent):
-            found |= self._residuals(now, current, recent)
+            there = ahead if arrived and seen is current else None
+            found |= self._residuals(now, recent, *(there or self._whatif.load(now, current)))
         return found
 
-    def _ends(self, evidence: Evidence, walk: Walk, seen: Observed, *, on_the_way: bool) -> Values:
-        rise = growth(evidence)
+    def _ends(
+        self,
+        walk: Walk,
+        seen: Observed,
+        rise: float,
+        will: Array,
+        full_end: Array,
+        *,
+        on_the_way: bool,
+    ) -> Values:
         was, full_before = self._whatif.load(walk.start, seen)
-        will, full_end = self._whatif.load(walk.end, seen, (1.0, *HEADROOM, rise))
         near = largest(self._nearness.of(will, full_end)).tolist()
         starved = self._signals.starved(will).tolist()
         way, starved_way = NAN, NAN
@@ -141,8 +154,10 @@ class Forward:
             starved = float(np.fmax(starved, self._signals.starved(demand)[0]))
         return near, starved
 
-    def _residuals(self, now: Settled, current: Observed, recent: list[Sample]) -> Values:
-        demand, utilisation = (rows[0] for rows in self._whatif.load(now, current))
+    def _residuals(
+        self, now: Settled, recent: list[Sample], demands: Array, utilisations: Array
+    ) -> Values:
+        demand, utilisation = demands[0], utilisations[0]
         measured = mean(np.stack([s.demand for s in recent]), axis=0)
         full = mean(np.stack([s.column("link", "utilisation") for s in recent]), axis=0)
         near = float(largest(self._nearness.of(demand, utilisation)))
@@ -161,8 +176,11 @@ class Forward:
         }
 
 
-def _in_force(evidence: Evidence, walk: Walk) -> Values:
+def _in_force(evidence: Evidence, walk: Walk, *, arrived: bool) -> Values:
     """Whether the configs read back are those that the change leads to."""
+    if arrived:
+        there = 1.0 if evidence.change.commands else NAN
+        return {"script_in_force": there, "script_strangers": 0.0}
     target, now, before = walk.end.configs, evidence.now, walk.start.configs
     mine = evidence.change.devices
     reached = [now.get(name) == target[name] for name in mine]
@@ -178,12 +196,8 @@ def _in_force(evidence: Evidence, walk: Walk) -> Values:
 
 
 def _verdict(now: Settled, walk: Walk) -> Values:
-    before = walk.start.configs
-    exposed = set(now.exposed(before)) - set(walk.start.exposed(before))
-    return {
-        "script_now_broken": float(len(set(now.broken) - set(walk.start.broken))),
-        "script_now_exposed": float(len(exposed)),
-    }
+    broken, exposed = walk.end_verdict if now is walk.end else walk.verdict(now)
+    return {"script_now_broken": float(len(broken)), "script_now_exposed": float(len(exposed))}
 
 
 def _reported(recent: list[Sample]) -> bool:

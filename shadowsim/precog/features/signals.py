@@ -110,8 +110,8 @@ class Signals:
         self._nearness = Nearness(limits)
         self._critical = limits.critical
         self._classes = np.array(
-            [[d.traffic_class == name for name in CLASSES] for d in demands], dtype=np.float64
-        ).reshape(len(demands), len(CLASSES))
+            [[d.traffic_class == name for d in demands] for name in CLASSES], dtype=np.float64
+        )
 
     def of(self, readings: Readings, usually: Usual, touched: Touched) -> Array:
         """`[..., N, signals]`, in the order of SIGNALS; nan where not known.
@@ -142,9 +142,10 @@ class Signals:
         """`[..., classes]`: the share of what each class sends that is not delivered."""
         offered, loss = demand[..., 0], demand[..., 3]
         told = np.isfinite(offered) & np.isfinite(loss)
-        lost_bps = np.where(told, offered * loss, 0.0) @ self._classes
-        offered_bps = np.where(told, offered, 0.0) @ self._classes
-        return ratio(lost_bps, offered_bps)
+        sent = np.where(told, offered, 0.0)[..., None, :] * self._classes
+        # Not by matrix products: their last bits depend on how many samples are read at once.
+        lost_bps = sent * np.where(told, loss, 0.0)[..., None, :]
+        return ratio(lost_bps.sum(axis=-1), sent.sum(axis=-1))
 
     def starved(self, demand: Array) -> Array:
         """`[...]`: of the critical demands that send, the share that gets less than half."""

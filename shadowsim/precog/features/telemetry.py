@@ -123,6 +123,8 @@ class Trends:
     def __init__(self, demands: Sequence[Demand], limits: Limits) -> None:
         self.signals = Signals(demands, limits)
         self._before: tuple[tuple[Sample, ...], Touched, Usual, Reference] | None = None
+        self._against: Usual | None = None
+        self._rows: dict[int, tuple[Sample, Array]] = {}  # by id, with the sample that has it
         self._demands = len(demands)
 
     def of(self, evidence: Evidence, touched: Touched) -> Values:
@@ -131,20 +133,27 @@ class Trends:
         values = np.where(COVERAGES, 0.0, np.nan)
         if samples:
             usually, before = self._reference(evidence.baseline.samples[-WINDOW:], touched)
-            readings = stacked(samples)
             at_s = np.array([sample.at_s for sample in samples])
-            rows = statistics(
-                self.signals.of(readings, usually, touched),
-                at_s,
-                before,
-                self._drift(evidence, touched),
-                evidence.horizon_s,
-            )
+            signals = self._signals(samples, usually, touched)
+            drift = self._drift(evidence, touched)
+            rows = statistics(signals, at_s, before, drift, evidence.horizon_s)
             values = rows[_ROWS, _COLUMNS]
         found = dict(zip(NAMES, values.tolist(), strict=True))
         found["telemetry_samples"] = float(len(samples))
         found["telemetry_production"] = float(evidence.phase == "production")
         return found
+
+    def _signals(self, samples: Sequence[Sample], usually: Usual, touched: Touched) -> Array:
+        """`[samples, signals]`; of samples that were read against the same, as read then."""
+        if self._against is not usually:
+            self._against, self._rows = usually, {}
+        read = self._rows
+        fresh = [s for s in samples if id(s) not in read]
+        if fresh:
+            rows = self.signals.of(stacked(fresh), usually, touched)
+            read |= {id(s): (s, row) for s, row in zip(fresh, rows, strict=True)}
+        self._rows = {id(s): read[id(s)] for s in samples}
+        return np.stack([row for _, row in self._rows.values()])
 
     def _reference(self, samples: Sequence[Sample], touched: Touched) -> tuple[Usual, Reference]:
         """What demands get usually and what signals were: of samples from before the change."""

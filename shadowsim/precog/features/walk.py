@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -58,6 +59,16 @@ class Walk:
     def end(self) -> Settled:
         return self.states[-1] if self.states else self.start
 
+    def verdict(self, state: Settled) -> tuple[set[str], set[str]]:
+        """What is broken, and what is exposed, in a state and not at the start."""
+        before = self.start.configs
+        exposed = set(state.exposed(before)) - set(self.start.exposed(before))
+        return set(state.broken) - set(self.start.broken), exposed
+
+    @cached_property
+    def end_verdict(self) -> tuple[set[str], set[str]]:
+        return self.verdict(self.end)
+
 
 def walked(whatif: WhatIf, before: Configs, steps: Sequence[Step], down: frozenset[int]) -> Walk:
     """Settle the state before the change and that after each step."""
@@ -68,8 +79,8 @@ def walked(whatif: WhatIf, before: Configs, steps: Sequence[Step], down: frozens
 def values(whatif: WhatIf, walk: Walk, what: Touched, planned: Observed) -> Values:
     """The values of FEATURES."""
     before = walk.start.configs
-    broken = [set(s.broken) - set(walk.start.broken) for s in walk.states]
-    exposed = [set(s.exposed(before)) - set(walk.start.exposed(before)) for s in walk.states]
+    found = [walk.verdict(state) for state in walk.states]
+    broken, exposed = [b for b, _ in found], [e for _, e in found]
     bad = [bool(b or e) for b, e in zip(broken, exposed, strict=True)]
     return {
         "script_same_rules": float(whatif.same_rules(before, walk.end.configs)),
