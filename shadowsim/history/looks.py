@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shadowsim.model.streams import stream
 from shadowsim.model.truth import MODES
-from shadowsim.precog import Evidence, Variant, WhatIf
+from shadowsim.precog import Evidence, Forecast, Variant, WhatIf
 
 Array = npt.NDArray[np.float64]
 
@@ -39,21 +39,18 @@ class Look:
 
 @dataclass(frozen=True)
 class Observer:
-    """What evidence of one network is looked at with."""
+    """What evidence of one network is looked at with; `script` is one of the variants."""
 
     whatif: WhatIf
     features: Features
     variants: Mapping[str, Variant]
 
-    def look(self, evidence: Evidence, since_s: float) -> Look:
-        told = [variant.forecast(evidence).probabilities for variant in self.variants.values()]
-        forecasts = np.array([[p.get(mode, np.nan) for mode in MODES] for p in told])
-        return Look(
-            evidence.phase,
-            since_s,
-            self.features.of(evidence),
-            forecasts.reshape(len(self.variants), len(MODES)),
-        )
+    def look(self, evidence: Evidence, since_s: float) -> tuple[Look, Mapping[str, Forecast]]:
+        """The row, and the whole of what each variant said."""
+        told = {name: variant.forecast(evidence) for name, variant in self.variants.items()}
+        known = [forecast.probabilities for forecast in told.values()]
+        forecasts = np.array([[p.get(mode, np.nan) for mode in MODES] for p in known])
+        return Look(evidence.phase, since_s, self.features.of(evidence), forecasts), told
 
 
 def for_training(over_s: float, seed: int) -> Sequence[float]:

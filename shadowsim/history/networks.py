@@ -71,9 +71,10 @@ def bridges(topology: Topology, without: Iterable[int] = ()) -> frozenset[int]:
     graph.add_nodes_from(topology.device_index)
     for number, link in enumerate(topology.links):
         if number not in shut:
-            beside = graph.get_edge_data(link.a, link.b, {"cables": []})["cables"]
+            known = graph.has_edge(link.a, link.b)
+            beside = graph[link.a][link.b]["cables"] if known else []
             graph.add_edge(link.a, link.b, cables=[*beside, number])
-    found = (graph.edges[pair]["cables"] for pair in nx.bridges(graph))
+    found = (graph[pair[0]][pair[1]]["cables"] for pair in nx.bridges(graph))
     return frozenset(cables[0] for cables in found if len(cables) == 1)
 
 

@@ -16,9 +16,8 @@ from shadowsim.journal import Journal
 from shadowsim.model.faults import Fault
 from shadowsim.model.truth import Spell, failure_modes, onsets, since
 from shadowsim.network import Witnessed, simulated
-from shadowsim.precog import Evidence, Forecast, WhatIf
+from shadowsim.precog import Evidence, Forecast
 from shadowsim.precog.past import Past
-from shadowsim.precog.script import Script
 from shadowsim.scenario import Scenario
 from shadowsim.workflow import Run
 from shadowsim.workflow.phases import (
@@ -81,7 +80,7 @@ class _Onlooker:
     def __call__(self, run: Run) -> bool:
         since_s = run.now - run.since_s("production")
         if self.times_s and self.times_s[0] <= since_s + 1e-9:
-            self.found.append(self.observer.look(run.evidence("production"), since_s))
+            self.found.append(self.observer.look(run.evidence("production"), since_s)[0])
             self.times_s = [at_s for at_s in self.times_s if at_s > since_s + 1e-9]
         return False
 
@@ -97,9 +96,8 @@ def simulate(scenario: Scenario, past: Past, observer: Observer, looks: Sequence
     run.begin()
     if shadow_deployment(run):
         traffic_and_monitoring(run)
-    evidence = run.evidence("shadow")
-    gate = observer.look(evidence, run.now - run.trial_since_s)
-    sign = _signs(since(run.shadow.spells(), run.trial_since_s), evidence, observer.whatif)
+    gate, told = observer.look(run.evidence("shadow"), run.now - run.trial_since_s)
+    sign = _signs(since(run.shadow.spells(), run.trial_since_s), told["script"])
     _dismiss_shadow(run)
     read_again(run)
     onlooker = _Onlooker(observer, sorted(looks))
@@ -122,12 +120,11 @@ def _dismiss_shadow(run: Run) -> None:
     run.shadow_lost = True
 
 
-def _signs(trial: Collection[Spell], evidence: Evidence, whatif: WhatIf) -> bool:
-    """Whether the shadow failed of the change, or some state of the script would fail under the
-    traffic of then, as the what-if model has it.
+def _signs(trial: Collection[Spell], script: Forecast) -> bool:
+    """Whether the shadow failed of the change, or the what-if model has some state of the script
+    fail under the traffic of then.
     """
-    reasons = Script(whatif).forecast(evidence).reasons
-    return bool(failure_modes(trial)) or any(r.probability >= LIKELY for r in reasons)
+    return bool(failure_modes(trial)) or any(r.probability >= LIKELY for r in script.reasons)
 
 
 def _label(run: Run, sign: bool) -> Label:

@@ -282,6 +282,7 @@ class SimulatedNetwork:
         self._health.work(np.array([number]), 0.08, self.now)
         if after is not self._configs[device]:
             self._write(after)
+        self._faults.obeyed(self.topology.devices[number], command)
         return True
 
     def _write_tables(self, delay_s: float, devices: Array) -> Process:

@@ -80,7 +80,7 @@ CHOSEN = {
     "lost_bulk": ("level",),
     "starved": ("level",),
     "latency_worst": ("level",),
-    "latency_mean": ("level", "shift", "spread"),
+    "latency_mean": ("shift", "spread"),
     "utilisation_worst": ("level", "shift"),
     "utilisation_touched": ("level", "shift"),
     "cpu_worst": ("level",),

@@ -24,7 +24,6 @@ NAN = float("nan")
 
 FEATURES = (
     Feature("script_same_rules", "0 or 1", "1 if packets are treated alike before and after"),
-    Feature("script_broken_before", "intents", "broken without the change"),
     Feature("script_broken_end", "intents", "broken after the change and not before it"),
     Feature("script_broken_way", "intents", "the same, in the worst state on the way"),
     Feature("script_broken_way_s", "s", "how long one such intent stays broken on the way"),
@@ -84,7 +83,6 @@ def values(whatif: WhatIf, walk: Walk, what: Touched, planned: Observed) -> Valu
     bad = [bool(b or e) for b, e in zip(broken, exposed, strict=True)]
     return {
         "script_same_rules": float(whatif.same_rules(before, walk.end.configs)),
-        "script_broken_before": float(len(walk.start.broken)),
         "script_broken_end": float(len(broken[-1]) if broken else 0),
         "script_broken_way": float(max(map(len, broken[:-1]), default=0)),
         "script_broken_way_s": _longest_s(walk.steps[:-1], broken[:-1]),

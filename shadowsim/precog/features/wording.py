@@ -26,13 +26,11 @@ FEATURES = (
     Feature("script_commands", "commands", "how many there are"),
     Feature("script_devices", "devices", "how many are changed"),
     Feature("script_kinds", "kinds", "kinds of commands"),
-    Feature("script_returns", "times", "how often it comes back to a device it has left"),
     Feature("script_removals", "share", "commands that begin with no"),
     *(
         Feature(f"script_of_{group}", "share", f"commands of: {', '.join(kinds)}")
         for group, kinds in GROUPS.items()
     ),
-    Feature("script_effective", "share", "commands that change a config at all"),
     Feature(
         "script_opens_bits", "bits",
         "the widest of the permits added and denies removed: prefix lengths of both ends together",
@@ -55,21 +53,14 @@ def values(before: Configs, steps: Sequence[Step]) -> Values:
     commands = [step.command for step in steps]
     kinds = [kind_of(str(command)) for command in commands]
     devices = [command.device for command in commands]
-    visits = sum(a != b for a, b in zip(["", *devices], devices, strict=False))
-    states = [before, *(step.configs for step in steps)]
-    moved = [
-        earlier[name] is not later[name]
-        for earlier, later, name in zip(states, states[1:], devices, strict=False)
-    ]
+    after = steps[-1].configs if steps else before
     return {
         "script_commands": float(len(commands)),
         "script_devices": float(len(set(devices))),
         "script_kinds": float(len(set(kinds))),
-        "script_returns": float(visits - len(set(devices))),
         "script_removals": _share([command.line.startswith("no ") for command in commands]),
         **{f"script_of_{g}": _share([k in of for k in kinds]) for g, of in GROUPS.items()},
-        "script_effective": _share(moved),
-    } | _widths(before, states[-1], set(devices))
+    } | _widths(before, after, set(devices))
 
 
 def _widths(before: Configs, after: Configs, devices: Iterable[str]) -> Values:
