@@ -96,6 +96,8 @@ class WhatIf:
 
     def __init__(self, topology: Topology, demands: Sequence[Demand], intents: Intents) -> None:
         self.topology = topology
+        self.demands = tuple(demands)
+        self.intents = intents
         self.limits = Limits(topology, demands, intents.limits)
         self._compiler = Compiler(topology)
         self._verifier = Verifier(topology, intents.paths)
