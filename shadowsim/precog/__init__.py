@@ -11,6 +11,7 @@ from shadowsim.errors import BadInput, choices
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
 from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
+from shadowsim.precog.rollouts import Rollouts
 from shadowsim.precog.script import Script
 from shadowsim.precog.threshold import Threshold
 from shadowsim.precog.whatif import WhatIf
@@ -19,6 +20,7 @@ VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "threshold": lambda whatif: Threshold(),
     "judge": lambda whatif: Judge(),
     "script": Script,
+    "rollouts": Rollouts,
     "hybrid": lambda whatif: Hybrid((Threshold(), Judge(), Script(whatif))),
 }
 

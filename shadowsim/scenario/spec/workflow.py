@@ -9,7 +9,7 @@ from pydantic import Field
 from shadowsim.scenario.spec.base import Duration, Rate, Seconds, Share, Spec
 from shadowsim.scenario.spec.traffic import TrafficClass
 
-Precog = Literal["threshold", "judge", "script", "hybrid"]
+Precog = Literal["threshold", "judge", "script", "rollouts", "hybrid"]
 PRECOGS: tuple[Precog, ...] = get_args(Precog)
 
 
