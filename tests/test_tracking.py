@@ -150,7 +150,19 @@ def test_the_newest_version_is_the_candidate_and_becomes_champion(
 
 
 @needs_mlflow
-def test_more_than_mlflow_takes_at_once_is_tracked_whole(house: House) -> None:
+def test_more_than_mlflow_takes_at_once_is_tracked_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server refuses more than 1000 metrics or 100 parameters at once; SQLite does not."""
+    from mlflow import MlflowClient
+
+    log_batch, sizes = MlflowClient.log_batch, []
+
+    def spied(client: Any, run_id: str, metrics: Any = (), params: Any = ()) -> None:
+        sizes.append((len(metrics), len(params)))
+        log_batch(client, run_id, metrics, params)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", spied)
     metrics = {f"metric {n}": float(n) for n in range(2500)}
     parameters = {f"parameter {n}": "x" * 7000 for n in range(250)}
     with house.tracking.run("many", parameters, {}) as run:
@@ -158,6 +170,7 @@ def test_more_than_mlflow_takes_at_once_is_tracked_whole(house: House) -> None:
     (found,) = house.runs()
     assert found.data.metrics == metrics
     assert len(found.data.params) == 250
+    assert sizes == [(0, 100), (0, 100), (0, 50), (1000, 0), (1000, 0), (500, 0)]
     assert house.said == []
 
 
