@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from shadowsim import __version__, machine_commands, rollback_command
+from shadowsim import __version__, learning_commands, machine_commands, rollback_command
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
@@ -175,7 +175,11 @@ def analytics(
         save_analytics(rows, plot)
 
 
-for command in (rollback_command.rollback, *machine_commands.COMMANDS):
+for command in (
+    rollback_command.rollback,
+    *learning_commands.COMMANDS,
+    *machine_commands.COMMANDS,
+):
     app.command()(command)
 
 

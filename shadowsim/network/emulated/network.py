@@ -401,6 +401,7 @@ class EmulatedNetwork:
         after = apply_one(self._running[device], [command])
         if after is not self._running[device]:
             self._write({device: after})
+        self._faults.obeyed(self.topology.devices[self.topology.device_index[device]], command)
         while device in self._deaf() - self._faulty() and not self._closed:
             yield self.clock.env.timeout(CARE_S)
         return True

@@ -45,11 +45,12 @@ from shadowsim.network.protocol import (
     Network,
     Sent,
 )
-from shadowsim.network.simulated.control import ControlModel, Health, hops_from
+from shadowsim.network.simulated.control import Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.edge import Diversion, TestFlows
 from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.network.striking import Process, Striker
+from shadowsim.network.timing import ControlModel
 from shadowsim.network.witness import Witness
 
 Array = np.ndarray
@@ -282,6 +283,7 @@ class SimulatedNetwork:
         self._health.work(np.array([number]), 0.08, self.now)
         if after is not self._configs[device]:
             self._write(after)
+        self._faults.obeyed(self.topology.devices[number], command)
         return True
 
     def _write_tables(self, delay_s: float, devices: Array) -> Process:
