@@ -38,11 +38,11 @@ def circumstances(site: Site, change: Change, random: Generator) -> Circumstance
     change_s = production_s(change)
     found: dict[str, tuple[Fault, ...]] = {}
     profile, shadow = Profile(), ShadowPlan()
-    if random.random() < 0.14:
+    if random.random() < 0.2:
         found[PEAK] = ()
         at_s = round(change_s + float(random.uniform(5, 30)), 1)
-        profile = Profile(steps=((at_s, round(float(random.uniform(1.2, 1.9)), 2)),))
-    if random.random() < 0.06:
+        profile = Profile(steps=((at_s, round(float(random.uniform(1.2, 2.0)), 2)),))
+    if random.random() < 0.08:
         found[SURGE] = (_surge(site, change_s, random),)
     if random.random() < 0.15:
         found[BACKGROUND] = (_background(site, change_s, random),)
