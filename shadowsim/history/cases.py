@@ -13,7 +13,7 @@ from shadowsim.model.streams import stream
 from shadowsim.scenario import Scenario
 
 CHANGES_PER_SITE = 20
-MISTAKEN = 0.5  # of all changes
+MISTAKEN = 0.45  # of all changes
 
 
 @dataclass(frozen=True)

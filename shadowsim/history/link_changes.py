@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import networkx as nx
 from numpy.random import Generator
 
 from shadowsim.history.lines import Commands, both, on_port, one, some
 from shadowsim.history.policies import DRAINED_COST
 from shadowsim.history.script import Script
-from shadowsim.history.sites import Site
+from shadowsim.history.sites import Site, open_graph
 
 WELL_DRAINED = (5_000, 10_000, 20_000, 65_535)
 
@@ -147,7 +148,9 @@ def jumbo(site: Site, random: Generator) -> Script | None:
 
 def empty_device(site: Site, random: Generator) -> Script | None:
     """All links of a device become dear, so that it carries only its own traffic."""
-    device = one(random, site.topology.devices).name
+    graph = open_graph(site.topology, site.configs).to_undirected()
+    needed = {*nx.articulation_points(graph)}
+    device = one(random, [name for name in site.topology.device_index if name not in needed])
     mine = [c for c in site.used if device in (site.ends(c)[0][0], site.ends(c)[1][0])]
     if len(mine) < 2 or site.pinned & {*mine}:
         return None

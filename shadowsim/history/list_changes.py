@@ -28,7 +28,8 @@ def admit(site: Site, random: Generator) -> Script | None:
     """The hosts of a device may reach a port of the database that others may not."""
     home, _ = port_of(site.topology, DATABASE)
     away = port_of(site.topology, GUEST)[0]
-    near = one(random, [name for name in homes(site.topology) if name != away])
+    filtered = {away, *_with_list(site, EDGE)}
+    near = one(random, [name for name in homes(site.topology) if name not in filtered])
     source = net(site.topology.lan[near])
     to_db = host(site.topology, DATABASE)
     line = f"{int(random.integers(1, 9))} permit tcp {source} {to_db} eq 23"

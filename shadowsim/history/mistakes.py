@@ -47,10 +47,16 @@ def spoil(site: Site, commands: Commands, random: Generator) -> Spoiled | None:
     """The script with one mistake of any kind that can be made in it; None if there is none."""
     kinds, weights = list(MISTAKES), np.array([WEIGHTS.get(kind, 1.0) for kind in MISTAKES])
     for place in random.choice(len(kinds), len(kinds), replace=False, p=weights / weights.sum()):
-        found = MISTAKES[kinds[place]](site, commands, random)
-        if found is not None and _is_one(commands, *found):
-            return Spoiled(kinds[place], *found)
+        found = with_mistake(kinds[place], site, commands, random)
+        if found is not None:
+            return found
     return None
+
+
+def with_mistake(mistake: str, site: Site, commands: Commands, random: Generator) -> Spoiled | None:
+    """The script with a mistake of this kind; None where it cannot be made, or is refused."""
+    found = MISTAKES[mistake](site, commands, random)
+    return Spoiled(mistake, *found) if found and _is_one(commands, *found) else None
 
 
 def _is_one(correct: Commands, wrong: Commands, at_fault: Commands) -> bool:
@@ -75,6 +81,17 @@ def missing_line(site: Site, commands: Commands, random: Generator) -> Wrong:
     cut = one(random, longer)
     blocks[cut] = blocks[cut][:-1]
     return _joined(blocks), blocks[cut]
+
+
+def missing_block(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """A block that others rely on was not pasted."""
+    blocks = _blocks(commands)
+    if len(blocks) < 2:
+        return None
+    cut = int(random.integers(len(blocks)))
+    rest = _joined(blocks[:cut] + blocks[cut + 1 :])
+    beside = tuple(c for c in rest if c.device == blocks[cut][0].device)
+    return rest, beside or rest
 
 
 def missing_device(site: Site, commands: Commands, random: Generator) -> Wrong:
@@ -262,7 +279,7 @@ def wrong_address(site: Site, commands: Commands, random: Generator) -> Wrong:
     place = one(random, able)
     match = one(random, _typed_addresses(commands[place].line))
     octets = [int(match[i]) for i in range(1, 5)]
-    which = 2 if octets[0] == 10 else 1
+    which = one(random, (1, 2, 2)) if octets[0] == 10 else 1
     octets[which] = (octets[which] + one(random, (-1, 1, 2))) % max(len(site.topology.devices), 2)
     line = commands[place].line
     typed = ".".join(map(str, octets))
@@ -284,6 +301,7 @@ def wrong_name(site: Site, commands: Commands, random: Generator) -> Wrong:
 
 MISTAKES: Mapping[str, Spoil] = {
     "missing line": missing_line,
+    "missing block": missing_block,
     "missing device": missing_device,
     "forgotten no": forgotten_no,
     "left over": left_over,
@@ -303,13 +321,14 @@ MISTAKES: Mapping[str, Spoil] = {
 
 # How often a mistake is made that could be made, beside those of weight 1.
 WEIGHTS: Mapping[str, float] = {
-    "missing device": 0.7,
+    "missing device": 0.5,
     "forgotten no": 2.0,
     "wrong device": 0.3,
     "wrong link": 2.0,
     "wrong number": 0.7,
     "wrong address": 2.0,
-    "wrong mask": 1.5,
+    "wrong mask": 2.0,
+    "wrong sequence": 2.0,
     "wrong action": 1.5,
     "wrong name": 2.0,
 }

@@ -17,7 +17,7 @@ COMMANDS = (
     "router bgp", "router bgp", "description",
 )  # fmt: skip
 NONE_AT = 0.25  # of all sites
-IN_BOTH = 0.6  # of all quirks; the shadow's devices do not have the others
+IN_BOTH = 0.5  # of all quirks; the shadow's devices do not have the others
 
 
 def quirks(topology: Topology, random: Generator) -> tuple[Fault, ...]:

@@ -68,8 +68,9 @@ class Site:
 
     @cached_property
     def free(self) -> tuple[int, ...]:
-        """The cables in use that could be missed without cutting anything off."""
-        needed = bridges(self.topology, self.shut) | {*self.shut, *self.drained}
+        """The cables in use that could be missed: there is a way round that is in use too."""
+        unused = {*self.shut, *self.drained}
+        needed = bridges(self.topology, unused) | unused
         return tuple(c for c in self._cables if c not in needed)
 
     @cached_property
