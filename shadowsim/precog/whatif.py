@@ -23,7 +23,7 @@ from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 
 Array = np.ndarray
 RECENT = 3  # samples that make a reading steady
-KEPT = 6  # compilations remembered
+KEPT = 16  # compilations remembered
 EXPOSING = ("isolated", "waypoint")  # the kinds of intents that are about who gets in
 FULL = 1.0 - 1e-9  # of its rate: a link that carries more has no room left but for rounding
 
