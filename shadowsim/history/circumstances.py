@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from shadowsim.history.lines import one
-from shadowsim.history.sites import Site
-from shadowsim.model.change import Change
+from shadowsim.history.networks import bridges
+from shadowsim.history.quirks import struck
+from shadowsim.history.sites import Site, shut_cables
+from shadowsim.model.change import Change, apply
 from shadowsim.model.faults import Fault
 from shadowsim.model.traffic import Profile
 from shadowsim.scenario import Mirror, ShadowPlan, WorkflowPlan
 
 PLAN = WorkflowPlan(baseline_s=15.0, shadow_s=15.0, soak_s=2.0, monitor_s=45.0, horizon_s=15.0)
-PEAK, BACKGROUND, SUBSET, LATER_FAILURE = "later peak", "background", "subset", "latent"
+PEAK, SURGE, BACKGROUND, SUBSET = "later peak", "later surge", "background", "subset"
+LATENT, STORM, QUIRK = "latent", "retry storm", "production quirk"
 
 
 @dataclass(frozen=True)
@@ -33,29 +36,42 @@ class Circumstances:
 def circumstances(site: Site, change: Change, random: Generator) -> Circumstances:
     """Mostly none; sometimes one, seldom several."""
     change_s = production_s(change)
-    hidden: list[str] = []
-    faults: list[Fault] = []
-    profile = Profile()
-    shadow = ShadowPlan()
-    if random.random() < 0.15:
-        hidden.append(PEAK)
+    found: dict[str, tuple[Fault, ...]] = {}
+    profile, shadow = Profile(), ShadowPlan()
+    if random.random() < 0.2:
+        found[PEAK] = ()
         at_s = round(change_s + float(random.uniform(5, 30)), 1)
-        profile = Profile(steps=((at_s, round(float(random.uniform(1.2, 1.9)), 2)),))
+        profile = Profile(steps=((at_s, round(float(random.uniform(1.2, 2.0)), 2)),))
+    if random.random() < 0.08:
+        found[SURGE] = (_surge(site, change_s, random),)
     if random.random() < 0.15:
-        hidden.append(BACKGROUND)
-        faults.append(_background(site, change_s, random))
+        found[BACKGROUND] = (_background(site, change_s, random),)
     if random.random() < 0.12:
-        hidden.append(SUBSET)
+        found[SUBSET] = ()
         shadow = ShadowPlan("subset", Mirror(fraction=one(random, (0.5, 1.0))))
-    if random.random() < 0.12 and (fault := _latent(site, change, change_s, random)):
-        hidden.append(LATER_FAILURE)
-        faults.append(fault)
-    return Circumstances(profile, tuple(faults), shadow, tuple(hidden))
+    if random.random() < 0.15 and (fault := _latent(site, change, change_s, random)):
+        found[LATENT] = (fault,)
+    if random.random() < 0.05:
+        found[STORM] = (Fault("retry_storm", 0.0, amount=float(random.uniform(1.5, 3.0))),)
+    misbehaving = struck(site.quirks, site.topology, change)
+    if any(fault.network == "production" for fault in misbehaving):
+        found[QUIRK] = ()
+    faults = (*misbehaving, *(fault for faults in found.values() for fault in faults))
+    ordered = tuple(sorted(faults, key=lambda fault: fault.at_s))
+    return Circumstances(profile, ordered, shadow, tuple(found))
 
 
 def production_s(change: Change) -> float:
     """About when the change comes to production, if the shadow lets it."""
     return PLAN.baseline_s + PLAN.shadow_s + (PLAN.soak_s + 0.5) * len(change.devices)
+
+
+def _surge(site: Site, change_s: float, random: Generator) -> Fault:
+    """Everybody wants something of one place, for a while."""
+    to = one(random, sorted({demand.destination for demand in site.traffic.demands}))
+    at_s = round(change_s + float(random.uniform(5, 25)), 1)
+    factor = round(float(random.uniform(2.0, 5.0)), 1)
+    return Fault("traffic_surge", at_s, 20.0, destination=to, amount=factor)
 
 
 def _background(site: Site, change_s: float, random: Generator) -> Fault:
@@ -77,12 +93,13 @@ def _background(site: Site, change_s: float, random: Generator) -> Fault:
 
 
 def _latent(site: Site, change: Change, change_s: float, random: Generator) -> Fault | None:
-    """A link beside the change fails later: harmless if its way round is still there."""
-    near = [
-        cable for cable in site.free if {end[0] for end in site.ends(cable)} & {*change.devices}
-    ]
-    if not near:
+    """A link fails later that could be missed before the change, and after it perhaps not."""
+    shut = shut_cables(site.topology, apply(site.configs, change.commands))
+    needed = sorted(bridges(site.topology, shut) & {*site.free})
+    touched = {*change.devices}
+    near = [c for c in site.free if touched & {end[0] for end in site.ends(c)}]
+    if not (needed or near):
         return None
-    link = site.topology.links[one(random, near)]
+    link = site.topology.links[one(random, needed or near)]
     at_s = round(change_s + float(random.uniform(8.0, 25.0)), 1)
     return Fault("link_down", at_s, link=(link.a, link.b))

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import networkx as nx
 from numpy.random import Generator
 
 from shadowsim.history.lines import Commands, both, on_port, one, some
 from shadowsim.history.policies import DRAINED_COST
-from shadowsim.history.sites import Site
+from shadowsim.history.script import Script
+from shadowsim.history.sites import Site, open_graph
 
 WELL_DRAINED = (5_000, 10_000, 20_000, 65_535)
-
-
-@dataclass(frozen=True)
-class Script:
-    """What an operator means to do, and the commands that do it. `cable`: of a link, which."""
-
-    summary: str
-    commands: Commands
-    cable: int | None = None
 
 
 def drain(site: Site, random: Generator) -> Script | None:
@@ -157,7 +148,9 @@ def jumbo(site: Site, random: Generator) -> Script | None:
 
 def empty_device(site: Site, random: Generator) -> Script | None:
     """All links of a device become dear, so that it carries only its own traffic."""
-    device = one(random, site.topology.devices).name
+    graph = open_graph(site.topology, site.configs).to_undirected()
+    needed = {*nx.articulation_points(graph)}
+    device = one(random, [name for name in site.topology.device_index if name not in needed])
     mine = [c for c in site.used if device in (site.ends(c)[0][0], site.ends(c)[1][0])]
     if len(mine) < 2 or site.pinned & {*mine}:
         return None

@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeAlias
 
+import numpy as np
 from numpy.random import Generator
 
 from shadowsim.errors import BadInput
@@ -24,6 +26,7 @@ NUMBERED = re.compile(
 ADDRESS = re.compile(r"\b(\d+)\.(\d+)\.(\d+)\.(\d+)\b")
 WORD_PREFIX = re.compile(r"\b(\d+\.\d+\.\d+\.\d+)/(\d+)\b")
 WILDCARD = re.compile(r"\b(\d+\.\d+\.\d+\.\d+) (0\.\d+\.\d+\.\d+)\b")
+SEQUENCE = re.compile(r"(?P<head>(?:no )?|.* seq )(?P<number>\d+)(?P<tail>.*)")
 LIST_USE = re.compile(r"(?P<head>(?:ip access-group|prefix-list|.* access-class) )(?P<name>\S+)")
 
 
@@ -36,17 +39,24 @@ class Spoiled:
     at_fault: Commands
 
 
-Spoil = Callable[[Site, Commands, Generator], tuple[Commands, Commands] | None]
+Wrong: TypeAlias = "tuple[Commands, Commands] | None"
+Spoil = Callable[[Site, Commands, Generator], Wrong]
 
 
 def spoil(site: Site, commands: Commands, random: Generator) -> Spoiled | None:
     """The script with one mistake of any kind that can be made in it; None if there is none."""
-    kinds = list(MISTAKES)
-    for place in random.permutation(len(kinds)):
-        found = MISTAKES[kinds[place]](site, commands, random)
-        if found is not None and _is_one(commands, *found):
-            return Spoiled(kinds[place], *found)
+    kinds, weights = list(MISTAKES), np.array([WEIGHTS.get(kind, 1.0) for kind in MISTAKES])
+    for place in random.choice(len(kinds), len(kinds), replace=False, p=weights / weights.sum()):
+        found = with_mistake(kinds[place], site, commands, random)
+        if found is not None:
+            return found
     return None
+
+
+def with_mistake(mistake: str, site: Site, commands: Commands, random: Generator) -> Spoiled | None:
+    """The script with a mistake of this kind; None where it cannot be made, or is refused."""
+    found = MISTAKES[mistake](site, commands, random)
+    return Spoiled(mistake, *found) if found and _is_one(commands, *found) else None
 
 
 def _is_one(correct: Commands, wrong: Commands, at_fault: Commands) -> bool:
@@ -62,9 +72,7 @@ def _is_one(correct: Commands, wrong: Commands, at_fault: Commands) -> bool:
 # ---- what is left out
 
 
-def missing_line(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def missing_line(site: Site, commands: Commands, random: Generator) -> Wrong:
     """The last line of a block was not pasted."""
     blocks = _blocks(commands)
     longer = [i for i, block in enumerate(blocks) if len(block) > 1]
@@ -75,18 +83,25 @@ def missing_line(
     return _joined(blocks), blocks[cut]
 
 
-def missing_device(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def missing_block(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """A block that others rely on was not pasted."""
+    blocks = _blocks(commands)
+    if len(blocks) < 2:
+        return None
+    cut = int(random.integers(len(blocks)))
+    rest = _joined(blocks[:cut] + blocks[cut + 1 :])
+    beside = tuple(c for c in rest if c.device == blocks[cut][0].device)
+    return rest, beside or rest
+
+
+def missing_device(site: Site, commands: Commands, random: Generator) -> Wrong:
     """What belongs to the last device was not pasted."""
     last = commands[-1].device
     rest = tuple(c for c in commands if c.device != last)
     return (rest, rest) if rest else None
 
 
-def forgotten_no(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def forgotten_no(site: Site, commands: Commands, random: Generator) -> Wrong:
     """`no` was left out, or written where it does not belong: `shutdown` for `no shutdown`."""
     able = [i for i, c in enumerate(commands) if c.line in ("shutdown", "no shutdown")]
     if not able:
@@ -96,12 +111,21 @@ def forgotten_no(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
+def left_over(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """A line of an earlier script was still in the clipboard, and is pasted in a port's block."""
+    able = [i for i, c in enumerate(commands) if c.context.startswith("interface ")]
+    if not able:
+        return None
+    place = one(random, able)
+    line = one(random, ("shutdown", "ip ospf cost 10", "ip ospf cost 65535", "mtu 1500"))
+    extra = commands[place]._replace(line=line)
+    return (*commands[: place + 1], extra, *commands[place + 1 :]), (extra,)
+
+
 # ---- what is in the wrong place
 
 
-def wrong_order(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_order(site: Site, commands: Commands, random: Generator) -> Wrong:
     """The blocks in reverse: what should come last comes first."""
     blocks = _blocks(commands)
     if len(blocks) < 2:
@@ -109,9 +133,7 @@ def wrong_order(
     return _joined([*reversed(blocks)]), blocks[-1]
 
 
-def wrong_device(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_device(site: Site, commands: Commands, random: Generator) -> Wrong:
     """All lines for a device were given to a neighbour of it, at the ports that exist there."""
     device = one(random, sorted({c.device for c in commands}))
     near = sorted({
@@ -128,9 +150,7 @@ def wrong_device(
     return moved, tuple(n for c, n in zip(commands, moved, strict=True) if c.device == device)
 
 
-def wrong_port(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_port(site: Site, commands: Commands, random: Generator) -> Wrong:
     """The lines of a port were given to another one of the device."""
     blocks = _blocks(commands)
     able = [i for i, block in enumerate(blocks) if block[0].context.startswith("interface ")]
@@ -146,9 +166,24 @@ def wrong_port(
     return _joined(blocks), blocks[place]
 
 
-def wrong_direction(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_link(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """The circuit was mixed up with another one of the device, and so at both its ends."""
+    cable_of = {end: c for c in range(len(site.topology.links)) for end in site.ends(c)}
+    there = {cable_of[end] for c in commands if (end := _end_of(c)) in cable_of}
+    if not there:
+        return None
+    meant = one(random, sorted(there))
+    home = one(random, [device for device, _ in site.ends(meant)])
+    others = sorted({c for end, c in cable_of.items() if end[0] == home} - there)
+    if not others:
+        return None
+    other = one(random, others)
+    ends = dict(zip(site.ends(meant), _facing(site, meant, other, home), strict=True))
+    wrong = tuple(_at(c, ends.get(_end_of(c), _end_of(c))) for c in commands)
+    return wrong, tuple(n for c, n in zip(commands, wrong, strict=True) if n != c)
+
+
+def wrong_direction(site: Site, commands: Commands, random: Generator) -> Wrong:
     """`in` for `out`, or `out` for `in`."""
     able = [i for i, c in enumerate(commands) if c.line.split()[-1] in ("in", "out")]
     if not able:
@@ -159,9 +194,7 @@ def wrong_direction(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_action(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_action(site: Site, commands: Commands, random: Generator) -> Wrong:
     """`permit` for `deny`, or `deny` for `permit`."""
     able = [i for i, c in enumerate(commands) if {"permit", "deny"} & {*c.line.split()}]
     able = [i for i in able if not commands[i].line.startswith("no ")]
@@ -176,9 +209,7 @@ def wrong_action(
 # ---- what is mistyped
 
 
-def wrong_number(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_number(site: Site, commands: Commands, random: Generator) -> Wrong:
     """A digit too few or too many, or two digits swapped."""
     able = [(i, m) for i, c in enumerate(commands) if (m := NUMBERED.fullmatch(c.line))]
     if not able:
@@ -190,25 +221,44 @@ def wrong_number(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_sequence(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
-    """The number of another line of the list: of the next one, or of one below it."""
-    able = [
-        (i, m) for i, c in enumerate(commands) if (m := re.fullmatch(r"(no )?(\d+)(.*)", c.line))
-    ]
+def wrong_sequence(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """The number of another line of the list, or of none, in the place of the right one."""
+    able = [(i, m) for i, c in enumerate(commands) if (m := SEQUENCE.fullmatch(c.line))]
     if not able:
         return None
     place, match = one(random, able)
-    number = max(int(match[2]) + one(random, (-10, 10, 100)), 1)
-    return _with(
-        commands, place, commands[place]._replace(line=f"{match[1] or ''}{number}{match[3]}")
-    )
+    meant = int(match["number"])
+    there = [number for number in _sequences(site, commands[place]) if number != meant]
+    number = one(random, [*there, meant + 100])
+    line = f"{match['head']}{number}{match['tail']}"
+    return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_mask(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def _sequences(site: Site, command: Command) -> list[int]:
+    """The numbers of the lines of the list that a command is about, as it is before."""
+    config, words = site.configs[command.device], command.line.split()
+    if "prefix-list" in words:
+        name = words[words.index("prefix-list") + 1]
+        return [entry.sequence for entry in config.prefix_lists.get(name, ())]
+    name = command.context.rpartition(" ")[2]
+    return [entry.sequence for entry in config.access_lists.get(name, ())]
+
+
+def wrong_list(site: Site, commands: Commands, random: Generator) -> Wrong:
+    """Another list of the device is removed than the one that is meant."""
+    head = "no ip access-list extended "
+    able = [i for i, c in enumerate(commands) if c.line.startswith(head)]
+    if not able:
+        return None
+    place = one(random, able)
+    lists = site.configs[commands[place].device].access_lists
+    others = [name for name in lists if f"{head}{name}" != commands[place].line]
+    if not others:
+        return None
+    return _with(commands, place, commands[place]._replace(line=head + one(random, others)))
+
+
+def wrong_mask(site: Site, commands: Commands, random: Generator) -> Wrong:
     """A mask that is an octet too wide: /16 for /24, 0.0.255.255 for 0.0.0.255."""
     able = [
         i for i, c in enumerate(commands) if WORD_PREFIX.search(c.line) or WILDCARD.search(c.line)
@@ -221,9 +271,7 @@ def wrong_mask(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_address(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_address(site: Site, commands: Commands, random: Generator) -> Wrong:
     """An octet of an address that is one off, or has a digit too few."""
     able = [i for i, c in enumerate(commands) if _typed_addresses(c.line)]
     if not able:
@@ -231,7 +279,7 @@ def wrong_address(
     place = one(random, able)
     match = one(random, _typed_addresses(commands[place].line))
     octets = [int(match[i]) for i in range(1, 5)]
-    which = 2 if octets[0] == 10 else 1
+    which = one(random, (1, 2, 2)) if octets[0] == 10 else 1
     octets[which] = (octets[which] + one(random, (-1, 1, 2))) % max(len(site.topology.devices), 2)
     line = commands[place].line
     typed = ".".join(map(str, octets))
@@ -239,9 +287,7 @@ def wrong_address(
     return _with(commands, place, commands[place]._replace(line=line))
 
 
-def wrong_name(
-    site: Site, commands: Commands, random: Generator
-) -> tuple[Commands, Commands] | None:
+def wrong_name(site: Site, commands: Commands, random: Generator) -> Wrong:
     """A list's name misspelt where it is used: a list that does not exist."""
     able = [(i, m) for i, c in enumerate(commands) if (m := LIST_USE.match(c.line))]
     if not able:
@@ -255,18 +301,36 @@ def wrong_name(
 
 MISTAKES: Mapping[str, Spoil] = {
     "missing line": missing_line,
+    "missing block": missing_block,
     "missing device": missing_device,
     "forgotten no": forgotten_no,
+    "left over": left_over,
     "wrong order": wrong_order,
     "wrong device": wrong_device,
     "wrong port": wrong_port,
+    "wrong link": wrong_link,
     "wrong direction": wrong_direction,
     "wrong action": wrong_action,
     "wrong number": wrong_number,
     "wrong sequence": wrong_sequence,
+    "wrong list": wrong_list,
     "wrong mask": wrong_mask,
     "wrong address": wrong_address,
     "wrong name": wrong_name,
+}
+
+# How often a mistake is made that could be made, beside those of weight 1.
+WEIGHTS: Mapping[str, float] = {
+    "missing device": 0.5,
+    "forgotten no": 2.0,
+    "wrong device": 0.3,
+    "wrong link": 2.0,
+    "wrong number": 0.7,
+    "wrong address": 2.0,
+    "wrong mask": 2.0,
+    "wrong sequence": 2.0,
+    "wrong action": 1.5,
+    "wrong name": 2.0,
 }
 
 
@@ -287,6 +351,25 @@ def _moved(command: Command, device: str, port: str) -> Command:
     if command.context.startswith("interface "):
         return Command(device, f"interface {port}", command.line)
     return command._replace(device=device)
+
+
+def _end_of(command: Command) -> tuple[str, str]:
+    """The (device, port) that a command is about, "" where it is about no port."""
+    head, _, port = command.context.partition(" ")
+    return command.device, port if head == "interface" else ""
+
+
+def _at(command: Command, end: tuple[str, str]) -> Command:
+    if end == _end_of(command):
+        return command
+    return Command(end[0], f"interface {end[1]}", command.line)
+
+
+def _facing(site: Site, meant: int, other: int, home: str) -> list[tuple[str, str]]:
+    """The ends of the other cable in the order of the meant one's, `home` facing itself."""
+    ends = list(site.ends(other))
+    aligned = (site.ends(meant)[0][0] == home) == (ends[0][0] == home)
+    return ends if aligned else ends[::-1]
 
 
 def _typed_addresses(line: str) -> list[re.Match[str]]:

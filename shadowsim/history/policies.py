@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from numpy.random import Generator
 
 from shadowsim.history.lines import (
@@ -39,8 +40,25 @@ Policy = Callable[[Topology, Generator], Commands]
 
 
 def policies(topology: Topology, random: Generator) -> Commands:
-    """What is configured beside the defaults."""
+    """What is configured beside the defaults, but for contracts."""
     return tuple(command for policy in POLICIES for command in policy(topology, random))
+
+
+def contracts(topology: Topology, share: np.ndarray, random: Generator) -> Commands:
+    """Circuits of which only a part of the rate is paid for, and a limit on what guests get.
+
+    `share[L]`: what each directed link carries of its rate now; it still fits.
+    """
+    found: Commands = ()
+    for cable in some(random, range(len(topology.links)), int(random.integers(0, 4))):
+        part = one(random, (0.4, 0.5, 0.6, 0.8))
+        if share[2 * cable : 2 * cable + 2].max() < part:
+            rate = round(topology.links[cable].rate_bps * part)
+            found += both(ends_of(topology, cable), f"rate-limit output {rate}")
+    if random.random() < 0.5:
+        rate = round(topology.links[0].rate_bps / 10)
+        found += on_port(port_of(topology, GUEST), f"rate-limit output {rate}")
+    return found
 
 
 def service_prefix(topology: Topology, device: str) -> Prefix:
@@ -94,21 +112,9 @@ def _not_needed(topology: Topology, shut: list[int]) -> list[int]:
     return [c for c in range(len(topology.links)) if c not in needed and c not in shut]
 
 
-def _contracts(topology: Topology, random: Generator) -> Commands:
-    """Circuits of which only a part of the rate is paid for, and a limit on what guests get."""
-    found: Commands = ()
-    for cable in some(random, range(len(topology.links)), int(random.integers(0, 4))):
-        rate = round(topology.links[cable].rate_bps * one(random, (0.4, 0.5, 0.6, 0.8)))
-        found += both(ends_of(topology, cable), f"rate-limit output {rate}")
-    if random.random() < 0.5:
-        rate = round(topology.links[0].rate_bps / 10)
-        found += on_port(_port_of(topology, GUEST), f"rate-limit output {rate}")
-    return found
-
-
 def _guard(topology: Topology, random: Generator) -> Commands:
     """Keeps guests from the database, among lines that nobody needs any more."""
-    end = _port_of(topology, DATABASE)
+    end = port_of(topology, DATABASE)
     to_db = host(topology, DATABASE)
     gone = f"host 10.{int(random.integers(100, 200))}.0.9"
     return (
@@ -130,7 +136,7 @@ def _edges(topology: Topology, random: Generator) -> Commands:
     found: Commands = ()
     ports = [h for h in topology.hosts if h.name not in (GUEST, DATABASE)]
     for one_host in some(random, ports, int(random.integers(1, 4))):
-        end = _port_of(topology, one_host.name)
+        end = port_of(topology, one_host.name)
         if any(c.device == end[0] and c.line.startswith("ip access-group") for c in found):
             continue
         found += in_list(
@@ -190,11 +196,12 @@ def _management(topology: Topology, random: Generator) -> Commands:
     return found
 
 
-def _port_of(topology: Topology, name: str) -> tuple[str, str]:
+def port_of(topology: Topology, name: str) -> tuple[str, str]:
+    """The (device, port) that a host is at."""
     home = topology.hosts[topology.host_index[name]].device
     return home, f"to-{name}"
 
 
 POLICIES: tuple[Policy, ...] = (
-    _costs, _spares, _contracts, _guard, _edges, _prefixes, _queues, _management,
+    _costs, _spares, _guard, _edges, _prefixes, _queues, _management,
 )  # fmt: skip

@@ -15,9 +15,11 @@ from shadowsim.dataplane.forwarding import compile as compile_plane
 from shadowsim.dataplane.loading import Loader, Reading
 from shadowsim.history.lines import Commands, ends_of, one, top
 from shadowsim.history.networks import DATABASE, GUEST, Network, a_network, bridges, network
-from shadowsim.history.policies import DRAINED_COST, homes, policies
+from shadowsim.history.policies import DRAINED_COST, contracts, homes, policies
+from shadowsim.history.quirks import quirks
 from shadowsim.model.change import Configs, apply
 from shadowsim.model.config import Interface
+from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents, Limit, PathIntent
 from shadowsim.model.streams import stream
 from shadowsim.model.topology import Topology
@@ -29,6 +31,9 @@ Array = np.ndarray
 Graph: TypeAlias = "nx.DiGraph[str]"
 CLASS_SHARES = {"critical": 0.2, "normal": 0.6, "bulk": 0.2}
 MOST_DEMANDS = 90
+PLANNED = 0.75  # of all sites have links bought by what they carry
+BUSIEST_PLANNED = 0.9
+STEPS = (0.05, 0.1, 0.25, 0.5, 1.0)  # of rates that can be bought, of the largest
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Site:
     """A network with its configs, traffic and intents; the same for all changes tried at it.
 
     `share[L]`: what each directed link carries of its rate. `pinned`: cables that a static route
-    uses.
+    uses. `quirks`: which commands misbehave on which of its device models.
     """
 
     seed: int
@@ -48,11 +53,12 @@ class Site:
     intents: Intents
     share: Array
     pinned: frozenset[int]
+    quirks: tuple[Fault, ...]
 
     @cached_property
     def shut(self) -> tuple[int, ...]:
-        """The cables that are shut at both ends, kept as spares."""
-        return tuple(c for c in self._cables if all(self.port(e).shutdown for e in self.ends(c)))
+        """The cables that are shut, kept as spares."""
+        return shut_cables(self.topology, self.configs)
 
     @cached_property
     def drained(self) -> tuple[int, ...]:
@@ -62,8 +68,9 @@ class Site:
 
     @cached_property
     def free(self) -> tuple[int, ...]:
-        """The cables in use that could be missed without cutting anything off."""
-        needed = bridges(self.topology, self.shut) | {*self.shut, *self.drained}
+        """The cables in use that could be missed: there is a way round that is in use too."""
+        unused = {*self.shut, *self.drained}
+        needed = bridges(self.topology, unused) | unused
         return tuple(c for c in self._cables if c not in needed)
 
     @cached_property
@@ -96,8 +103,13 @@ def site(seed: int, number: int) -> Site:
     configs: Configs = apply(default_configs(topology), policies(topology, random))
     steered, waypoints = _steered(topology, configs, random)
     configs = apply(configs, steered)
-    demands = _demands(where, random)
-    demands, reading = _sized(topology, configs, demands, float(random.uniform(0.3, 0.75)))
+    demands, share = _sized(topology, configs, _demands(where, random), BUSIEST_PLANNED)
+    if random.random() < PLANNED:
+        topology = _planned(topology, share, float(random.uniform(0.4, 0.75)))
+        share = _share(topology, configs, demands)
+    configs = apply(configs, contracts(topology, share, random))
+    demands, share = _sized(topology, configs, demands, float(random.uniform(0.4, 0.8)))
+    reading = _reading(topology, configs, demands)
     paths = (
         PathIntent("reachable", protocol="tcp", port=443),
         PathIntent("isolated", GUEST, DATABASE),
@@ -112,8 +124,20 @@ def site(seed: int, number: int) -> Site:
         configs=configs,
         traffic=Traffic(demands),
         intents=Intents(paths, limits),
-        share=reading.utilisation,
+        share=share,
         pinned=_pinned(topology, steered),
+        quirks=quirks(topology, random),
+    )
+
+
+def shut_cables(topology: Topology, configs: Configs) -> tuple[int, ...]:
+    """The cables that are shut at either end."""
+    return tuple(
+        cable
+        for cable in range(len(topology.links))
+        if any(
+            configs[device].interfaces[port].shutdown for device, port in ends_of(topology, cable)
+        )
     )
 
 
@@ -125,8 +149,8 @@ def _pinned(topology: Topology, steered: Commands) -> frozenset[int]:
 # ---- ways
 
 
-def _graph(topology: Topology, configs: Configs) -> Graph:
-    """What is open, by cost: the cheapest of parallel cables, each with its number as `link`."""
+def open_graph(topology: Topology, configs: Configs) -> Graph:
+    """The devices, and what is open between them: of parallel links the cheapest, by number."""
     graph: Graph = nx.DiGraph()
     graph.add_nodes_from(topology.device_index)
     for number in range(2 * len(topology.links)):
@@ -143,7 +167,7 @@ def _steered(
     topology: Topology, configs: Configs, random: Generator
 ) -> tuple[Commands, tuple[PathIntent, ...]]:
     """Static routes along the cheapest way, and what must pass a device that is on every one."""
-    graph, ends = _graph(topology, configs), homes(topology)
+    graph, ends = open_graph(topology, configs), homes(topology)
     commands: Commands = ()
     for _ in range(int(random.integers(0, 3))):
         a, b = (ends[int(i)] for i in random.choice(len(ends), 2, replace=False))
@@ -215,23 +239,44 @@ def _amounts(where: Network) -> Mapping[tuple[str, str], float]:
 
 def _sized(
     topology: Topology, configs: Configs, demands: tuple[Demand, ...], scale: float
-) -> tuple[tuple[Demand, ...], Reading]:
-    """The demands, the busiest link carrying `scale` of its rate then; and what they get."""
+) -> tuple[tuple[Demand, ...], Array]:
+    """The demands, the busiest link carrying `scale` of its rate then; and what each carries."""
+    share = _share(topology, configs, demands)
+    factor = scale / float(share[: 2 * len(topology.links)].max())
+    sized = tuple(replace(demand, rate_bps=demand.rate_bps * factor) for demand in demands)
+    return sized, share * factor
+
+
+def _share(topology: Topology, configs: Configs, demands: tuple[Demand, ...]) -> Array:
+    """What every directed link would carry of its rate if nothing were lost, `[L]`."""
     plane, loader = compile_plane(topology, configs), Loader(topology, demands)
-    routed = loader.route(plane)
-    links, hops = routed.paths.links[0], routed.paths.hops[0]
-    rates = np.array([demand.rate_bps for demand in demands])
+    paths = loader.route(plane).paths
+    links, hops = paths.links[0], paths.hops[0]
+    rates = loader.spread(np.array([demand.rate_bps for demand in demands]))
     used = np.arange(links.shape[1]) < hops[:, None]
-    spread = np.broadcast_to(loader.spread(rates)[:, None], links.shape)
+    spread = np.broadcast_to(rates[:, None], links.shape)
     load = np.bincount(links[used], weights=spread[used], minlength=topology.directed_links)
-    switch_links = 2 * len(topology.links)
-    busiest = float((load / plane.rate_bps)[:switch_links].max())
-    rates *= scale / busiest
-    offered = loader.spread(rates)
+    return np.asarray(load / plane.rate_bps)
+
+
+def _planned(topology: Topology, share: Array, most: float) -> Topology:
+    """The rates that were bought: of those there are, the smallest of which `most` is enough."""
+    links = []
+    for number, link in enumerate(topology.links):
+        needed = float(share[2 * number : 2 * number + 2].max()) / most
+        step = next((step for step in STEPS if step >= needed), 1.0)
+        packets = max(int(link.queue_packets * step), 20)
+        links.append(replace(link, rate_bps=link.rate_bps * step, queue_packets=packets))
+    return replace(topology, links=tuple(links))
+
+
+def _reading(topology: Topology, configs: Configs, demands: tuple[Demand, ...]) -> Reading:
+    """What demands and links get when nothing is wrong."""
+    plane, loader = compile_plane(topology, configs), Loader(topology, demands)
+    offered = loader.spread(np.array([demand.rate_bps for demand in demands]))
     nothing = np.zeros(topology.directed_links)
-    loads = loader.solve(plane, routed, offered, nothing)
-    sized = (replace(d, rate_bps=float(r)) for d, r in zip(demands, rates, strict=True))
-    return tuple(sized), loader.at_once(plane, loads, offered, nothing)
+    loads = loader.solve(plane, loader.route(plane), offered, nothing)
+    return loader.at_once(plane, loads, offered, nothing)
 
 
 # ---- limits
@@ -245,13 +290,13 @@ def _limits(
     found = []
     if "critical" in classes:
         slowest = float(np.nanmax(reading.demand[classes == "critical", 2]))
-        bound_s = slowest * float(random.uniform(1.25, 2.5)) + 0.002
+        bound_s = slowest * float(random.uniform(1.2, 2.2)) + 0.001
         found.append(Limit("latency", round(bound_s, 4), "critical"))
         found.append(Limit("loss", one(random, (0.01, 0.02, 0.05)), "critical"))
     if "normal" in classes:
         found.append(Limit("throughput", one(random, (0.8, 0.9, 0.95)), "normal"))
     busiest = float(reading.utilisation[:switch_links].max())
-    bound = max(one(random, (0.7, 0.8, 0.9, 0.95)), busiest * 1.15)
+    bound = max(one(random, (0.7, 0.8, 0.9, 0.95)), busiest * 1.12)
     found.append(Limit("utilisation", round(min(bound, 0.98), 3)))
     taken = [limit for limit in found if random.random() < 0.75]
     return tuple(taken or found[-1:])
