@@ -297,6 +297,34 @@ def test_the_same_evidence_gives_the_same_vector_whatever_came_before(
             assert same(watching.featurizer.of(evidence), vector)
 
 
+def test_nothing_that_is_remembered_is_mistaken_for_something_else() -> None:
+    """Evidence that differs in one thing at a time, read by one featurizer and by a fresh one."""
+    here = Place()
+    first = here.evidence(DRAIN, phase="production")
+    up = np.ones((30, len(here.layout.links)))
+    up[:, [here.layout.links.index("A>C"), here.layout.links.index("C>A")]] = 0.0
+    waits = Change("", parse_script(f"{CUT}device A\ntable-size 9\ndevice B\ntable-size 9\n"))
+    other = [
+        first,
+        replace(first, baseline=here.telemetry(20, offered_bps=here.rates / 2)),
+        replace(first, observed=here.telemetry(30, 20.0, DRAIN, link_up=up)),
+        replace(first, now=here.scenario.configs),
+        replace(first, before=first.now),
+        replace(first, change=Change("", parse_script(CUT))),
+        replace(first, change=waits),
+        replace(first, change=waits, soak_s=1.0),
+        replace(first, phase="shadow", control=here.telemetry(50)),
+        replace(first, horizon_s=60.0),
+        replace(first, past=Past().with_outcome(first.topology, first.change, True)),
+    ]
+    fresh = [Place().featurizer.of(evidence) for evidence in other]
+    assert len({vector.tobytes() for vector in fresh[:9]}) == 9
+    for order in (other, other[::-1], [e for e in other for _ in range(2)]):
+        for evidence in order:
+            index = next(i for i, e in enumerate(other) if e is evidence)
+            assert same(here.featurizer.of(evidence), fresh[index]), index
+
+
 FUTURES = (
     "[]",
     "[{at_s: 75, traffic_surge: {factor: 3}}, {at_s: 80, device_crash: {device: C}}]",
@@ -554,6 +582,13 @@ def test_a_device_that_does_not_do_as_told_shows_in_the_residuals() -> None:
         assert abs(obeyed[f"telemetry_residual_{name}"]) < 0.05
     assert abs(obeyed["telemetry_residual_loss"]) < 0.02
     assert ignored["telemetry_residual_utilisation"] > 0.2
+    early = here.of(
+        DRAIN,
+        phase="production",
+        now=here.scenario.configs,
+        observed=here.telemetry(30, 20.0, offered_bps=quiet),
+    )
+    assert early["telemetry_residual_utilisation"] < 0.05
     lossy = here.telemetry(30, 20.0, demand_loss=np.full((30, len(here.rates)), 0.4))
     assert here.of(observed=lossy)["telemetry_residual_loss_mean"] > 0.3
 

@@ -13,6 +13,7 @@ from shadowsim.precog.canary import Canary
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
 from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
+from shadowsim.precog.rollouts import Rollouts
 from shadowsim.precog.script import Script
 from shadowsim.precog.threshold import Threshold
 from shadowsim.precog.whatif import WhatIf
@@ -23,6 +24,7 @@ VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "canary": lambda whatif: Canary(whatif.limits),
     "judge": lambda whatif: Judge(whatif.limits),
     "script": Script,
+    "rollouts": Rollouts,
     "hybrid": lambda whatif: Hybrid((Threshold(), Judge(whatif.limits), Script(whatif))),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import tempfile
 from pathlib import Path
 
 from shadowsim.errors import BadInput, Mistake
@@ -40,6 +39,8 @@ def installation_key(path: Path | None = None) -> bytes:
 
 def _make(where: Path) -> None:
     """Put a whole key in place at once, unless there is one by now."""
+    import tempfile  # of use once in the life of an installation, and slow to load
+
     where.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=where.parent)  # 0600 by its promise
     try:

@@ -1,54 +1,13 @@
-"""How long devices take, and what it costs them: install, flooding, CPU, memory, tables."""
+"""How far news has to go, and what it costs devices to follow: CPU, memory, tables."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from shadowsim.dataplane.plane import Plane
-from shadowsim.model.change import Command
+from shadowsim.network.timing import SLOWNESS_SPREAD
 
 Array = np.ndarray
-# What a command costs beside one on an interface: lists are compiled into hardware, and a change
-# to BGP is only done when its sessions have settled.
-EFFORT = {"ip access-list": 1.5, "ip prefix-list": 1.5, "router bgp": 3.0, "ip route": 0.7}
-
-
-@dataclass(frozen=True)
-class ControlModel:
-    """The times of a router's control plane. Defaults are of the order measured on real ones.
-
-    A command takes `install_s` (log-normal around it by `install_spread`), longer on a busy
-    CPU. News of a change spreads by `flood_s` a hop; each device then waits `spf_s`, computes,
-    and writes its table in `fib_s` at most (Francois et al., "Achieving Sub-Second IGP
-    Convergence in Large IP Networks", CCR 2005). `quantum_s` groups table writes that fall
-    together.
-    """
-
-    install_s: float = 0.08
-    install_spread: float = 0.3
-    carrier_s: float = 0.02
-    flood_s: float = 0.012
-    spf_s: float = 0.05
-    fib_s: float = 0.12
-    quantum_s: float = 0.02
-    restart_s: float = 20.0
-
-    def install_delay_s(
-        self, command: Command, slowness: float, cpu: float, random: np.random.Generator
-    ) -> float:
-        """Time a command takes on a device that is this slow and whose CPU is this busy."""
-        head = command.context or command.line.removeprefix("no ")
-        effort = next((e for start, e in EFFORT.items() if head.startswith(start)), 1.0)
-        jitter = float(np.exp(random.normal(0.0, self.install_spread)))
-        return self.install_s * effort * slowness * jitter / max(1.0 - cpu, 0.05)
-
-    def convergence_delays_s(self, hops: Array, random: np.random.Generator) -> Array:
-        """Per device: time until its table follows a change `hops` away, in whole quanta."""
-        spread = random.uniform(0.2, 1.0, len(hops)) * self.fib_s
-        delay = self.flood_s * hops + self.spf_s + spread
-        return np.maximum(np.ceil(delay / self.quantum_s), 1.0) * self.quantum_s
 
 
 def hops_from(plane: Plane, device: int) -> Array:
@@ -79,7 +38,7 @@ class Health:
 
     def __init__(self, devices: int, random: np.random.Generator) -> None:
         self.base_cpu = random.uniform(0.08, 0.16, devices)
-        self.slowness = np.exp(random.normal(0.0, 0.25, devices))
+        self.slowness = np.exp(random.normal(0.0, SLOWNESS_SPREAD, devices))
         self.base_memory = random.uniform(0.25, 0.35, devices)
         self.hogged = np.zeros(devices)
         self.leaked = np.zeros(devices)

@@ -45,11 +45,12 @@ from shadowsim.network.protocol import (
     Network,
     Sent,
 )
-from shadowsim.network.simulated.control import ControlModel, Health, hops_from
+from shadowsim.network.simulated.control import Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.edge import Diversion, TestFlows
 from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.network.striking import Process, Striker
+from shadowsim.network.timing import ControlModel
 from shadowsim.network.witness import Witness
 
 Array = np.ndarray
