@@ -23,7 +23,7 @@ from shadowsim.learning.metrics import FIGURES, auroc, average_precision, brier,
 from shadowsim.learning.metrics import calibration_error as ece
 from shadowsim.learning.splits import LEAST_NETWORKS, SHARES, share_out, split
 from shadowsim.model.truth import MODES
-from shadowsim.precog.model import PHASES, calibrated
+from shadowsim.precog.model import PHASES, calibrate
 from shadowsim.precog.model_file import from_bytes, to_bytes
 from shadowsim.precog.supervised import forecast_of_row
 
@@ -241,6 +241,10 @@ def test_intervals_draw_sites_not_looks() -> None:
 # ---- calibration and abstention
 
 
+def calibrated(score: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return np.array([calibrate(one, *numbers) for one in score])
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.3, 3.0), st.floats(0.3, 3.0), st.floats(-2.0, 2.0), st.integers(0, 99))
 def test_beta_calibration_finds_what_was_done_to_the_scores(
@@ -252,6 +256,14 @@ def test_beta_calibration_finds_what_was_done_to_the_scores(
     came = random.random(20_000) < p
     found = calibrated(score, beta(score, came))
     assert np.abs(found - p).mean() < 0.02
+
+
+@given(st.floats(-30, 30), st.floats(0, 5), st.floats(0, 5), st.floats(-5, 5))
+def test_calibration_is_its_formula(score: float, a: float, b: float, c: float) -> None:
+    p = 1.0 / (1.0 + math.exp(-score))
+    q = 1.0 / (1.0 + math.exp(score))  # 1 - p would round to 0
+    told = a * math.log(p) - b * math.log(q) + c
+    assert calibrate(score, a, b, c) == pytest.approx(1.0 / (1.0 + math.exp(-told)), rel=1e-9)
 
 
 def test_calibration_keeps_the_order_whatever_the_answers() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
+from shadowsim.dataplane.maxmin import compiled
 from shadowsim.errors import BadInput
 from shadowsim.model.truth import MODES
 from shadowsim.precog.trees import Floats, Trees
 
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 PHASES = ("shadow", "production")
 
@@ -45,18 +47,18 @@ class PhaseModel:
 
     def look(self, x: Floats) -> Outlook:
         """What is to be said of rows `[R, features]`."""
-        raw = self.trees.raw(x)
-        scores = raw[:, :-1].reshape(len(raw), len(MODES), self.members)
-        both = np.concatenate([scores, scores.mean(axis=2, keepdims=True)], axis=2)
-        told = calibrated(both, self.calibration[:, None, :, None])
-        apart = told[:, :, :-1].max(axis=2) - told[:, :, :-1].min(axis=2)
-        unknown = (apart > self.most_apart) | (self.outside(x) > self.most_outside)[:, None]
-        return Outlook(told[:, :, -1], unknown, np.exp(raw[:, -1]), apart)
+        raw, modes = self.trees.raw(x), len(MODES)
+        told, apart = np.empty((len(raw), modes)), np.empty((len(raw), modes))
+        _probabilities(raw, self.members, self.calibration, told, apart)
+        strange = self.outside(x) > self.most_outside
+        return Outlook(
+            told, (apart > self.most_apart) | strange[:, None], np.exp(raw[:, -1]), apart
+        )
 
-    def outside(self, x: Floats) -> npt.NDArray[np.int64]:
+    def outside(self, x: Floats) -> Ints:
         """`[R]`: how many features of each row training has not seen the like of."""
-        beyond = (x < self.low) | (x > self.high) | (np.isnan(x) & self.always)
-        found: npt.NDArray[np.int64] = np.count_nonzero(beyond, axis=1)
+        found = np.zeros(len(x), np.int64)
+        _outside(np.ascontiguousarray(x, np.float64), self.low, self.high, self.always, found)
         return found
 
     def contributions(self, x: Floats, mode: int) -> Floats:
@@ -78,12 +80,39 @@ class Outlook:
     apart: Floats
 
 
-def calibrated(score: Floats, calibration: Floats) -> Floats:
-    """Log odds to calibrated probabilities; `calibration` holds a, b and c along its first axis."""
-    a, b, c = calibration
-    # ln p and -ln(1 - p) of log odds s, without a p that rounds to 0 or 1.
-    found: Floats = expit(c - a * np.logaddexp(0.0, -score) + b * np.logaddexp(0.0, score))
-    return found
+@compiled
+def calibrate(score: float, a: float, b: float, c: float) -> float:
+    """Log odds to a calibrated probability, without a step that rounds to 0 or 1."""
+    small = math.log1p(math.exp(-abs(score)))
+    told = c - a * (max(-score, 0.0) + small) + b * (max(score, 0.0) + small)
+    return 1.0 / (1.0 + math.exp(-told)) if told > -700.0 else 0.0
+
+
+@compiled
+def _probabilities(
+    raw: Floats, members: int, calibration: Floats, told: Floats, apart: Floats
+) -> None:
+    """Per row and mode, of the mean of the members' scores; and how far apart the members are."""
+    for row in range(told.shape[0]):
+        for mode in range(told.shape[1]):
+            a, b, c = calibration[0, mode], calibration[1, mode], calibration[2, mode]
+            total, least, greatest = 0.0, 1.0, 0.0
+            for member in range(mode * members, (mode + 1) * members):
+                score = raw[row, member]
+                said = calibrate(score, a, b, c)
+                total += score
+                least, greatest = min(least, said), max(greatest, said)
+            told[row, mode] = calibrate(total / members, a, b, c)
+            apart[row, mode] = greatest - least
+
+
+@compiled
+def _outside(x: Floats, low: Floats, high: Floats, always: Bools, found: Ints) -> None:
+    for row in range(x.shape[0]):
+        for feature in range(x.shape[1]):
+            value = x[row, feature]
+            missing = value != value and always[feature]
+            found[row] += value < low[feature] or value > high[feature] or missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +147,15 @@ class Model:
         """`[R]`: the median time until a failure begins, if one comes."""
         return self.look(x, phase).time_to_failure_s
 
-    def reasons(self, x: Floats, phase: str, mode: int, most: int = 3) -> list[tuple[str, float]]:
-        """The features of one row that raised the log odds of a mode most, and by how much."""
+    def reasons(
+        self, x: Floats, phase: str, mode: int, most: int = 3
+    ) -> list[tuple[str, float, float]]:
+        """What raised the log odds of a mode most: names of features, values in this row, by how
+        much; the strongest first.
+        """
         moved = self.phases[phase].contributions(x, mode)
-        order = np.argsort(-moved, kind="stable")[:most]
-        return [(self.features[n], float(moved[n])) for n in order if moved[n] > 0.0]
+        order = np.argsort(-moved, kind="stable")[:most].tolist()
+        return [(self.features[n], float(x[n]), float(moved[n])) for n in order if moved[n] > 0.0]
 
 
 def check(model: Model) -> None:

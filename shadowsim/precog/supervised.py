@@ -57,8 +57,7 @@ def forecast_of_row(model: Model, x: Row, phase: str) -> Forecast:
 
 
 def _reason(model: Model, x: Row, phase: str, look: Outlook, mode: int) -> Reason:
-    values = dict(zip(model.features, x.tolist(), strict=True))
-    named = [_told(name, values[name]) for name, _ in model.reasons(x, phase, mode)]
+    named = [_told(name, value) for name, value, _ in model.reasons(x, phase, mode)]
     why = "; ".join(named) or "no one thing stands out"
     text = f"{why}; if it comes, about {look.time_to_failure_s[0]:.2g} s after this"
     return Reason("supervised", MODES[mode], float(look.probabilities[0, mode]), text)
@@ -67,7 +66,7 @@ def _reason(model: Model, x: Row, phase: str, look: Outlook, mode: int) -> Reaso
 def _told(name: str, value: float) -> str:
     feature = BY_NAME.get(name)
     what, unit = (feature.text, f" {feature.unit}") if feature else (name, "")
-    return f"{what}: {value:.3g}{unit}" if np.isfinite(value) else f"{what}: not known"
+    return f"{what}: {value:.3g}{unit}" if value == value else f"{what}: not known"
 
 
 def _withheld(model: Model, x: Row, phase: str, look: Outlook, mode: int) -> Reason:
