@@ -15,6 +15,7 @@ from shadowsim.dataplane.futures import Futures, Ground, Masks, State, Tape
 from shadowsim.dataplane.lasting import failures
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader
+from shadowsim.journal import Journal
 from shadowsim.model.change import Change, Command, apply, parse_script
 from shadowsim.model.telemetry import Sample, Telemetry, layout_of
 from shadowsim.model.truth import (
@@ -25,12 +26,14 @@ from shadowsim.model.truth import (
     Spell,
     failure_modes,
 )
+from shadowsim.network import NETWORKS
 from shadowsim.network.simulated.control import Health
 from shadowsim.network.timing import ControlModel
 from shadowsim.precog import Evidence, WhatIf, variant
 from shadowsim.precog.rollouts import Rolled, Rollouts
 from shadowsim.precog.sampling import Site, Unknowns, draw
 from shadowsim.scenario import parse
+from shadowsim.workflow import Run, run_workflow
 
 Array = np.ndarray
 
@@ -463,3 +466,63 @@ def test_more_flows_get_fewer_futures() -> None:
     model = WhatIf(TOPOLOGY, seen.demands, INTENTS)
     assert Rollouts(model).roll(seen).futures == 64
     assert Rollouts(WhatIf(TOPOLOGY, DEMANDS, INTENTS)).roll(evidence()).futures == 256
+
+
+# -- beside the simulated network --------------------------------------------------------------
+
+
+def test_as_many_futures_fail_as_simulated_networks_do() -> None:
+    """The same drain, so near its limit that the small changes of every second decide."""
+    factor, count = 0.817, 100
+    text = PLACE.replace("rate_mbps: 5,", f"rate_mbps: {5 * factor},")
+    text = text.replace("rate_mbps: 1,", f"rate_mbps: {factor},")
+    scenario = parse(text)
+    commands = parse_script(DRAIN)
+    failed = 0
+    for seed in range(count):
+        network = NETWORKS["simulated"](
+            replace(scenario, seed=seed), scenario.configs, "production"
+        )
+        network.apply(commands)
+        network.advance(61.0)
+        failed += failure_modes(network.spells()) == (DEGRADATION,)
+    share = failed / count
+    assert 0.2 < share < 0.8
+    rolled = roll(DRAIN, replace(STILL, breath=0.02), 4000, control=telemetry(30, 0.0, factor))
+    error = np.sqrt(share * (1.0 - share) / count + rolled.standard_error[0] ** 2)
+    assert abs(chance(rolled, DEGRADATION) - share) < 3 * error
+
+
+QUIET = PLACE.replace("rate_mbps: 5", "rate_mbps: 3").replace(
+    'change: {script: ""}',
+    'change: {script: "device A\\ninterface to-B\\n ip ospf cost 5000\\n"}\n'
+    "workflow: {precog: rollouts, baseline_s: 10, shadow_s: 20, monitor_s: 30}",
+)
+
+
+def test_a_fault_to_come_changes_no_forecast_made_before() -> None:
+    runs = []
+    for faults in ("[]", "[{at_s: 50, link_down: {link: [A, C]}}]"):
+        scenario = parse(f"{QUIET}\nfaults: {faults}\n")
+        model = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+        precog = variant(scenario.workflow.precog, model)
+        run = Run(scenario, NETWORKS["simulated"], precog, model, Journal())
+        runs.append(run_workflow(run).forecasts)
+    calm, struck = ([f for f in forecasts if f[0] < 50.0] for forecasts in runs)
+    assert calm == struck
+    assert {where for _, where, _ in calm} == {"shadow", "production"}
+    assert runs[0] != runs[1]
+
+
+def test_in_the_middle_of_a_deployment_production_is_what_is_read_back() -> None:
+    script = f"device C\ntable-size 9000\n{DRAIN}device T\ntable-size 9000\n"
+    seen = evidence(script, phase="production")
+    commands = seen.change.commands
+    for done in range(len(commands) + 1):
+        part = replace(seen, now=apply(SCENARIO.configs, commands[:done]))
+        fails = chance(rollouts().roll(part), DEGRADATION)
+        assert fails == float(commands[1] in commands[:done])
+    strange = apply(seen.now, parse_script("device B\ninterface to-T\n ip ospf cost 77\n"))
+    rolled = rollouts().roll(replace(seen, now=strange))
+    assert chance(rolled, DEGRADATION) == 1.0
+    assert commands[1] in rolled.commands[0]

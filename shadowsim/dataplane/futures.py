@@ -34,7 +34,9 @@ from shadowsim.model.traffic import Demand
 Array = np.ndarray
 
 CHUNK = 256  # steps that are solved at once: their arrays stay in the processor's cache
-SLICES = 8  # of the steps of a state, by how much is sent, that are looked at as one
+# Where the steps of a state, in order of how much is sent, are cut into slices that are looked at
+# as one: finer where most is sent, since a surge or a peak makes a few stand out.
+CUTS = np.array([*(i / 8 for i in range(1, 8)), *(1.0 - 2.0**-i for i in range(4, 11))])
 CERTAIN = 1.0 - 1e-9  # of a limit: nearer than this, rounding might decide
 ROOM = 1.0 - 1e-6  # of its rate: a link that carries less has no queue that is full
 EXPOSING = ("isolated", "waypoint")
@@ -172,7 +174,8 @@ class Futures:
         if not self._alike or state.links.loss.any() or not len(steps):
             return steps
         most = tape.surges.max(axis=1)[tape.surge.ravel()[steps]] * tape.factor.ravel()[steps]
-        slices = np.array_split(steps[np.argsort(most, kind="stable")], SLICES)
+        places = np.unique((CUTS * len(steps)).astype(np.int64))
+        slices = np.split(steps[np.argsort(most, kind="stable")], places)
         slices = [part for part in slices if len(part)]
         factor, surge = tape.factor.ravel(), tape.surge.ravel()
         high = np.stack([
