@@ -238,8 +238,10 @@ def test_what_is_not_solved_is_well_for_certain(seed: int) -> None:
         assert np.array_equal(one[lasts], other[lasts])
 
 
-def test_threads_change_nothing() -> None:
-    alone, two = engine(), engine(threads=2)
+def test_neither_threads_nor_chunks_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = engine()
+    monkeypatch.setattr("shadowsim.dataplane.futures.FLOWS_AT_ONCE", 35)
+    two = engine(threads=2)
     states = [alone.state(configs, ground, SCENARIO.configs) for configs, ground in CASES]
     tape = a_tape(200, 40, len(states))
     one, other = alone.masks(states, tape), two.masks(states, tape)
@@ -254,6 +256,38 @@ def test_packets_of_very_different_lengths_are_all_solved() -> None:
     state = fast.state(SCENARIO.configs, GROUNDS[0], SCENARIO.configs)
     tape = replace(a_tape(10, 10, 1), factor=np.full((10, 10), 0.01))
     assert fast.masks([state], tape).solved == (tape.span_s > 0.0).sum()
+
+
+TANDEM = """
+name: tandem
+topology: {nodes: {X: {}, Y: {}, Z: {}}, links: [[X, Y], [Y, Z]], defaults: {rate_mbps: 10}}
+traffic:
+  demands:
+    - {from: h-X, to: h-Y, rate_mbps: 40, flows: 9}
+    - {from: h-X, to: h-Z, rate_mbps: 40}
+    - {from: h-Y, to: h-Z, rate_mbps: 8, class: critical}
+intents: [{throughput: {class: critical, above_percent: 90}}]
+change: {script: ""}
+"""
+
+
+def test_where_links_are_full_less_traffic_may_be_worse_and_is_solved() -> None:
+    """With less on the first link, the flow over both takes more of the second."""
+    scenario = parse(TANDEM)
+    fast = engine(text=TANDEM)
+    ground = Ground(Physical(), np.zeros(scenario.topology.directed_links))
+    state = fast.state(scenario.configs, ground, scenario.configs)
+    surge = np.tile(np.array([0, 1], dtype=np.int32), 100)[None]
+    tape = replace(
+        a_tape(1, 200, 1),
+        span_s=np.ones((1, 200)),
+        base_bps=np.array([d.rate_bps for d in scenario.traffic.demands]),
+        factor=np.ones((1, 200)),
+        surge=surge,
+        surges=np.array([[1.0, 1.0, 1.0], [0.01, 1.0, 1.0]]),
+        breath=np.ones(60),
+    )
+    assert np.array_equal(fast.masks([state], tape).slow[..., 0], surge == 1)
 
 
 # -- the variant -------------------------------------------------------------------------------
