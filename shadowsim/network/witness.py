@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
@@ -24,8 +25,7 @@ EXPOSING = ("isolated", "waypoint")
 class Witness:
     """Writes down the truth of one network, for labels and for nothing else.
 
-    `look` whenever rules or configs have changed, `close` whenever a stretch of time ends in
-    which nothing changed.
+    `look` whenever rules or configs have changed; before it `close`, of the states until then.
     """
 
     def __init__(
@@ -53,24 +53,27 @@ class Witness:
             f"management {service} of {device}" for device, service in opened
         }
 
-    def close(
-        self, from_s: float, to_s: float, demand: np.ndarray, utilisation: np.ndarray
-    ) -> None:
-        """Write down how it was; `demand[F, 4]` and `utilisation[L]` are what users really got."""
-        severity = self._limits.severity(demand, utilisation)
-        limits = zip(self._limits.limits, severity, strict=True)
-        slow = frozenset(limit.name for limit, value in limits if value > 1.0)
-        starved = self._limits.starved(demand, self._layout)
-        self._add(Spell(from_s, to_s, self._unreachable | set(starved), self._exposed, slow))
+    def close(self, at_s: Sequence[float], demand: np.ndarray, utilisation: np.ndarray) -> None:
+        """Write down how it was in S states, the first from `at_s[0]` to `at_s[1]`, and so on.
 
-    def _add(self, spell: Spell) -> None:
-        if self.spells:
-            last = self.spells[-1]
-            if (last.unreachable, last.exposed, last.slow) == (
-                spell.unreachable,
-                spell.exposed,
-                spell.slow,
-            ):
-                self.spells[-1] = replace(last, to_s=spell.to_s)
-                return
-        self.spells.append(spell)
+        `demand[S, F, 4]` and `utilisation[S, L]` are what users really got.
+        """
+        slow = self._limits.severity(demand, utilisation) > 1.0
+        starving = self._limits.starving(demand)
+        for _, alike in groupby(
+            range(len(slow)), lambda s: (slow[s].tobytes(), starving[s].tobytes())
+        ):
+            states = list(alike)
+            first, end = states[0], states[-1] + 1
+            self._add(at_s[first], at_s[end], slow[first], starving[first])
+
+    def _add(self, from_s: float, to_s: float, slow: np.ndarray, starving: np.ndarray) -> None:
+        limits, demands = self._limits.limits, self._layout.demands
+        starved = [demands[i] for i in np.flatnonzero(starving)]
+        broken = frozenset(limits[i].name for i in np.flatnonzero(slow))
+        spell = Spell(from_s, to_s, self._unreachable.union(starved), self._exposed, broken)
+        last = self.spells[-1] if self.spells else None
+        if last is not None and replace(last, from_s=from_s, to_s=to_s) == spell:
+            self.spells[-1] = replace(last, to_s=to_s)
+        else:
+            self.spells.append(spell)
