@@ -107,19 +107,20 @@ class Crowd:
         self._topology = topology
         self._demands = demands
         self._retries = np.ones(len(demands))
+        self._retrying = False
         self._matched: dict[Fault, Array] = {}
 
     def factor(self, active: Iterable[Fault]) -> Array:
         """What to multiply every demand by."""
-        found = self._retries.copy()
+        found = self._retries
         for fault in active:
             if fault.kind == "traffic_surge":
-                found[self._hit(fault)] *= fault.amount
+                found = np.where(self._hit(fault), found * fault.amount, found)
         return found
 
     def reacts(self, active: Iterable[Fault]) -> bool:
         """Whether it matters what users see: else `react` would do nothing."""
-        return bool((self._retries != 1.0).any()) or any(f.kind == "retry_storm" for f in active)
+        return self._retrying or any(fault.kind == "retry_storm" for fault in active)
 
     def react(self, active: Iterable[Fault], delivered: Array) -> None:
         """One second of users seeing the share `delivered[demands]` of what they sent."""
@@ -133,6 +134,7 @@ class Crowd:
         self._retries = np.where(
             delivered < 0.9, grown, np.where(delivered > 0.99, calmed, self._retries)
         )
+        self._retrying = bool((self._retries != 1.0).any())
 
     def _hit(self, fault: Fault) -> Array:
         """Which demands; looked up once, since it is asked every second."""

@@ -43,9 +43,11 @@ class Witness:
         self._initial = dict(configs)
         self._unreachable: frozenset[str] = frozenset()
         self._exposed: frozenset[str] = frozenset()
+        self._broken: tuple[bytes, bytes] | None = None  # of the last spell, while no rule changes
 
     def look(self, plane: Plane, configs: Configs) -> None:
         """Which intents these rules break, and which management these configs have opened."""
+        self._broken = None
         broken = [v.intent for v in self._verifier.check(plane) if not v.holds]
         opened = newly_open(self._initial, configs)
         self._unreachable = frozenset(i.name for i in broken if i.kind == "reachable")
@@ -60,20 +62,29 @@ class Witness:
         """
         slow = self._limits.severity(demand, utilisation) > 1.0
         starving = self._limits.starving(demand)
-        for _, alike in groupby(
-            range(len(slow)), lambda s: (slow[s].tobytes(), starving[s].tobytes())
-        ):
-            states = list(alike)
-            first, end = states[0], states[-1] + 1
-            self._add(at_s[first], at_s[end], slow[first], starving[first])
+
+        def broken(state: int) -> tuple[bytes, bytes]:
+            return slow[state].tobytes(), starving[state].tobytes()
+
+        for alike, states in groupby(range(len(slow)), broken):
+            first, *others = states
+            end_s = at_s[(others[-1] if others else first) + 1]
+            if alike == self._broken:
+                self._extend(end_s)
+            else:
+                self._add(at_s[first], end_s, slow[first], starving[first])
+                self._broken = alike
+
+    def _extend(self, to_s: float) -> None:
+        last = self.spells[-1]
+        self.spells[-1] = Spell(last.from_s, to_s, last.unreachable, last.exposed, last.slow)
 
     def _add(self, from_s: float, to_s: float, slow: np.ndarray, starving: np.ndarray) -> None:
         limits, demands = self._limits.limits, self._layout.demands
         starved = [demands[i] for i in np.flatnonzero(starving)]
         broken = frozenset(limits[i].name for i in np.flatnonzero(slow))
         spell = Spell(from_s, to_s, self._unreachable.union(starved), self._exposed, broken)
-        last = self.spells[-1] if self.spells else None
-        if last is not None and replace(last, from_s=from_s, to_s=to_s) == spell:
-            self.spells[-1] = replace(last, to_s=to_s)
+        if self.spells and spell == replace(self.spells[-1], from_s=from_s, to_s=to_s):
+            self._extend(to_s)
         else:
             self.spells.append(spell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import simpy
@@ -69,14 +70,15 @@ class Ground:
     """What all states of a stretch are in; links L, devices D.
 
     `rate_bps[L]`: what a link can carry with its faults. `background[L]`: the share of that which
-    the background takes; `seen_background[L]`: of the rate that is configured. `table[D]`: the
-    share of its entries that a device's table holds.
+    the background takes; `seen_background[L]`: of the rate that is configured. `memory[D]` and
+    `table[D]`: the shares of a device's memory and of its table's entries that are taken.
     """
 
     links: Links
     rate_bps: Array
     background: Array
     seen_background: Array
+    memory: Array
     table: Array
 
 
@@ -339,13 +341,13 @@ class SimulatedNetwork:
     def _leak(self) -> None:
         """One tick of every memory leak; a device that runs out of memory restarts."""
         for fault in [f for f in self._faults.active if f.kind == "memory_leak"]:
-            self._catch_up()
+            self._turn()
             named = [fault.device] if fault.device else list(self.topology.device_index)
             for name in set(named) - self._damage.dead:
                 self._health.leaked[self.topology.device_index[name]] += fault.amount * TICK_S
-        full = self._health.memory(self._installed.routes) >= 1.0
-        for number in np.flatnonzero(full):
-            self._catch_up()
+        memory = self._on().memory
+        for number in np.flatnonzero(memory >= 1.0) if memory.max(initial=0.0) >= 1.0 else ():
+            self._turn()
             name = self.topology.devices[number].name
             self._health.leaked[number] = 0.0
             crash = Fault("device_crash", self.now, self._control.restart_s, device=name)
@@ -394,7 +396,7 @@ class SimulatedNetwork:
         if self._profile is not None:
             wanted = wanted * self._profile.factor(self.now) * self._breath
         staying = self._edge.with_arrivals(self._edge.keep(wanted, self.now))
-        return self._loader.spread(np.where(self._part.demands, staying, 0.0))
+        return self._loader.spread(self._part.inside(staying))
 
     # -- readings --------------------------------------------------------------------------
 
@@ -450,6 +452,7 @@ class SimulatedNetwork:
                 rate_bps,
                 part.background_share(rate_bps),
                 part.background_share(plane.rate_bps),
+                self._health.memory(plane.routes),
                 plane.routes / self._table_left(),
             )
         return self._ground
@@ -477,23 +480,24 @@ class SimulatedNetwork:
         link[:, :, 2] += ground.seen_background
         device = np.empty((len(at_s), len(self.topology.devices), len(DEVICE_METRICS)))
         device[:, :, 0] = self._health.cpu(np.array(at_s)[:, None])
-        device[:, :, 1] = self._health.memory(self._installed.routes)
+        device[:, :, 1] = ground.memory
         device[:, :, 2] = ground.table
         self._blur(device, link[:, :, :3], demand[:, :, :3])
-        demand[:, :, 3] = np.clip(demand[:, :, 3], 0.0, 1.0)
-        rows = zip(at_s, np.minimum(device, 1.0), link, demand, strict=True)
-        samples = [Sample(*row) for row in rows]
+        loss = demand[:, :, 3]
+        np.minimum(np.maximum(loss, 0.0, out=loss), 1.0, out=loss)
+        np.minimum(device, 1.0, out=device)
+        samples = [Sample(*rows) for rows in zip(at_s, device, link, demand, strict=True)]
         for sample in samples:
             self._part.hide(sample.device, sample.link, sample.demand)
             hide(sample, self.topology, self._demands, self._damage.dark)
         return samples
 
-    def _blur(self, *readings: Array) -> None:
-        """The noise of `[T, rows, columns]` each; drawn reading by reading."""
-        sizes = [part[0].size for part in readings]
-        noise = np.exp(self._random["noise"].normal(0.0, NOISE, (len(readings[0]), sum(sizes))))
-        for part, mine in zip(readings, np.split(noise, np.cumsum(sizes)[:-1], 1), strict=True):
-            part *= mine.reshape(part.shape)
+    def _blur(self, *parts: Array) -> None:
+        """The noise of `[T, rows, columns]` each, drawn reading after reading."""
+        ends = list(accumulate(part[0].size for part in parts))
+        noise = np.exp(self._random["noise"].normal(0.0, NOISE, (len(parts[0]), ends[-1])))
+        for part, end in zip(parts, ends, strict=True):
+            part *= noise[:, end - part[0].size : end].reshape(part.shape)
 
     def _table_left(self) -> Array:
         """Entries that every device has room for in all."""
