@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from shadowsim.errors import BadInput, choices
+from shadowsim.train_command import train
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 MOST_CHANGES = 10_000_000
@@ -70,4 +71,4 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (history,)
+COMMANDS: tuple[Callable[..., None], ...] = (history, train)
