@@ -28,7 +28,7 @@ ORDER = (
     {"journal", "workflow"},
     {"history"},
     {"learning"},
-    {"env", "vector_env"},
+    {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
      "examine", "doctor", "capabilities", "live", "session"},
     {"bench", "fidelity"},
