@@ -12,5 +12,5 @@ ACTIONS = (
     *(f"roll back whole: {mode}" for mode in MODES),
     *(f"roll back part: {mode}" for mode in MODES),
 )
-END_STATES = ("", "confirmed", "rolled_back", "refused", "lapsed")
-ON, CONFIRMED, ROLLED_BACK, REFUSED, LAPSED = range(len(END_STATES))
+END_STATES = ("", "confirmed", "rolled_back", "halted", "refused", "lapsed")
+ON, CONFIRMED, ROLLED_BACK, HALTED, REFUSED, LAPSED = range(len(END_STATES))

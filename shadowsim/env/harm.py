@@ -32,6 +32,11 @@ class Harm:
     broken: tuple[Floats, ...]
     exposed_s: Floats
 
+    @property
+    def any(self) -> bool:
+        """Whether anything was broken at all."""
+        return any(len(broken) for broken in self.broken)
+
     def between(self, from_s: float, to_s: float) -> Floats:
         """`[HARMS]`: seconds of each kind in that time, and the exposures that began in it."""
         seconds = [

@@ -13,6 +13,7 @@ from shadowsim.env.actions import (
     ACTIONS,
     CONFIRMED,
     GO,
+    HALTED,
     LAPSED,
     ON,
     PART,
@@ -133,7 +134,8 @@ def _ways(tape: Tape, start: int) -> tuple[Ints, Bools, npt.NDArray[np.int8]]:
     ends[:, REFUSE] = REFUSED
     masks[~shadow, WHOLE:PART] = True
     masks[:, PART:] = tape.has_part[:, None]
-    ends[:, WHOLE:] = ROLLED_BACK
+    back = np.where(tape.restored, ROLLED_BACK, HALTED)
+    ends[:, WHOLE:PART], ends[:, PART:] = back[:, :1], back[:, 1:]
     return to, masks, ends
 
 

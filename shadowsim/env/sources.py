@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from shadowsim.env.making import Tools, tape
+from shadowsim.env.making import tape
 from shadowsim.env.pool import Pool, pool
 from shadowsim.env.store import cached, make, read_tapes
 from shadowsim.env.tape import Tape
+from shadowsim.env.worlds import Setting
 from shadowsim.errors import BadInput, choices
 from shadowsim.history.folds import KNOWN
 from shadowsim.precog.model import Model
@@ -51,7 +52,7 @@ def source(
 
 def _of_scenario(scenario: str | os.PathLike[str] | Scenario) -> Tape:
     loaded = scenario if isinstance(scenario, Scenario) else load(os.fspath(scenario))
-    return tape(loaded, Past(), Tools.of(loaded), loaded.topology.name, loaded.name)
+    return tape(Setting.of(loaded, Past()), loaded.topology.name, loaded.name)
 
 
 def _of(distribution: str | os.PathLike[str] | Mapping[str, object] | None) -> list[Tape]:

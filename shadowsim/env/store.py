@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from shadowsim.env.making import Tools, tape
+from shadowsim.env.making import tape
 from shadowsim.env.tape import AMOUNTS, Tape
+from shadowsim.env.worlds import Setting
 from shadowsim.errors import BadInput, Mistake, choices
 from shadowsim.history.cases import CHANGES_PER_SITE, change_at
 from shadowsim.history.folds import ALL, NETWORKS
@@ -25,12 +27,13 @@ from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.past import Past
 
-LOOKS = "tapes"  # what the manifest says of the looks
+LOOKS = "tapes/1"  # what the manifest says of the looks: their kind, and its version
 UNSEEN = ("waiting", "acting", "parting")
 NUMBERS = pl.List(pl.Float64())
 LABELS: dict[str, pl.DataType] = {
     "case": pl.Int64(), "network": pl.String(), "kind": pl.String(),
     **dict.fromkeys(UNSEEN, NUMBERS),
+    "restored": pl.List(pl.Boolean()),
     "came": pl.List(pl.Boolean()),
     **{mode: pl.Boolean() for mode in MODES},
 }  # fmt: skip
@@ -69,16 +72,19 @@ def make_site(folder: Path, made: Manifest, number: int) -> None:
 def tapes_of(made: Manifest, number: int) -> Iterator[tuple[int, Tape]]:
     """The number and the tape of every change at a site."""
     where = site(made.seed, number, made.networks)
-    past, tools = Past(), None
+    setting = None
     for case_number in made.at(number):
         case = change_at(where, case_number % CHANGES_PER_SITE)
-        tools = tools or Tools.of(case.scenario)
+        if setting is None:
+            setting = Setting.of(case.scenario, Past())
+        setting = replace(setting, scenario=case.scenario)
         try:
-            one = tape(case.scenario, past, tools, case.network, case.kind)
+            one = tape(setting, case.network, case.kind)
         except Exception as error:
             error.add_note(f"while at change {case_number} of seed {made.seed}")
             raise
-        past = past.with_outcome(case.scenario.topology, case.scenario.change, one.failed)
+        after = setting.past.with_outcome(where.topology, case.scenario.change, one.failed)
+        setting = replace(setting, past=after)
         yield case_number, one
 
 
@@ -126,6 +132,7 @@ def _label(case: int, one: Tape) -> dict[str, object]:
     return {
         "case": case, "network": one.network, "kind": one.kind,
         **{name: getattr(one, name).ravel().tolist() for name in UNSEEN},
+        "restored": one.restored.ravel().tolist(),
         "came": one.came.ravel().tolist(),
         **dict(zip(MODES, one.came[one.trial - 1].tolist(), strict=True)),
     }  # fmt: skip
@@ -141,6 +148,7 @@ def _tape(row: Mapping[str, object], looks: pl.DataFrame) -> Tape:
         since_s=looks["since_s"].to_numpy(),
         left=looks["left"].to_numpy(),
         has_part=looks["has_part"].to_numpy(),
+        restored=np.array(row["restored"]).reshape(-1, 2),
         came=np.array(row["came"]).reshape(-1, len(MODES)),
         **amounts,
     )

@@ -6,7 +6,7 @@ at which the agent may say go. A step of the environment is then an index.
 Rows are decisions. First the looks at the trial in the shadow, at the times at which the workflow
 forecasts there; then, for each of these as the time of go, the looks at production with the change
 left alone. A rollback ends an episode, as it ends a run of the workflow, whole or in part; so of
-the worlds without the change or a part of it only the truth is needed, and is charged at once.
+what follows it only the truth is needed, and is charged at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Tape:
     Not seen: `waiting[R, AMOUNTS]`: what happens until the next look if one waits, at the last look
     of a world what stays broken after it; `acting[R, AMOUNTS]`: what happens after go until the
     first look, or during and after a rollback of all; `parting[R, AMOUNTS]`: the same of a
-    rollback of the part, 0 where there is none; `came[R, MODES]`: the failure modes that came
+    rollback of the part, 0 where there is none; `restored[R, 2]`: whether all is well again after
+    the one and the other, or a person is needed; `came[R, MODES]`: the failure modes that came
     because of the change in this world (in the trial: in the one that go leads to).
     """
 
@@ -52,6 +53,7 @@ class Tape:
     waiting: Floats
     acting: Floats
     parting: Floats
+    restored: Bools
     came: Bools
 
     @property
