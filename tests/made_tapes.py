@@ -77,7 +77,7 @@ def small() -> Pool:
     return pool(tapes())
 
 
-def no_model(shift: float = 0.0, features: tuple[str, ...] = NAMES) -> Model:
+def no_model(features: tuple[str, ...] = NAMES) -> Model:
     """One member a mode; MODES[0] is likely if script_commands is above 1, all else as it comes."""
     outputs, place = len(MODES) + 1, features.index("script_commands")
     trees = Trees(
@@ -94,7 +94,7 @@ def no_model(shift: float = 0.0, features: tuple[str, ...] = NAMES) -> Model:
     phase = PhaseModel(
         members=1,
         trees=trees,
-        calibration=np.array([[1.0] * 3, [1.0] * 3, [shift] * 3]),
+        calibration=np.array([[1.0] * 3, [1.0] * 3, [0.0] * 3]),
         most_apart=np.ones(3),
         low=np.full(len(features), -np.inf),
         high=np.full(len(features), np.inf),

@@ -10,10 +10,10 @@ import hashlib
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -69,6 +69,7 @@ from shadowsim.model.truth import MODES, OUTAGE, Spell
 from shadowsim.network import simulated
 from shadowsim.precog import variant
 from shadowsim.precog.features import NAMES
+from shadowsim.precog.model import Model, Outlook
 from shadowsim.precog.past import Past
 from shadowsim.rollback.blame import Blame
 from shadowsim.scenario import Scenario
@@ -500,8 +501,20 @@ def test_observations_are_named_scaled_and_bounded() -> None:
 
 
 def test_a_model_that_gives_no_probability_is_refused() -> None:
-    with pytest.raises(ShadowsimError, match="no probability"):
-        pool(tapes(), no_model(shift=float("nan")))
+    for bad in (float("nan"), -0.1, 1.1):
+        with pytest.raises(ShadowsimError, match="no probability"):
+            pool(tapes(), cast("Model", Told(bad)))
+
+
+@dataclass(frozen=True)
+class Told:
+    """A model that says the same of everything."""
+
+    chance: float
+
+    def look(self, x: np.ndarray, phase: str) -> Outlook:
+        shape = len(x), len(MODES)
+        return Outlook(np.full(shape, self.chance), np.zeros(shape, bool), x[:, 0], np.zeros(shape))
 
 
 @pytest.mark.parametrize("action", [-1, len(ACTIONS), 1.5, "go", True, None])
