@@ -31,8 +31,7 @@ def _emulated() -> dict[str, Callable[[], list[Row]]]:
 
 
 def _simulated() -> dict[str, Callable[[], list[Row]]]:
-    from shadowsim.bench import fluid, forwarding, planner, rollouts, verify, whole
-    from shadowsim.bench import features, fluid, forwarding, planner, verify, whole
+    from shadowsim.bench import features, fluid, forwarding, planner, rollouts, verify, whole
 
     return {
         "abilene": fluid.abilene_132,
