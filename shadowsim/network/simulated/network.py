@@ -18,7 +18,6 @@ from numpy.random import Generator
 
 from shadowsim.dataplane.flows import Links, Loads
 from shadowsim.dataplane.forwarding import Compiler
-from shadowsim.dataplane.loading import Loader
 from shadowsim.dataplane.meter import Readings
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
@@ -26,7 +25,7 @@ from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
 from shadowsim.model.services import Service, ServiceStatus
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import DEVICE_METRICS, Sample, layout_of
+from shadowsim.model.telemetry import DEVICE_METRICS, Sample
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
@@ -52,6 +51,7 @@ from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.due import Due
 from shadowsim.network.simulated.edge import Diversion, TestFlows
 from shadowsim.network.simulated.service import SimulatedService
+from shadowsim.network.simulated.setting import Setting, setting_of
 from shadowsim.network.simulated.stretch import Stretch
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
@@ -87,7 +87,8 @@ class SimulatedNetwork:
     """Keeps the `Network` contract. The same arguments always give the same history.
 
     `name` separates its randomness from that of other networks of the same seed. `intents` are
-    used to record the truth (`spells`), never to act.
+    used to record the truth (`spells`), never to act. `setting`, where it is given, must be that of
+    topology, demands and intents; it only saves the time to make it.
     """
 
     def __init__(
@@ -101,9 +102,13 @@ class SimulatedNetwork:
         intents: Intents = NO_INTENTS,
         services: Sequence[Service] = (),
         control: ControlModel = USUAL,
+        setting: Setting | None = None,
     ) -> None:
+        setting = setting or setting_of(topology, traffic.demands, intents)
+        if not setting.is_of(topology, traffic.demands, intents):
+            raise ValueError("the setting is that of another network")
         self.topology = topology
-        self.layout = layout_of(topology, traffic.demands)
+        self.layout = setting.layout
         self._env = simpy.Environment()
         self._configs: dict[str, DeviceConfig] = dict(configs)
         self._written_s: dict[str, float] = {}
@@ -115,7 +120,7 @@ class SimulatedNetwork:
         self._profile: Profile | None = traffic.profile
         self._base_bps = np.array([d.rate_bps for d in traffic.demands])
         self._breath = np.ones(len(traffic.demands))
-        self._loader = Loader(topology, traffic.demands)
+        self._loader = setting.loader
         self._tests = TestFlows(topology, traffic.demands, self._loader)
         self._edge = Diversion(topology, traffic.demands)
         self._part = Part(topology, traffic.demands)
@@ -143,7 +148,7 @@ class SimulatedNetwork:
         self._offered_bps = self._rates()
         self._stretch = Stretch([0.0])
         self._ground: Ground | None = None
-        self._witness = Witness(topology, traffic.demands, intents, self.layout, configs)
+        self._witness = Witness(setting.limits, setting.verifier, setting.layout, configs)
         self._witness.look(self._installed, configs)
         self._env.process(self._tick())
 
