@@ -49,6 +49,7 @@ from shadowsim.network.protocol import (
 )
 from shadowsim.network.simulated.control import Health, hops_from
 from shadowsim.network.simulated.copying import Copying
+from shadowsim.network.simulated.due import Due
 from shadowsim.network.simulated.edge import Diversion, TestFlows
 from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.network.simulated.stretch import Stretch
@@ -133,7 +134,7 @@ class SimulatedNetwork:
         self._damage: Damage = damage(topology, ())
         self._keep: Keep = _unkept
         self._commands = Commands(self._env, self._obey)
-        self._samples: list[Sample] = []
+        self._samples: list[Due] = []
         self._closed = False
 
         self._compiler = Compiler(topology)
@@ -193,10 +194,8 @@ class SimulatedNetwork:
         if not self._closed and until_s > self.now:
             self._env.run(until=until_s)
             self._record()
-        if self._stretch.due:
-            self._settle()
         samples, self._samples = self._samples, []
-        return samples
+        return [*samples]
 
     def resize(
         self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
@@ -208,11 +207,11 @@ class SimulatedNetwork:
     def copy(
         self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
     ) -> None:
-        self._catch_up()
+        self._record()
         self._copying.copy(classes, fraction, truncate_bytes, random)
 
     def copies(self) -> Copies:
-        self._catch_up()
+        self._record()
         return self._copying.copies()
 
     def follow(self, other: Network) -> None:
@@ -289,7 +288,8 @@ class SimulatedNetwork:
             # Late in its instant, so that what happens at the same time is already in.
             yield self._env.timeout(TICK_S)
             self._record()
-            self._stretch.read(self.now)
+            self._samples.append(Due(self.now, self._settle))
+            self._stretch.read(self._samples[-1])
             self._leak()
             if self._crowd.reacts(self._faults.active):
                 self._crowd.react(self._faults.active, self._delivered_share())
@@ -404,9 +404,13 @@ class SimulatedNetwork:
 
     def _record(self) -> None:
         """Close the state that held until now. It is solved when somebody reads."""
-        before_s = self._stretch.at_s[-1]
-        self._stretch.hold(self._offered_bps, self.now)
-        self._edge.count(self.now - before_s)
+        now = self.now
+        span_s = now - self._stretch.at_s[-1]
+        if span_s > 0.0:
+            self._stretch.hold(self._offered_bps, span_s, now)
+            self._edge.count(span_s)
+            sent_bps = self._loader.gather(self._offered_bps)
+            self._copying.count(sent_bps, self._damage.dark, span_s)
 
     def _catch_up(self) -> None:
         """Solve all states until now."""
@@ -432,15 +436,12 @@ class SimulatedNetwork:
         every = self._solve(offered_bps)
         self._tests.count(every, span_s)
         rates = self._meter.rates(self._tests.apart(every), offered_bps, plane.up, loss)
-        sent_bps, delivered_bps = rates.demand[:, :, 0], rates.demand[:, :, 1]
-        self._edge.look(sent_bps, delivered_bps, span_s)
-        for bps, span in zip(sent_bps, past.span_s, strict=True):
-            self._copying.count(bps, self._damage.dark, span)
+        self._edge.look(rates.demand[:, :, 0], rates.demand[:, :, 1], span_s)
         now = self._meter.at_once(rates, ground.rate_bps)
         self._witness.close(past.at_s, now.demand, now.link[:, :, 2] + ground.background)
-        found = self._meter.read(rates, span_s, past.due, plane.rate_bps)
+        found = self._meter.read(rates, span_s, past.after, plane.rate_bps)
         if past.due:
-            self._samples += self._samples_of(found, past.due_s)
+            self._fill(past.due, found)
 
     def _on(self) -> Ground:
         """What the states of this stretch are in."""
@@ -476,23 +477,22 @@ class SimulatedNetwork:
         share = np.divide(delivered, offered, out=np.ones(len(offered)), where=offered > 0)
         return np.asarray(share)
 
-    def _samples_of(self, found: Readings, at_s: Sequence[float]) -> list[Sample]:
-        """Noisy readings of everything that reports, at these times."""
+    def _fill(self, samples: Sequence[Due], found: Readings) -> None:
+        """Noisy readings of everything that reports."""
         link, demand, ground = found.link, found.demand, self._on()
         link[:, :, 2] += ground.seen_background
-        device = np.empty((len(at_s), len(self.topology.devices), len(DEVICE_METRICS)))
-        device[:, :, 0] = self._health.cpu(np.array(at_s)[:, None])
+        device = np.empty((len(samples), len(self.topology.devices), len(DEVICE_METRICS)))
+        device[:, :, 0] = self._health.cpu(np.array([sample.at_s for sample in samples])[:, None])
         device[:, :, 1] = ground.memory
         device[:, :, 2] = ground.table
         self._blur(device, link[:, :, :3], demand[:, :, :3])
         loss = demand[:, :, 3]
         np.minimum(np.maximum(loss, 0.0, out=loss), 1.0, out=loss)
         np.minimum(device, 1.0, out=device)
-        samples = [Sample(*rows) for rows in zip(at_s, device, link, demand, strict=True)]
-        for sample in samples:
-            self._part.hide(sample.device, sample.link, sample.demand)
+        for sample, *rows in zip(samples, device, link, demand, strict=True):
+            self._part.hide(*rows)
+            sample.fill(*rows)
             hide(sample, self.topology, self._demands, self._damage.dark)
-        return samples
 
     def _blur(self, *parts: Array) -> None:
         """The noise of `[T, rows, columns]` each, drawn reading after reading."""
