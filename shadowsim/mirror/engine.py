@@ -302,4 +302,4 @@ def _with(running: Configs, trial: Sequence[Command]) -> Configs:
 
 def _differing(wanted: Configs, have: Configs) -> list[str]:
     both = sorted(set(wanted) & set(have))
-    return [name for name in both if have[name].digest != wanted[name].digest]
+    return [n for n in both if have[n] is not wanted[n] and have[n] != wanted[n]]
