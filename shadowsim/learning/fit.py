@@ -34,7 +34,7 @@ Answers = tuple[Ints, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Growing:
-    """How the trees grow. The defaults were compared on held-out networks: docs/precog.md."""
+    """How the trees grow."""
 
     learning_rate: float = 0.1
     most_trees: int = 300
@@ -169,7 +169,10 @@ class _Fitting:
 
 def _grow(model: Any, x: Floats, fitted: Answers, left_out: Answers) -> Grown:
     (rows, y), (rows_out, y_out) = fitted, left_out
-    model.fit(x[rows], y, X_val=x[rows_out], y_val=y_out)
+    mine = x[rows]
+    # scikit-learn 1.9 cannot bin a column without a single value; one that is constant never splits.
+    mine[:, np.isnan(mine).all(axis=0)] = 0.0
+    model.fit(mine, y, X_val=x[rows_out], y_val=y_out)
     return grown(model, int(np.argmax(model.validation_score_)))
 
 
