@@ -87,7 +87,7 @@ def _show(target: Path, measured: Sequence[Measured], timed: Sequence[Timed]) ->
     columns = ["tests", "phase", "mode", "looks", "rate", "not said", *measured[0].figures]
     rows = [
         [m.tests, m.phase, m.mode, m.looks, f"{m.rate:.3f}", f"{m.abstained:.3f}",
-         *(str(figure) for figure in m.figures.values())]
+         *(f"{figure.value:.3f}" for figure in m.figures.values())]
         for m in measured
     ]  # fmt: skip
     print_table("On changes never seen", columns, rows)
