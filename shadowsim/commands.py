@@ -66,6 +66,9 @@ def run(
         int | None,
         typer.Option(help="Port for 'shadowsim shadow' while it runs; 0: any.", min=0, max=65535),
     ] = None,
+    api_writes: Annotated[
+        bool, typer.Option("--api-writes", help="Let requests start and end test traffic too.")
+    ] = False,
     out: Out = DEFAULT_OUT,
     store: Store = DEFAULT_STORE,
     seed: Seed = None,
@@ -76,7 +79,7 @@ def run(
 
     loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
     _check_places(loaded, network, out, store, controller)
-    beside = answered(api, network, pace, out)
+    beside = answered(api, network, pace, out, writes=api_writes)
     if not as_json:
         warn_of_first_run()
     documents = []

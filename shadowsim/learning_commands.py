@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from shadowsim.errors import BadInput, choices
+from shadowsim.train_command import train
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 MOST_CHANGES = 10_000_000
@@ -25,6 +26,9 @@ def history(
     looks: Annotated[
         str, typer.Option(help="training: some looks a change; evaluation: one every 2 s.")
     ] = "training",
+    networks: Annotated[
+        str, typer.Option(help="all; known, validation, unseen: what models see of them.")
+    ] = "all",
     jobs: Annotated[
         int | None, typer.Option(help="Processes; one a core if not given.", min=1, max=512)
     ] = None,
@@ -38,6 +42,7 @@ def history(
     It may be interrupted: the same command goes on where it was. The folder holds looks-*.parquet,
     what an operator would have known at some time, and labels-*.parquet, what nobody could know.
     """
+    from shadowsim.history.folds import ALL, NETWORKS
     from shadowsim.history.generate import generate, settings
     from shadowsim.history.looks import LOOKS
     from shadowsim.history.store import read_labels
@@ -46,7 +51,11 @@ def history(
 
     if looks not in LOOKS:
         raise BadInput(f"--looks: there is no '{looks}'; {choices(looks, LOOKS)}")
-    made = settings(changes, seed, looks)
+    if networks not in (ALL, *NETWORKS):
+        raise BadInput(
+            f"--networks: there is no '{networks}'; {choices(networks, (ALL, *NETWORKS))}"
+        )
+    made = settings(changes, seed, looks, networks)
     if not as_json:
         warn_of_first_run()
     began_s = time.monotonic()
@@ -56,7 +65,8 @@ def history(
     found = summary(read_labels(out, made))
     if as_json:
         _print_json({
-            "out": str(out), "seed": seed, "looks": looks, "took_s": round(took_s, 3),
+            "out": str(out), "seed": seed, "looks": looks, "networks": networks,
+            "took_s": round(took_s, 3),
             "kinds": found.rows(named=True),
         })  # fmt: skip
     else:
@@ -70,4 +80,4 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (history,)
+COMMANDS: tuple[Callable[..., None], ...] = (history, train)

@@ -909,6 +909,7 @@ def test_a_guardian_is_not_armed_by_what_it_cannot_read(tmp_path: Path) -> None:
     (folder / "1.log").write_bytes(b"nonsense\n")
     key = tmp_path / "key"
     key.write_bytes(KEY)
+    key.chmod(0o600)
     done = subprocess.run(
         [sys.executable, "-m", "shadowsim.commit.guardian", str(folder)],
         input=b"until 1.0\n", capture_output=True, check=False,

@@ -36,6 +36,7 @@ KEY = b"k" * 32
 @pytest.fixture(autouse=True)
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "key").chmod(0o600)
     monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
     return installation_key()
 

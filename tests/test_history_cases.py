@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+import yaml
 
 from shadowsim.dataplane.exposure import newly_open, open_to
 from shadowsim.dataplane.forwarding import compile as compile_plane
@@ -31,16 +32,20 @@ from shadowsim.history.quirks import struck
 from shadowsim.history.script import Script
 from shadowsim.model.change import Change, apply, numbered, parse_script, render_script
 from shadowsim.model.faults import WHEREVER, After, Fault
-from shadowsim.model.intents import PathIntent
+from shadowsim.model.intents import Limit, PathIntent
 from shadowsim.model.streams import stream
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
+from shadowsim.scenario import Scenario, parse
+from shadowsim.scenario.intents import BOUNDS
 
 SEED = 5
-DIGEST = (
-    "import hashlib\n"
-    "from shadowsim.history import case\n"
-    "print(*(hashlib.sha256(repr(case({seed}, n)).encode()).hexdigest() for n in {numbers}))"
-)
+DIGEST = """
+import hashlib
+from shadowsim.history import change_at, site
+sites = [site({seed}, number) for number in range({count})]
+text = "".join(repr(change_at(where, index)) for where in sites for index in range(20))
+print(hashlib.sha256(text.encode()).hexdigest())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +79,19 @@ def scripts(where: Site, kind: str, count: int = 3) -> list[Script]:
 # ---- the same in any process
 
 
-def test_two_processes_sample_the_same():
-    numbers = [0, 7, 21, 133]
-    here = [hashlib.sha256(repr(case(SEED, n)).encode()).hexdigest() for n in numbers]
-    script = DIGEST.format(seed=SEED, numbers=numbers)
+def test_two_processes_sample_the_same(sites, cases):
+    """Also where texts hash otherwise, so that no order of a set is in it."""
+    text = "".join(map(repr, cases))
+    here = hashlib.sha256(text.encode()).hexdigest()
     for hashing in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", script],
+            [sys.executable, "-c", DIGEST.format(seed=SEED, count=len(sites))],
             capture_output=True,
             text=True,
             check=True,
             env=os.environ | {"PYTHONHASHSEED": hashing},
         )
-        assert done.stdout.split() == here
+        assert done.stdout.strip() == here
 
 
 def test_a_case_is_a_change_at_its_site(sites, cases):
@@ -121,6 +126,107 @@ def test_every_script_parses_renders_and_applies(cases):
         for command in commands:
             head, _, port = command.context.partition(" ")
             assert head != "interface" or port in ports[command.device]
+
+
+def as_yaml(scenario: Scenario) -> str:
+    """A case's scenario as a person would have to write it."""
+    topology = scenario.topology
+    nodes = {
+        d.name: {"model": d.model, "hosts": [h.name for h in topology.hosts_of[d.name]]}
+        for d in topology.devices
+    }
+    links = [
+        {
+            "endpoints": [link.a, link.b],
+            "rate_mbps": link.rate_bps / 1e6,
+            "delay_ms": link.delay_s * 1e3,
+            "queue_packets": link.queue_packets,
+        }
+        for link in topology.links
+    ]
+    demands = [
+        {
+            "from": d.source, "to": d.destination, "rate_mbps": d.rate_bps / 1e6,
+            "class": d.traffic_class, "protocol": d.protocol, "port": d.port,
+            "packet_bytes": d.packet_bytes, "flows": d.flows,
+        }
+        for d in scenario.traffic.demands
+    ]  # fmt: skip
+    steps = [{"at_s": at_s, "factor": factor} for at_s, factor in scenario.traffic.profile.steps]
+    intents, shadow = scenario.intents, scenario.shadow
+    script = render_script(scenario.change.commands)
+    document = {
+        "name": scenario.name,
+        "seed": scenario.seed,
+        "topology": {"nodes": nodes, "links": links},
+        "configs": {name: config.text for name, config in scenario.configs.items()},
+        "traffic": {"demands": demands, "profile": {"steps": steps}},
+        "intents": [*map(path_spec, intents.paths), *map(limit_spec, intents.limits)],
+        "change": {"summary": scenario.change.summary, "script": script},
+        "faults": [*map(fault_spec, scenario.faults)],
+        "shadow": {"scope": shadow.scope, "mirror": {"fraction": shadow.mirror.fraction}},
+        "workflow": asdict(scenario.workflow),
+    }
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def path_spec(intent: PathIntent) -> dict:
+    given = {"from": intent.source, "to": intent.destination, "via": intent.via}
+    if intent.protocol != "ip":
+        given |= {"protocol": intent.protocol, "port": intent.port}
+    return {intent.kind: {key: value for key, value in given.items() if value is not None}}
+
+
+def limit_spec(limit: Limit) -> dict:
+    key, unit = BOUNDS[limit.metric]
+    of = {"class": limit.traffic_class} if limit.traffic_class else {}
+    return {limit.metric: {key: limit.bound * unit} | of}
+
+
+def fault_spec(fault: Fault) -> dict:
+    units = {
+        "link_loss": ("percent", 1e2), "link_delay": ("add_ms", 1e3), "cpu_hog": ("percent", 1e2),
+        "link_flap": ("half_period_s", 1.0), "table_full": ("percent", 1e2),
+        "memory_leak": ("percent_per_s", 1e2), "traffic_surge": ("factor", 1.0),
+        "retry_storm": ("factor", 1.0),
+    }  # fmt: skip
+    what: dict = {"link": [*fault.link]} if fault.link else {}
+    what |= {"device": fault.device} if fault.device else {}
+    if fault.kind in units:
+        key, unit = units[fault.kind]
+        what[key] = fault.amount * unit
+    if fault.kind in ("traffic_surge", "retry_storm"):
+        what |= {"from": fault.source, "to": fault.destination}
+        what |= {"class": fault.traffic_class} if fault.traffic_class else {}
+    after = fault.after and {"command": fault.after.command, "model": fault.after.model}
+    start = {"after": after} if after else {"at_s": fault.at_s}
+    ended = {"for_s": fault.for_s} if fault.for_s else {}
+    return start | ended | {"in": fault.network, fault.kind: what}
+
+
+def test_a_case_is_what_its_file_would_be_read_as(cases):
+    for found in cases[::13]:
+        scenario = found.scenario
+        read = parse(as_yaml(scenario))
+        assert read.configs == scenario.configs
+        assert read.change == scenario.change
+        assert read.workflow == scenario.workflow
+        assert read.shadow == scenario.shadow
+        assert {h.name: h.device for h in read.topology.hosts} == {
+            h.name: h.device for h in scenario.topology.hosts
+        }
+        assert read.topology.address == scenario.topology.address
+        rates = [link.rate_bps for link in read.topology.links]
+        assert rates == pytest.approx([link.rate_bps for link in scenario.topology.links])
+        assert [d.name for d in read.traffic.demands] == [d.name for d in scenario.traffic.demands]
+        assert read.traffic.profile == scenario.traffic.profile
+        assert read.intents.paths == scenario.intents.paths
+        bounds = [limit.bound for limit in read.intents.limits]
+        assert bounds == pytest.approx([limit.bound for limit in scenario.intents.limits])
+        plain = [replace(fault, amount=0.0) for fault in scenario.faults]
+        assert [replace(fault, amount=0.0) for fault in read.faults] == plain
+        amounts = [fault.amount for fault in read.faults]
+        assert amounts == pytest.approx([fault.amount for fault in scenario.faults])
 
 
 def test_faults_speak_of_what_is_there(cases):

@@ -384,6 +384,10 @@ def test_the_canary_rule_is_that_of_the_interval(seed: int, n: int, m: int, tied
     lower = max((x for x in apart if x < accepted[0]), default=-math.inf)
     expected = lower > 0.25 * abs(np.median(a[:, None] - b[None, :])) and a.mean() >= b.mean()
     assert classified_high(a[:, None], b[:, None]).tolist() == [expected]
+    gaps = np.full(3, np.nan)  # readings that are missing change nothing, nor do other metrics
+    both = np.column_stack([np.insert(a, [0, 2, n], gaps), np.pad(a, (0, 3))])
+    other = np.column_stack([np.append(b, gaps), np.pad(b, (3, 0), constant_values=9.0)])
+    assert classified_high(both, other)[0] == expected
 
 
 def _accepts(a: Array, b: Array) -> bool:

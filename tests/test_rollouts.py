@@ -15,6 +15,7 @@ from shadowsim.dataplane.futures import Futures, Ground, Masks, State, Tape
 from shadowsim.dataplane.lasting import failures
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader
+from shadowsim.journal import Journal
 from shadowsim.model.change import Change, Command, apply, parse_script
 from shadowsim.model.telemetry import Sample, Telemetry, layout_of
 from shadowsim.model.truth import (
@@ -25,12 +26,14 @@ from shadowsim.model.truth import (
     Spell,
     failure_modes,
 )
+from shadowsim.network import NETWORKS
 from shadowsim.network.simulated.control import Health
 from shadowsim.network.timing import ControlModel
 from shadowsim.precog import Evidence, WhatIf, variant
 from shadowsim.precog.rollouts import Rolled, Rollouts
 from shadowsim.precog.sampling import Site, Unknowns, draw
 from shadowsim.scenario import parse
+from shadowsim.workflow import Run, run_workflow
 
 Array = np.ndarray
 
@@ -235,8 +238,10 @@ def test_what_is_not_solved_is_well_for_certain(seed: int) -> None:
         assert np.array_equal(one[lasts], other[lasts])
 
 
-def test_threads_change_nothing() -> None:
-    alone, two = engine(), engine(threads=2)
+def test_neither_threads_nor_chunks_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = engine()
+    monkeypatch.setattr("shadowsim.dataplane.futures.FLOWS_AT_ONCE", 35)
+    two = engine(threads=2)
     states = [alone.state(configs, ground, SCENARIO.configs) for configs, ground in CASES]
     tape = a_tape(200, 40, len(states))
     one, other = alone.masks(states, tape), two.masks(states, tape)
@@ -251,6 +256,38 @@ def test_packets_of_very_different_lengths_are_all_solved() -> None:
     state = fast.state(SCENARIO.configs, GROUNDS[0], SCENARIO.configs)
     tape = replace(a_tape(10, 10, 1), factor=np.full((10, 10), 0.01))
     assert fast.masks([state], tape).solved == (tape.span_s > 0.0).sum()
+
+
+TANDEM = """
+name: tandem
+topology: {nodes: {X: {}, Y: {}, Z: {}}, links: [[X, Y], [Y, Z]], defaults: {rate_mbps: 10}}
+traffic:
+  demands:
+    - {from: h-X, to: h-Y, rate_mbps: 40, flows: 9}
+    - {from: h-X, to: h-Z, rate_mbps: 40}
+    - {from: h-Y, to: h-Z, rate_mbps: 8, class: critical}
+intents: [{throughput: {class: critical, above_percent: 90}}]
+change: {script: ""}
+"""
+
+
+def test_where_links_are_full_less_traffic_may_be_worse_and_is_solved() -> None:
+    """With less on the first link, the flow over both takes more of the second."""
+    scenario = parse(TANDEM)
+    fast = engine(text=TANDEM)
+    ground = Ground(Physical(), np.zeros(scenario.topology.directed_links))
+    state = fast.state(scenario.configs, ground, scenario.configs)
+    surge = np.tile(np.array([0, 1], dtype=np.int32), 100)[None]
+    tape = replace(
+        a_tape(1, 200, 1),
+        span_s=np.ones((1, 200)),
+        base_bps=np.array([d.rate_bps for d in scenario.traffic.demands]),
+        factor=np.ones((1, 200)),
+        surge=surge,
+        surges=np.array([[1.0, 1.0, 1.0], [0.01, 1.0, 1.0]]),
+        breath=np.ones(60),
+    )
+    assert np.array_equal(fast.masks([state], tape).slow[..., 0], surge == 1)
 
 
 # -- the variant -------------------------------------------------------------------------------
@@ -463,3 +500,63 @@ def test_more_flows_get_fewer_futures() -> None:
     model = WhatIf(TOPOLOGY, seen.demands, INTENTS)
     assert Rollouts(model).roll(seen).futures == 64
     assert Rollouts(WhatIf(TOPOLOGY, DEMANDS, INTENTS)).roll(evidence()).futures == 256
+
+
+# -- beside the simulated network --------------------------------------------------------------
+
+
+def test_as_many_futures_fail_as_simulated_networks_do() -> None:
+    """The same drain, so near its limit that the small changes of every second decide."""
+    factor, count = 0.817, 100
+    text = PLACE.replace("rate_mbps: 5,", f"rate_mbps: {5 * factor},")
+    text = text.replace("rate_mbps: 1,", f"rate_mbps: {factor},")
+    scenario = parse(text)
+    commands = parse_script(DRAIN)
+    failed = 0
+    for seed in range(count):
+        network = NETWORKS["simulated"](
+            replace(scenario, seed=seed), scenario.configs, "production"
+        )
+        network.apply(commands)
+        network.advance(61.0)
+        failed += failure_modes(network.spells()) == (DEGRADATION,)
+    share = failed / count
+    assert 0.2 < share < 0.8
+    rolled = roll(DRAIN, replace(STILL, breath=0.02), 4000, control=telemetry(30, 0.0, factor))
+    error = np.sqrt(share * (1.0 - share) / count + rolled.standard_error[0] ** 2)
+    assert abs(chance(rolled, DEGRADATION) - share) < 3 * error
+
+
+QUIET = PLACE.replace("rate_mbps: 5", "rate_mbps: 3").replace(
+    'change: {script: ""}',
+    'change: {script: "device A\\ninterface to-B\\n ip ospf cost 5000\\n"}\n'
+    "workflow: {precog: rollouts, baseline_s: 10, shadow_s: 20, monitor_s: 30}",
+)
+
+
+def test_a_fault_to_come_changes_no_forecast_made_before() -> None:
+    runs = []
+    for faults in ("[]", "[{at_s: 50, link_down: {link: [A, C]}}]"):
+        scenario = parse(f"{QUIET}\nfaults: {faults}\n")
+        model = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+        precog = variant(scenario.workflow.precog, model)
+        run = Run(scenario, NETWORKS["simulated"], precog, model, Journal())
+        runs.append(run_workflow(run).forecasts)
+    calm, struck = ([f for f in forecasts if f[0] < 50.0] for forecasts in runs)
+    assert calm == struck
+    assert {where for _, where, _ in calm} == {"shadow", "production"}
+    assert runs[0] != runs[1]
+
+
+def test_in_the_middle_of_a_deployment_production_is_what_is_read_back() -> None:
+    script = f"device C\ntable-size 9000\n{DRAIN}device T\ntable-size 9000\n"
+    seen = evidence(script, phase="production")
+    commands = seen.change.commands
+    for done in range(len(commands) + 1):
+        part = replace(seen, now=apply(SCENARIO.configs, commands[:done]))
+        fails = chance(rollouts().roll(part), DEGRADATION)
+        assert fails == float(commands[1] in commands[:done])
+    strange = apply(seen.now, parse_script("device B\ninterface to-T\n ip ospf cost 77\n"))
+    rolled = rollouts().roll(replace(seen, now=strange))
+    assert chance(rolled, DEGRADATION) == 1.0
+    assert commands[1] in rolled.commands[0]

@@ -31,7 +31,7 @@ def _emulated() -> dict[str, Callable[[], list[Row]]]:
 
 
 def _simulated() -> dict[str, Callable[[], list[Row]]]:
-    from shadowsim.bench import fluid, forwarding, planner, verify, whole
+    from shadowsim.bench import fluid, forwarding, planner, rollouts, verify, whole
 
     return {
         "abilene": fluid.abilene_132,
@@ -40,6 +40,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "packets": fluid.packet_simulator,
         "next-hops": forwarding.next_hops_k32,
         "verify": verify.run,
+        "rollouts": rollouts.futures_1000,
         "plan": planner.germany_ten,
         "plan-fat-tree": planner.fat_tree_ten,
         "revert-time": planner.time_to_rollback,

@@ -33,8 +33,10 @@ from shadowsim.model.traffic import Demand
 
 Array = np.ndarray
 
-CHUNK = 256  # steps that are solved at once: their arrays stay in the processor's cache
-SLICES = 8  # of the steps of a state, by how much is sent, that are looked at as one
+FLOWS_AT_ONCE = 32768  # of all steps that are solved at once: what they need stays in the cache
+# Where the steps of a state, in order of how much is sent, are cut into slices that are looked at
+# as one: finer where most is sent, since a surge or a peak makes a few stand out.
+CUTS = np.array([*(i / 8 for i in range(1, 8)), *(1.0 - 2.0**-i for i in range(4, 11))])
 CERTAIN = 1.0 - 1e-9  # of a limit: nearer than this, rounding might decide
 ROOM = 1.0 - 1e-6  # of its rate: a link that carries less has no queue that is full
 EXPOSING = ("isolated", "waypoint")
@@ -114,6 +116,7 @@ class Futures:
         self._compiler = Compiler(topology)
         self._verifier = Verifier(topology, intents.paths)
         self._flows = flow_table(topology, demands)
+        self._chunk = max(FLOWS_AT_ONCE // max(len(self._flows), 1), 1)
         self._share = 1.0 / np.array([d.flows for d in demands], dtype=np.float64)
         self._elastic = np.array([d.elastic for d in demands], np.uint8)[self._flows.demand]
         self._delay_s = np.array(topology.delay_s)
@@ -152,7 +155,8 @@ class Futures:
             steps = np.flatnonzero((flat == number) & lasting)
             state = states[number]
             steps = self._doubtful(state, tape, steps) if skip else steps
-            chunks += [(state, steps[i : i + CHUNK]) for i in range(0, len(steps), CHUNK)]
+            places = range(0, len(steps), self._chunk)
+            chunks += [(state, steps[i : i + self._chunk]) for i in places]
         self._solve(chunks, tape, starved, slow)
         shape = tape.state.shape
         by_state = np.array([[n in s.unreachable for n in broken] for s in states], dtype=np.bool_)
@@ -172,7 +176,8 @@ class Futures:
         if not self._alike or state.links.loss.any() or not len(steps):
             return steps
         most = tape.surges.max(axis=1)[tape.surge.ravel()[steps]] * tape.factor.ravel()[steps]
-        slices = np.array_split(steps[np.argsort(most, kind="stable")], SLICES)
+        places = np.unique((CUTS * len(steps)).astype(np.int64))
+        slices = np.split(steps[np.argsort(most, kind="stable")], places)
         slices = [part for part in slices if len(part)]
         factor, surge = tape.factor.ravel(), tape.surge.ravel()
         high = np.stack([
@@ -203,8 +208,8 @@ class Futures:
         """Solve all chunks and write what they show into the rows of their steps."""
 
         def work(mine: Sequence[tuple[State, Array]]) -> None:
-            out = Loads.empty(CHUNK, self._delay_s.size, len(self._flows))
-            offered = np.empty((CHUNK, len(self._flows)))
+            out = Loads.empty(self._chunk, self._delay_s.size, len(self._flows))
+            offered = np.empty((self._chunk, len(self._flows)))
             for state, steps in mine:
                 rows = offered[: len(steps)]
                 _offer(

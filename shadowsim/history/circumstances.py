@@ -40,8 +40,7 @@ def circumstances(site: Site, change: Change, random: Generator) -> Circumstance
     profile, shadow = Profile(), ShadowPlan()
     if random.random() < 0.2:
         found[PEAK] = ()
-        at_s = round(change_s + float(random.uniform(5, 30)), 1)
-        profile = Profile(steps=((at_s, round(float(random.uniform(1.2, 2.0)), 2)),))
+        profile = Profile(steps=((_later(change_s, random), _peak(site, random)),))
     if random.random() < 0.08:
         found[SURGE] = (_surge(site, change_s, random),)
     if random.random() < 0.15:
@@ -49,7 +48,7 @@ def circumstances(site: Site, change: Change, random: Generator) -> Circumstance
     if random.random() < 0.12:
         found[SUBSET] = ()
         shadow = ShadowPlan("subset", Mirror(fraction=one(random, (0.5, 1.0))))
-    if random.random() < 0.15 and (fault := _latent(site, change, change_s, random)):
+    if random.random() < 0.2 and (fault := _latent(site, change, change_s, random)):
         found[LATENT] = (fault,)
     if random.random() < 0.05:
         found[STORM] = (Fault("retry_storm", 0.0, amount=float(random.uniform(1.5, 3.0))),)
@@ -66,12 +65,24 @@ def production_s(change: Change) -> float:
     return PLAN.baseline_s + PLAN.shadow_s + (PLAN.soak_s + 0.5) * len(change.devices)
 
 
+def _later(change_s: float, random: Generator) -> float:
+    """A time at which the change has been in production for a while."""
+    return round(change_s + float(random.uniform(5.0, 28.0)), 1)
+
+
+def _peak(site: Site, random: Generator) -> float:
+    """How much more there is at the peak: about what the links were bought for, seldom more."""
+    busiest = float(site.share[: 2 * len(site.topology.links)].max())
+    bounds = [limit.bound for limit in site.intents.limits if limit.metric == "utilisation"]
+    room = min([0.98, *bounds]) / busiest
+    return round(1.0 + (room - 1.0) * float(random.uniform(0.4, 1.1)), 3)
+
+
 def _surge(site: Site, change_s: float, random: Generator) -> Fault:
     """Everybody wants something of one place, for a while."""
     to = one(random, sorted({demand.destination for demand in site.traffic.demands}))
-    at_s = round(change_s + float(random.uniform(5, 25)), 1)
-    factor = round(float(random.uniform(2.0, 5.0)), 1)
-    return Fault("traffic_surge", at_s, 20.0, destination=to, amount=factor)
+    factor = round(float(random.uniform(1.5, 4.0)), 1)
+    return Fault("traffic_surge", _later(change_s, random), 20.0, destination=to, amount=factor)
 
 
 def _background(site: Site, change_s: float, random: Generator) -> Fault:
@@ -101,5 +112,4 @@ def _latent(site: Site, change: Change, change_s: float, random: Generator) -> F
     if not (needed or near):
         return None
     link = site.topology.links[one(random, needed or near)]
-    at_s = round(change_s + float(random.uniform(8.0, 25.0)), 1)
-    return Fault("link_down", at_s, link=(link.a, link.b))
+    return Fault("link_down", _later(change_s, random), link=(link.a, link.b))

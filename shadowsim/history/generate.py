@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
+from shadowsim.history.folds import ALL
 from shadowsim.history.looks import LOOKS, Observer
 from shadowsim.history.simulate import Record, over_s, simulate
 from shadowsim.history.sites import Site, site
@@ -22,10 +23,10 @@ ASKED = ("threshold", "judge", "script", "canary")  # what others are to be bett
 Progress = Callable[[int, int], None]
 
 
-def settings(changes: int, seed: int, looks: str) -> Manifest:
+def settings(changes: int, seed: int, looks: str, networks: str = ALL) -> Manifest:
     """What a history of these is made with, by this version."""
     variants = tuple(name for name in ASKED if name in VARIANTS)
-    return Manifest(changes, seed, looks, NAMES, variants)
+    return Manifest(changes, seed, looks, NAMES, variants, networks)
 
 
 def generate(folder: Path, made: Manifest, jobs: int, progress: Progress) -> None:
@@ -45,7 +46,7 @@ def generate(folder: Path, made: Manifest, jobs: int, progress: Progress) -> Non
 
 def make_site(folder: Path, made: Manifest, number: int) -> None:
     """Simulate the changes at a site, and keep them."""
-    happened = list(_happened(site(made.seed, number), made))
+    happened = list(_happened(site(made.seed, number, made.networks), made))
     looks = looks_of(happened, made.features, made.variants)
     write(folder, number, looks, labels_of(happened))
 

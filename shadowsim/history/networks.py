@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import networkx as nx
+import numpy as np
 from numpy.random import Generator
 
 from shadowsim.errors import BadInput, choices
+from shadowsim.history.folds import ALL, fold_of
 from shadowsim.model.topology import Host, Link, Topology, with_default_hosts
 from shadowsim.scenario.graphs import read_topohub, topohub_names
 from shadowsim.scenario.topologies import HOST_SPEED_UP, fat_tree
@@ -41,10 +43,13 @@ def networks() -> tuple[str, ...]:
     return (*FAT_TREES, *(name for name in stored if _is_usable(read_topohub(name))))
 
 
-def a_network(random: Generator) -> str:
-    """Any of the families, the groups in the proportions of GROUPS."""
-    group = str(random.choice(list(GROUPS), p=list(GROUPS.values())))
-    mine = [name for name in networks() if name.startswith(f"{group}/")]
+def a_network(random: Generator, fold: str = ALL) -> str:
+    """Any of the families of a fold, the groups in the proportions of GROUPS, as far as there are."""
+    among = [name for name in networks() if fold in (ALL, fold_of(name))]
+    groups = {g: p for g, p in GROUPS.items() if any(n.startswith(f"{g}/") for n in among)}
+    shares = np.array(list(groups.values()))
+    group = str(random.choice(list(groups), p=shares / shares.sum()))
+    mine = [name for name in among if name.startswith(f"{group}/")]
     return mine[int(random.integers(len(mine)))]
 
 

@@ -13,6 +13,7 @@ from numpy.random import Generator
 
 from shadowsim.dataplane.forwarding import compile as compile_plane
 from shadowsim.dataplane.loading import Loader, Reading
+from shadowsim.history.folds import ALL
 from shadowsim.history.lines import Commands, ends_of, one, top
 from shadowsim.history.networks import DATABASE, GUEST, Network, a_network, bridges, network
 from shadowsim.history.policies import DRAINED_COST, contracts, homes, policies
@@ -95,10 +96,12 @@ class Site:
         return float(self.share[2 * cable : 2 * cable + 2].max())
 
 
-def site(seed: int, number: int) -> Site:
-    """The site of that number: the same arguments give the same one in any process."""
+def site(seed: int, number: int, fold: str = ALL) -> Site:
+    """The site of that number, on a network of a fold: the same arguments give the same one in any
+    process.
+    """
     random = stream(seed, "history", "site", str(number))
-    where = network(a_network(random), random)
+    where = network(a_network(random, fold), random)
     topology = where.topology
     configs: Configs = apply(default_configs(topology), policies(topology, random))
     steered, waypoints = _steered(topology, configs, random)

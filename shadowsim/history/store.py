@@ -22,6 +22,7 @@ from shadowsim import __version__
 from shadowsim.commit.disk import RealDisk
 from shadowsim.errors import BadInput, Mistake, ShadowsimError
 from shadowsim.history.cases import CHANGES_PER_SITE
+from shadowsim.history.folds import ALL
 
 MANIFEST = "history.json"
 FORMAT = 1
@@ -38,6 +39,7 @@ class Manifest:
     looks: str
     features: tuple[str, ...]
     variants: tuple[str, ...]
+    networks: str = ALL
     shadowsim: str = __version__
     format: int = FORMAT
 

@@ -14,8 +14,6 @@ more than half is an outage, all else a degradation.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.special import ndtri
 
@@ -84,13 +82,24 @@ def classified_high(experiment: Array, control: Array) -> Array:
     tied = ties(experiment) + ties(control)
     needed = n * m / 2.0 + 0.5 + ndtri((1.0 + CONFIDENCE) / 2.0) * deviation(n, m, tied)
     high: Array = pairs_above(experiment, control) > needed
-    for column in np.flatnonzero(high):
-        a, b = (s[np.isfinite(s[:, column]), column] for s in (experiment, control))
-        apart = np.sort((a[:, None] - b[None, :]).ravel())
-        bound = TOLERANCE * abs(apart[apart.size // 2] + apart[(apart.size - 1) // 2]) / 2.0
-        lowest = apart[max(apart.size - 1 - math.floor(needed[column]), 0)]
-        high[column] = bool(lowest > bound and a.mean() >= b.mean())
+    if high.any():
+        a, b = experiment[:, high], control[:, high]
+        not_lower = np.nanmean(a, axis=0) >= np.nanmean(b, axis=0)
+        high[high] = not_lower & _clearly_above(a, b, needed[high])
     return high
+
+
+def _clearly_above(experiment: Array, control: Array, needed: Array) -> Array:
+    """Per column: whether all but `needed` of the differences lie above the bound."""
+    apart = (experiment.T[:, :, None] - control.T[:, None, :]).reshape(len(needed), -1)
+    size = np.isfinite(apart).sum(axis=1)
+    places = np.stack((size - 1 - np.floor(needed).astype(int), (size - 1) // 2, size // 2), axis=1)
+    places = np.maximum(places, 0)
+    ordered = np.where(np.isfinite(apart), apart, np.inf)
+    ordered.partition(np.unique(places), axis=1)
+    lowest, *middle = np.take_along_axis(ordered, places, axis=1).T
+    found: Array = lowest > TOLERANCE * np.abs(middle[0] + middle[1]) / 2.0
+    return found
 
 
 def _score(data: Array, high: Array, demands: int) -> float:

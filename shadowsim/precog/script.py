@@ -13,6 +13,7 @@ from itertools import groupby
 import numpy as np
 
 from shadowsim.model.change import Change, Command, Configs, apply
+from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE, OUTAGE_S, VULNERABILITY
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
@@ -110,7 +111,8 @@ class Script:
 
 def growth(evidence: Evidence) -> float:
     """By how much all traffic together will have grown at the horizon, from its recent trend."""
-    offered = evidence.observed.series("demand", "offered_bps")[-20:]
+    recent = Telemetry(evidence.observed.layout, evidence.observed.samples[-20:])
+    offered = recent.series("demand", "offered_bps")
     if len(offered) < 8:
         return 1.0
     known = np.isfinite(offered).all(axis=0)

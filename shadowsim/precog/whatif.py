@@ -16,14 +16,14 @@ from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.verify import Verdict, Verifier
 from shadowsim.model.change import Configs
 from shadowsim.model.intents import Intents
-from shadowsim.model.telemetry import Layout, Telemetry
+from shadowsim.model.telemetry import DEMAND_METRICS, Layout, Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 
 Array = np.ndarray
 RECENT = 3  # samples that make a reading steady
-KEPT = 6  # compilations remembered
+KEPT = 16  # compilations remembered
 EXPOSING = ("isolated", "waypoint")  # the kinds of intents that are about who gets in
 FULL = 1.0 - 1e-9  # of its rate: a link that carries more has no room left but for rounding
 
@@ -178,13 +178,17 @@ class WhatIf:
         sent = loads.throughput_bps
         offered_bps, sent_bps = self._sums(offered), self._sums(sent)
         weighted = self._sums(np.where(sent > 0, loads.latency_s, 0.0) * sent)
-        latency_s = np.divide(
-            weighted, sent_bps, out=np.full(sent_bps.shape, np.nan), where=sent_bps > 0
+        found = np.empty((*sent_bps.shape, len(DEMAND_METRICS)))
+        found[..., 0], found[..., 1], found[..., 2], found[..., 3] = (
+            offered_bps,
+            sent_bps,
+            np.nan,
+            1,
         )
-        arrived = np.divide(
-            sent_bps, offered_bps, out=np.ones_like(sent_bps), where=offered_bps > 0
-        )
-        return np.stack((offered_bps, sent_bps, latency_s, 1.0 - arrived), axis=-1)
+        np.divide(weighted, sent_bps, out=found[..., 2], where=sent_bps > 0)
+        np.divide(sent_bps, offered_bps, out=found[..., 3], where=offered_bps > 0)
+        found[..., 3] = 1.0 - found[..., 3]
+        return found
 
     def _sums(self, flows: Array) -> Array:
         """Per flow to per demand, along the last axis; the flows of a demand stand together."""

@@ -150,8 +150,15 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def read_signature(path: Path, key: bytes) -> RollbackSignature:
-    """A signature from a file. Raises BadInput if it is none, or was not sealed by this key."""
+class NotSealedHere(BadInput):
+    """A signature that was altered, or made elsewhere; nothing that it says is to be believed."""
+
+
+def read_signature(path: Path, key: bytes | None) -> RollbackSignature:
+    """A signature from a file. Raises BadInput if it is none; NotSealedHere if not by this key.
+
+    Without a key nothing was ever sealed here.
+    """
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise BadInput([Mistake("too large for a rollback signature", str(path))])
@@ -163,6 +170,8 @@ def read_signature(path: Path, key: bytes) -> RollbackSignature:
             Mistake(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}", str(path))
             for e in error.errors()
         ]) from None  # fmt: skip
-    if not signature.is_sealed_by(key):
-        raise BadInput([Mistake("the seal does not fit: altered, or made elsewhere", str(path))])
+    if key is None or not signature.is_sealed_by(key):
+        raise NotSealedHere(
+            [Mistake("the seal does not fit: altered, or made elsewhere", str(path))]
+        )
     return signature

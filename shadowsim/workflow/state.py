@@ -133,8 +133,19 @@ class Run:
                 raise
             except (ShadowsimError, OSError) as error:
                 self._lose_shadow(error)
-        self.beside(self)
+        self._attend()
         self.hold.extend()
+
+    def _attend(self) -> None:
+        """What goes on beside the run cannot end it; a network that is lost is found by itself."""
+        try:
+            self.beside(self)
+        except Fenced:
+            raise
+        except (ShadowsimError, OSError) as error:
+            if str(error) not in self.told:
+                self.told.add(str(error))
+                self.note("beside_failed", detail=str(error))
 
     def _advance_production(self, at_s: float) -> list[Sample]:
         try:

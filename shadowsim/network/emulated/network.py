@@ -529,7 +529,7 @@ class EmulatedNetwork:
         demand = demand_reading(between, rig.streams, len(self._demands))
         device = self._device_reading()
         utilisation = link[:, 2] / np.maximum(self._damage.rate_left, 1e-9)
-        self._witness.close(self._since_s, self.now, demand.copy(), utilisation)
+        self._witness.close((self._since_s, self.now), demand[None].copy(), utilisation[None])
         self._since_s = self.now
         self._crowd.react(self._faults.active, 1.0 - demand[:, 3])
         sample = Sample(self.now, device, link, demand)

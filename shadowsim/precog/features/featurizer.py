@@ -99,8 +99,8 @@ class Featurizer:
             walk=way,
             values={
                 **wording.values(before, way.steps),
-                **self._stakes.values(touched, way.start),
                 **walk.values(self._whatif, way, touched, self._stakes.planned),
+                **self._stakes.values(touched, way.start),
             },
         )  # fmt: skip
         self._kept = [fresh, *self._kept[: KEPT - 1]]

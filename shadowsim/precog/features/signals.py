@@ -83,14 +83,8 @@ class Nearness:
         """
         loss, active = demand[..., 3], demand[..., 0] > 0
         lost = np.fmax(loss / self._loss, np.where(active, loss / self._missing, np.nan))
-        return np.stack(
-            (
-                largest(demand[..., 2] / self._latency_s),
-                largest(lost),
-                largest(utilisation / self._utilisation),
-            ),
-            axis=-1,
-        )
+        latency = demand[..., 2] / self._latency_s
+        return together([largest(v) for v in (latency, lost, utilisation / self._utilisation)])
 
 
 def _bounds(limits: Limits, metric: str, demands: int) -> Array:
@@ -136,7 +130,7 @@ class Signals:
             known(device, (-1, -2)), known(device[..., touched.devices, :], (-1, -2)),
             known(link, (-1, -2)), known(demand[..., 3], -1),
         )  # fmt: skip
-        return np.stack(np.broadcast_arrays(*columns), axis=-1)
+        return together(columns)
 
     def lost(self, demand: Array) -> Array:
         """`[..., classes]`: the share of what each class sends that is not delivered."""
@@ -153,6 +147,15 @@ class Signals:
         sending = self._critical & (offered > 0) & np.isfinite(delivered)
         low = sending & (delivered < 0.5 * offered)
         return ratio(low.sum(axis=-1), sending.sum(axis=-1))
+
+
+def together(columns: Sequence[Array]) -> Array:
+    """Arrays of one shape `[...]` to `[..., columns]`."""
+    # Much faster than np.stack where the arrays are small and many.
+    found = np.empty((*columns[0].shape, len(columns)))
+    for place, column in enumerate(columns):
+        found[..., place] = column
+    return found
 
 
 def largest(values: Array) -> Array:

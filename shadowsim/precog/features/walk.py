@@ -103,19 +103,30 @@ def _longest_s(steps: Sequence[Step], broken: Sequence[set[str]]) -> float:
 def _cuts(whatif: WhatIf, walk: Walk, what: Touched, planned: Observed) -> Values:
     """What single cuts do with the change that they do not do without it."""
     _, busy = whatif.load(walk.end, planned)
-    worst, worsening, fresh = NAN, NAN, 0
-    for cable in _busiest(whatif, what, busy[0], walk.end.down):
-        cut = walk.end.down | {2 * cable, 2 * cable + 1}
-        sides = [whatif.settle(side.configs, cut) for side in (walk.start, walk.end)]
-        without, with_it = ({*s.broken, *s.exposed(walk.start.configs)} for s in sides)
-        was, will = (_severity(whatif, side, planned) for side in sides)
-        fresh = max(fresh, len(with_it - without))
-        worst, worsening = np.fmax(worst, will), np.fmax(worsening, will - was)
+    cables = _busiest(whatif, what, busy[0], walk.end.down)
+    # One side after the other: what the compiler and the verifier remember then serves all cuts.
+    after = [_cut(whatif, walk, walk.end, cable, planned) for cable in cables]
+    before = [_cut(whatif, walk, walk.start, cable, planned) for cable in cables]
+    pairs = list(zip(before, after, strict=True))
     return {
-        "script_cut_broken": float(fresh),
-        "script_cut_severity": float(worst),
-        "script_cut_worsening": float(worsening),
+        "script_cut_broken": float(max((len(b[0] - a[0]) for a, b in pairs), default=0)),
+        "script_cut_severity": _most([b[1] for _, b in pairs]),
+        "script_cut_worsening": _most([b[1] - a[1] for a, b in pairs]),
     }
+
+
+def _cut(
+    whatif: WhatIf, walk: Walk, side: Settled, cable: int, planned: Observed
+) -> tuple[set[str], float]:
+    """What is broken or exposed, and how near the nearest limit is, without this cable."""
+    settled = whatif.settle(side.configs, side.down | {2 * cable, 2 * cable + 1})
+    demand, utilisation = (rows[0] for rows in whatif.load(settled, planned))
+    severity = float(largest(whatif.limits.severity(demand, utilisation)))
+    return {*settled.broken, *settled.exposed(walk.start.configs)}, severity
+
+
+def _most(values: Sequence[float]) -> float:
+    return float(np.fmax.reduce(values, initial=np.nan))
 
 
 def _busiest(whatif: WhatIf, what: Touched, utilisation: Array, down: frozenset[int]) -> list[int]:
@@ -128,8 +139,3 @@ def _busiest(whatif: WhatIf, what: Touched, utilisation: Array, down: frozenset[
         if (what.devices[index[link.a]] or what.devices[index[link.b]]) and 2 * cable not in down
     ]
     return sorted(near, key=lambda c: -utilisation[2 * c : 2 * c + 2].max())[:MOST_CUTS]
-
-
-def _severity(whatif: WhatIf, settled: Settled, planned: Observed) -> float:
-    demand, utilisation = whatif.load(settled, planned)
-    return float(largest(whatif.limits.severity(demand[0], utilisation[0])))
