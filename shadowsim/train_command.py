@@ -36,21 +36,22 @@ def train(
     """Fit the model behind the variant `supervised` to past changes, and test it on networks and
     kinds of change that it has never seen.
     """
+    from shadowsim.history.store import read
     from shadowsim.learning.card import measure, measure_time, with_card
     from shadowsim.learning.dataset import table
     from shadowsim.learning.fit import fit
-    from shadowsim.learning.looks import read
     from shadowsim.learning.splits import split
     from shadowsim.precog.features import NAMES
     from shadowsim.precog.model_file import save
     from shadowsim.precog.supervised import user_model
 
     target = out or user_model()
-    found = table(*read(history), NAMES)
+    past = read(history)
+    found = table(past.looks, past.labels, NAMES)
     splits = split(found.changes, seed)
     cores = jobs or len(os.sched_getaffinity(0))
     model = fit(
-        found, splits, seed, data_seed=_data_seed(history), jobs=cores,
+        found, splits, seed, data_seed=past.manifest.seed, jobs=cores,
         tell=lambda text: None if as_json else typer.echo(text, err=True),
     )  # fmt: skip
     measured, timed = measure(model, found, splits, seed), measure_time(model, found, splits)
@@ -59,15 +60,6 @@ def train(
         typer.echo(json.dumps(_document(target, measured, timed), indent=2))
     else:
         _show(target, measured, timed)
-
-
-def _data_seed(history: Path) -> int | None:
-    """The seed that the history was made with; None where the folder does not say."""
-    try:
-        seed = json.loads((history / "history.json").read_bytes())["seed"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
 
 
 def _document(target: Path, measured: Sequence[Measured], timed: Sequence[Timed]) -> dict[str, Any]:
@@ -95,7 +87,7 @@ def _show(target: Path, measured: Sequence[Measured], timed: Sequence[Timed]) ->
     columns = ["tests", "phase", "mode", "looks", "rate", "not said", *measured[0].figures]
     rows = [
         [m.tests, m.phase, m.mode, m.looks, f"{m.rate:.3f}", f"{m.abstained:.3f}",
-         *(str(figure) for figure in m.figures.values())]
+         *(f"{figure.value:.3f}" for figure in m.figures.values())]
         for m in measured
     ]  # fmt: skip
     print_table("On changes never seen", columns, rows)

@@ -94,6 +94,11 @@ def user_model() -> Path:
     return Path(data) / "shadowsim" / "supervised.model"
 
 
+def supervised(whatif: WhatIf) -> Supervised:
+    """The variant with the model that stands. Raises BadInput if it cannot be used."""
+    return Supervised(whatif, standing_model())
+
+
 def standing_model() -> Model:
     """The model that `supervised` uses. Raises BadInput if it is missing, damaged or foreign."""
     path = model_path()
