@@ -34,7 +34,7 @@ from shadowsim.network.simulated.control import Health
 from shadowsim.network.timing import ControlModel
 from shadowsim.precog import Evidence, WhatIf, variant
 from shadowsim.precog.rollouts import Rolled, Rollouts
-from shadowsim.precog.sampling import Site, Unknowns, draw, struck
+from shadowsim.precog.sampling import Site, Unknowns, draw, with_failure
 from shadowsim.scenario import parse
 from shadowsim.workflow import Run, run_workflow
 
@@ -523,7 +523,7 @@ def test_failures_that_are_drawn_do_what_injected_ones_do() -> None:
         *(Fault("device_crash", 0.0, device=device.name) for device in TOPOLOGY.devices),
     ]
     for kind, fault in enumerate(wanted):
-        found, alone = struck(TOPOLOGY, STILL, now, kind), damage(TOPOLOGY, [fault])
+        found, alone = with_failure(TOPOLOGY, STILL, now, kind), damage(TOPOLOGY, [fault])
         assert found.physical.down == alone.physical.down | {4}
         assert found.loss == pytest.approx(1.0 - (1.0 - now.loss) * (1.0 - alone.loss))
 
