@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from shadowsim import __version__, machine_commands, rollback_command
+from shadowsim import __version__, learning_commands, machine_commands, rollback_command
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
@@ -66,6 +66,9 @@ def run(
         int | None,
         typer.Option(help="Port for 'shadowsim shadow' while it runs; 0: any.", min=0, max=65535),
     ] = None,
+    api_writes: Annotated[
+        bool, typer.Option("--api-writes", help="Let requests start and end test traffic too.")
+    ] = False,
     out: Out = DEFAULT_OUT,
     store: Store = DEFAULT_STORE,
     seed: Seed = None,
@@ -76,7 +79,7 @@ def run(
 
     loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
     _check_places(loaded, network, out, store, controller)
-    beside = answered(api, network, pace, out)
+    beside = answered(api, network, pace, out, writes=api_writes)
     if not as_json:
         warn_of_first_run()
     documents = []
@@ -175,7 +178,11 @@ def analytics(
         save_analytics(rows, plot)
 
 
-for command in (rollback_command.rollback, *machine_commands.COMMANDS):
+for command in (
+    rollback_command.rollback,
+    *learning_commands.COMMANDS,
+    *machine_commands.COMMANDS,
+):
     app.command()(command)
 
 

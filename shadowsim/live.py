@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -215,7 +224,7 @@ class View:
 
     def __rich__(self) -> Group:
         bars = [
-            Text(f"  {where:<11}{mode:<26}{_bar(p)} {p:4.0%}")
+            Text(f"  {where:<11}{mode:<26}{_bar(p)}")
             for where, forecast in sorted(self._forecast.items())
             for mode, p in ((m, forecast[m]) for m in MODES)
         ]
@@ -223,8 +232,10 @@ class View:
 
 
 def _bar(share: float, width: int = 20) -> str:
+    if not math.isfinite(share):
+        return "·" * width + "    ?"
     filled = round(share * width)
-    return "█" * filled + "·" * (width - filled)
+    return "█" * filled + "·" * (width - filled) + f" {share:4.0%}"
 
 
 def warn_of_first_run() -> None:
@@ -233,6 +244,19 @@ def warn_of_first_run() -> None:
 
     if not shadowsim.dataplane.kernels_are_cached():
         Console(stderr=True).print("[dim]compiling the engine, once on this machine ...[/]")
+
+
+@contextmanager
+def progress_of(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Something to tell how many of how many are done; it is shown on a terminal only."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

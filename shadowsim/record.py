@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -50,7 +51,10 @@ def document(run: Run, network: str, out: str = "") -> Document:
             "no_go_above": scenario.workflow.no_go_above,
             "inconclusive_above": scenario.workflow.inconclusive_above,
         },
-        "forecast": {mode: round(p, 4) for mode, p in run.forecast.probabilities.items()},
+        "forecast": {
+            mode: round(p, 4) if math.isfinite(p) else None
+            for mode, p in run.forecast.probabilities.items()
+        },
         "reasons": [
             {
                 "variant": r.variant,

@@ -50,6 +50,9 @@ def serve(
     for_s: Annotated[
         float | None, typer.Option(help="End after so many network seconds.", min=0.0)
     ] = None,
+    writes: Annotated[
+        bool, typer.Option("--writes", help="Let it be changed too: generate, steer, cancel.")
+    ] = False,
     session: SessionFile = SESSION,
     seed: Annotated[
         int | None, typer.Option(help="Instead of the scenario's own.", min=0, max=2**32 - 1)
@@ -70,7 +73,7 @@ def serve(
             raise BadInput(f"--{option}: there is no '{name}'; {choices(name, valid)}")
     loaded = load(scenario)
     loaded = loaded if seed is None else replace(loaded, seed=seed)
-    desk, server = _server(port, session)
+    desk, server = _server(port, session, writes=writes)
     with server, suppress(KeyboardInterrupt), closing(_up(loaded, network, controller)) as up:
         server.start()
         _tell(server, session, as_json)
@@ -208,12 +211,14 @@ class Beside:
 
 
 def answered(
-    port: int | None, network: str, pace: float | None, out: Path
+    port: int | None, network: str, pace: float | None, out: Path, *, writes: bool
 ) -> Callable[[], AbstractContextManager[Callable[[Run], None]]]:
     """What goes on beside each of several runs, and paces it; without a port, nothing.
 
     Raises BadInput where a run would be over before anybody could ask.
     """
+    if port is None and writes:
+        raise BadInput("--api-writes: nothing can be asked without --api PORT")
     if port is not None and network == "simulated" and pace is None:
         raise BadInput("--api: without --pace a run is over before anyone could ask")
 
@@ -222,7 +227,7 @@ def answered(
         if port is None:
             yield lambda run: None
             return
-        desk, server = _server(port, out / SESSION.name)
+        desk, server = _server(port, out / SESSION.name, writes=writes)
         with server:
             server.start()
             yield Beside(desk, network, pace)
@@ -233,7 +238,7 @@ def answered(
 # -- sessions ----------------------------------------------------------------------------------
 
 
-def _server(port: int, file: Path) -> tuple[Desk, Server]:
+def _server(port: int, file: Path, *, writes: bool) -> tuple[Desk, Server]:
     """A desk that will be asked over HTTP. Raises MachineLacks without the packages for that."""
     try:
         from shadowsim.api.server import Server
@@ -246,7 +251,7 @@ def _server(port: int, file: Path) -> tuple[Desk, Server]:
     from shadowsim.api.desk import Desk
 
     desk = Desk()
-    return desk, Server(desk, port, file)
+    return desk, Server(desk, port, file, writes=writes)
 
 
 def _up(loaded: Scenario, network: str, controller: str) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -31,6 +32,7 @@ httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 from shadowsim.api import connections, guard  # noqa: E402
+from shadowsim.api.app import make_app  # noqa: E402
 from shadowsim.api.server import Server  # noqa: E402
 
 SQUARE = """
@@ -55,11 +57,11 @@ STEER = {"class": "normal", "to": "db", "port": 443, "for_s": 3600}
 class Running:
     """A session in a thread of its own, thirty network seconds a second, and clients of it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, writes: bool = True) -> None:
         self.file = file
         self.session = Session(parse(SQUARE), NETWORKS["simulated"])
         self.desk = Desk()
-        self.server = Server(self.desk, 0, file)
+        self.server = Server(self.desk, 0, file, writes=writes)
         self.room = Room(
             "square", "simulated", self.session.scenario.traffic.demands,
             self.session.production, self.session.shadow, self.session.tests,
@@ -579,7 +581,7 @@ def test_a_mistake_in_a_question_does_not_end_the_session(running: Running, clie
 
 def test_two_sessions_do_not_share_a_file(running: Running) -> None:
     with pytest.raises(BadInput, match="a session of square runs already"):
-        Server(Desk(), 0, running.file)
+        Server(Desk(), 0, running.file, writes=True)
     assert running.file.exists()
 
 
@@ -587,14 +589,14 @@ def test_a_file_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.tex"
     thesis.write_text("years of work")
     with pytest.raises(BadInput, match=r"thesis\.tex"):
-        Server(Desk(), 0, thesis)
+        Server(Desk(), 0, thesis, writes=True)
     assert thesis.read_text() == "years of work"
 
 
 def test_a_port_in_use_is_told(running: Running, tmp_path: Path) -> None:
     port = running.server.address.port
     with pytest.raises(BadInput, match=f"port {port} cannot be used"):
-        Server(Desk(), port, tmp_path / "shadow.json")
+        Server(Desk(), port, tmp_path / "shadow.json", writes=True)
 
 
 # -- the command line --------------------------------------------------------------------------
@@ -717,12 +719,79 @@ def test_every_command_helps(name: str, shell: Shell) -> None:
     assert "--session" in said.out
 
 
+# -- read-only ---------------------------------------------------------------------------------
+
+
+def test_what_was_not_armed_answers_and_changes_nothing(tmp_path: Path) -> None:
+    with Running(tmp_path / "shadow.json", writes=False) as unarmed, unarmed.client() as client:
+        assert client.get("/status").json()["scenario"] == "square"
+        assert client.get("/traffic").json() == []
+        for answer in (
+            client.post("/traffic/generate", json=GENERATE),
+            client.post("/traffic/steer", json=STEER),
+            client.delete("/traffic/g1"),
+            client.put("/traffic"),
+            client.request("SMASH", "/status"),
+        ):
+            assert answer.status_code == 403, answer.text
+            assert "started without --writes" in answer.json()["error"]
+        assert client.post("/traffic/generate", headers={"Authorization": ""}).status_code == 401
+        assert client.get("/traffic").json() == []
+
+
+def test_reading_is_all_that_counts_as_changing_nothing(running: Running) -> None:
+    """Whatever the application takes with another verb changes something."""
+    schema = httpx.get(running.url + "/openapi.json", trust_env=False).json()
+    verbs = {verb.upper() for path in schema["paths"].values() for verb in path}
+    assert verbs - guard.READING == {"POST", "DELETE"}
+
+
+def test_arming_what_nobody_can_ask_is_told(shell: Shell) -> None:
+    (shell.folder / "square.yml").write_text(SQUARE)
+    said = shell("run", "square.yml", "--api-writes")
+    assert (said.code, said.out) == (2, "")
+    assert "--api PORT" in said.err
+
+
+@pytest.mark.parametrize("query", [b"\xff\xfe", b"a=\xe4", b"%ff"])
+def test_a_query_of_raw_bytes_does_not_keep_mistakes_from_being_told(query: bytes) -> None:
+    """As a server hands it on whose parser takes it; ours answers raw bytes with 400 before."""
+    said: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    headers = [
+        (b"host", b"127.0.0.1:80"), (b"authorization", b"Bearer x"),
+        (b"content-type", b"application/json"),
+    ]  # fmt: skip
+    scope = {
+        "type": "http", "method": "POST", "path": "/traffic/generate", "query_string": query,
+        "headers": headers, "server": ("127.0.0.1", 80), "raw_path": b"/traffic/generate",
+    }  # fmt: skip
+    asyncio.run(make_app(Desk(), "x", writes=True)(scope, receive, send))
+    assert said[0]["status"] == 422
+    assert "'from' is missing" in json.loads(said[1]["body"])["error"]
+
+
 # -- as a program ------------------------------------------------------------------------------
 
 
 def serve(folder: Path, *words: str) -> subprocess.Popen[str]:
     (folder / "square.yml").write_text(SQUARE)
-    command = [sys.executable, "-m", "shadowsim", "shadow", "serve", "square.yml", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "shadowsim",
+        "shadow",
+        "serve",
+        "square.yml",
+        "--writes",
+        *words,
+    ]
     return subprocess.Popen(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "SHADOWSIM_KEY": str(folder / "key")},
@@ -767,7 +836,7 @@ def test_test_traffic_of_the_module_is_what_is_served(running: Running) -> None:
 
 def test_a_run_takes_test_traffic_too(shell: Shell) -> None:
     (shell.folder / "square.yml").write_text(SQUARE + "workflow: {shadow_s: 10, monitor_s: 10}\n")
-    command = [sys.executable, "-m", "shadowsim", "run", "square.yml", "--api", "0"]
+    command = [sys.executable, "-m", "shadowsim", "run", "square.yml", "--api", "0", "--api-writes"]
     with subprocess.Popen(
         [*command, "--pace", "10", "--json"], cwd=shell.folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -789,7 +858,7 @@ def test_a_run_takes_test_traffic_too(shell: Shell) -> None:
 
 def test_an_interrupted_run_ends_its_test_traffic(shell: Shell) -> None:
     (shell.folder / "square.yml").write_text(SQUARE + "workflow: {autonomy: automatic}\n")
-    command = [sys.executable, "-m", "shadowsim", "run", "square.yml", "--api", "0"]
+    command = [sys.executable, "-m", "shadowsim", "run", "square.yml", "--api", "0", "--api-writes"]
     with subprocess.Popen(
         [*command, "--pace", "20"], cwd=shell.folder, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env={**os.environ, "SHADOWSIM_KEY": str(shell.folder / "key")},

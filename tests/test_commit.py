@@ -223,9 +223,7 @@ def opened() -> tuple[SimulatedDisk, Place, Commit]:
     disk = SimulatedDisk()
     place = place_on(DiskOf(disk))
     claim(place)
-    place.disk.make_folder(FOLDER / "devices")
-    for config in OLD_CONFIGS.values():
-        devices_on(place.disk).write(config, FIRST)
+    devices_on(place.disk).fill(OLD_CONFIGS, FIRST)
     return disk, place, Commit(place, TERMS)
 
 
@@ -573,7 +571,7 @@ def test_what_was_never_begun_needs_nothing() -> None:
     assert take_back(DiskOf(disk)).settled
 
 
-def half_way(at: int = 60) -> SimulatedDisk:
+def half_way(at: int = 52) -> SimulatedDisk:
     disk = SimulatedDisk()
     with pytest.raises(Crash):
         make(struck(Kind("kill", "before"), at, disk), Said())
@@ -704,7 +702,7 @@ class Unwell(FileDevices):
 
 @pytest.fixture
 def unwell() -> Iterator[tuple[SimulatedDisk, Unwell]]:
-    disk = half_way(85)
+    disk = half_way(77)
     yield disk, Unwell(DiskOf(disk))
 
 
@@ -769,11 +767,9 @@ def test_what_the_armed_steps_leave_is_taken_back_too() -> None:
     disk = SimulatedDisk()
     place = place_on(DiskOf(disk))
     claim(place)
-    place.disk.make_folder(FOLDER / "devices")
-    for config in NEW_CONFIGS.values():
-        devices_on(place.disk).write(config, FIRST)
+    devices_on(place.disk).fill(NEW_CONFIGS, FIRST)
     less = SIGNATURE.model_copy(update={"steps": (), "order": ()}).sealed(KEY)
-    Commit(place, Terms(CHANGE, OLD_CONFIGS, less, TERMS.reach))
+    Commit(place, Terms(CHANGE, OLD_CONFIGS, less.armed(), TERMS.reach))
     now = take_back(DiskOf(disk))
     assert (now.state, now.position) == (ROLLED_BACK, OLD)
     done = [r.data["what"] for r in now.log.records if r.kind == "did"]
@@ -913,6 +909,7 @@ def test_a_guardian_is_not_armed_by_what_it_cannot_read(tmp_path: Path) -> None:
     (folder / "1.log").write_bytes(b"nonsense\n")
     key = tmp_path / "key"
     key.write_bytes(KEY)
+    key.chmod(0o600)
     done = subprocess.run(
         [sys.executable, "-m", "shadowsim.commit.guardian", str(folder)],
         input=b"until 1.0\n", capture_output=True, check=False,
@@ -1025,5 +1022,5 @@ def test_a_whole_commit_on_this_machine(tmp_path: Path) -> None:
 
 
 def test_a_change_of_nothing_is_old() -> None:
-    terms = Terms(Change("", ()), {}, SIGNATURE, {})
+    terms = Terms(Change("", ()), {}, SIGNATURE.armed(), {})
     assert terms.position({}) == OLD

@@ -36,6 +36,7 @@ KEY = b"k" * 32
 @pytest.fixture(autouse=True)
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "key").chmod(0o600)
     monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
     return installation_key()
 
@@ -257,6 +258,24 @@ def test_production_that_is_gone_is_said_to_be(
 # -- as a process ------------------------------------------------------------------------------
 
 
+def test_it_has_loaded_nothing_that_makes_a_run_wait(left: Deployment) -> None:
+    """It starts with every run; not even to take a simulated change back does it need more."""
+    program = f"""
+import sys
+from pathlib import Path
+from shadowsim.commit.guardian import main
+before = set(sys.modules)
+code = main(Path({str(left.place.folder)!r}))
+heavy = {{"pydantic", "numpy", "numba", "simpy", "yaml", "networkx", "polars"}} & {{*sys.modules}}
+print(code, sorted(heavy), sorted(n for n in {{*sys.modules}} - before if "shadowsim" in n))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=b"until 1e8\n", capture_output=True, check=True
+    )
+    assert done.stdout == b"armed\n0 [] []\n", done
+    assert left.settled() == (ROLLED_BACK, "old")
+
+
 def test_it_is_out_of_reach_of_what_a_terminal_sends(deployment: Callable[..., Deployment]) -> None:
     one = deployment()
     one.arm()
@@ -268,7 +287,7 @@ def test_it_is_out_of_reach_of_what_a_terminal_sends(deployment: Callable[..., D
     one.send()
     one.hold.end(CONFIRMED)
     one.hold.release()
-    assert not is_there(one.guardian)
+    until(lambda: not Path(f"/proc/{one.guardian}").exists())  # not even as a zombie
     assert one.settled() == (CONFIRMED, "new")
 
 

@@ -33,7 +33,8 @@ ORDER = (
      "examine", "doctor", "capabilities", "live", "session"},
     {"bench", "fidelity"},
     {"sidebyside"},
-    {"api", "shadow_commands", "machine_commands", "rollback_command", "commands", "__main__"},
+    {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
+     "train_command", "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from shadowsim.model.telemetry import Layout, Sample, Telemetry
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE, VULNERABILITY
 from shadowsim.network import NETWORKS
 from shadowsim.network.simulated import SimulatedNetwork
-from shadowsim.precog import VARIANTS, Evidence, Forecast, WhatIf, variant
+from shadowsim.precog import VARIANTS, Evidence, Forecast, Reason, WhatIf, variant
+from shadowsim.precog.forecast import forecast_of
+from shadowsim.precog.hybrid import Hybrid
 from shadowsim.scenario import PRECOGS, Scenario, parse
 from shadowsim.workflow import Run, run_workflow
 
@@ -120,6 +123,12 @@ def silent(found: Forecast) -> bool:
     return found.reasons == () and set(found.probabilities.values()) == {0.0}
 
 
+def says_nothing(name: str, found: Forecast) -> bool:
+    """Whether a forecast without data expects nothing; those that compare say they do not know."""
+    unknown = (DEGRADATION, OUTAGE) if name in ("judge", "canary") else ()
+    return found.reasons == () and found.worst == 0.0 and found.unknown == unknown
+
+
 def column(demand: int, values: Any, n: int, rest: float) -> Array:
     """`[n, demands]`: these values for one demand, `rest` for the others."""
     found = np.full((n, len(DEMANDS)), rest)
@@ -148,17 +157,17 @@ def test_calm_evidence_gives_a_silent_forecast(name: str) -> None:
 @pytest.mark.parametrize("name", PRECOGS)
 def test_no_telemetry_is_survived(name: str) -> None:
     seen = evidence(baseline=NOTHING, observed=NOTHING, control=NOTHING)
-    assert silent(forecast(name, seen))
+    assert says_nothing(name, forecast(name, seen))
     seen = replace(seen, phase="production", control=None)
-    assert silent(forecast(name, seen))
+    assert says_nothing(name, forecast(name, seen))
 
 
 @pytest.mark.parametrize("name", PRECOGS)
 def test_dark_telemetry_is_survived(name: str) -> None:
     dark = dict.fromkeys((*CALM, *SERVED, "load_bps", "drop_bps"), np.nan)
     seen = evidence(observed=telemetry(30, **dark), baseline=telemetry(10, **dark))
-    assert silent(forecast(name, seen))
-    assert silent(forecast(name, replace(seen, phase="production")))
+    assert says_nothing(name, forecast(name, seen))
+    assert says_nothing(name, forecast(name, replace(seen, phase="production")))
 
 
 @pytest.mark.parametrize("name", PRECOGS)
@@ -325,8 +334,8 @@ def test_a_critical_demand_that_is_lost_is_an_outage() -> None:
 def test_too_few_samples_are_not_judged() -> None:
     random = np.random.default_rng(13)
     before, after = latencies(random, 10, 0.05), latencies(random, 30, 0.05) + 0.05
-    assert silent(judged(before[:4], after))
-    assert silent(judged(before, after[:4]))
+    assert says_nothing("judge", judged(before[:4], after))
+    assert says_nothing("judge", judged(before, after[:4]))
     assert not silent(judged(before, after))
 
 
@@ -516,6 +525,32 @@ def test_hybrid_is_the_surest_of_its_parts() -> None:
     assert loud >= 5
 
 
+def test_hybrid_does_not_know_what_none_of_its_parts_knows() -> None:
+    blind, sure = (Fixed(forecast_of((), unknown)) for unknown in ((OUTAGE, DEGRADATION), ()))
+    half = Fixed(forecast_of((Reason("half", OUTAGE, 0.2, "perhaps"),), (OUTAGE,)))
+    assert Hybrid((blind, sure)).forecast(evidence()).unknown == ()
+    assert Hybrid((blind, half)).forecast(evidence()).unknown == (OUTAGE,)
+    assert Hybrid((blind, half)).forecast(evidence()).worst == 0.2
+    assert Hybrid((blind, blind)).forecast(evidence()).unknown == (DEGRADATION, OUTAGE)
+
+
+def test_the_likeliest_mode_is_one_that_is_known() -> None:
+    found = Forecast({DEGRADATION: math.nan, OUTAGE: 0.2, VULNERABILITY: 0.1})
+    assert (found.mode, found.worst, found.unknown) == (OUTAGE, 0.2, (DEGRADATION,))
+    assert (found.of(OUTAGE), found.of(DEGRADATION), found.of("any")) == (0.2, 0.2, 0.2)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A variant that always says the same."""
+
+    said: Forecast
+    name: str = "fixed"
+
+    def forecast(self, evidence: Evidence) -> Forecast:
+        return self.said
+
+
 def _surest(found: Forecast, mode: str) -> float:
     return max((r.probability for r in found.reasons if r.mode == mode), default=0.0)
 
@@ -603,7 +638,7 @@ PACKAGE = Path(shadowsim.__file__).parent
 DECIDERS = sorted(
     path
     for room in ("precog", "rollback", "workflow", "mirror")
-    for path in (PACKAGE / room).glob("*.py")
+    for path in (PACKAGE / room).rglob("*.py")
 )
 FORBIDDEN = (
     "shadowsim.network.simulated",
@@ -655,7 +690,7 @@ def test_a_leak_would_be_noticed(leak: str) -> None:
 
 def test_precog_and_rollback_do_not_know_the_scenario() -> None:
     for path in DECIDERS:
-        if path.parent.name in ("precog", "rollback"):
+        if path.relative_to(PACKAGE).parts[0] in ("precog", "rollback"):
             names = list(imported(ast.parse(path.read_text(encoding="utf-8"))))
             assert not [
                 n for n in names if n.startswith(("shadowsim.scenario", "shadowsim.workflow"))
@@ -665,5 +700,5 @@ def test_precog_and_rollback_do_not_know_the_scenario() -> None:
 def test_evidence_holds_what_an_operator_has() -> None:
     assert {field.name for field in fields(Evidence)} == {
         "phase", "topology", "demands", "intents", "change", "before", "now", "baseline",
-        "observed", "control", "horizon_s", "soak_s",
+        "observed", "control", "horizon_s", "soak_s", "past",
     }  # fmt: skip

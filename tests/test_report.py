@@ -8,7 +8,7 @@ import re
 import shutil
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +37,7 @@ from shadowsim.report import render, write_report
 from shadowsim.report.figures import snapshots_of
 from shadowsim.report.recorded import read_folder
 from shadowsim.report.timeline import PHASES, lanes_of, ticks_of
+from shadowsim.rollback.key import installation_key
 from shadowsim.scenario import parse
 from shadowsim.workflow import Run, run_workflow
 
@@ -65,8 +66,15 @@ def run_into(folder: Path, text: str) -> Path:
     whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
     precog = variant(scenario.workflow.precog, whatif)
     run = run_workflow(Run(scenario, NETWORKS["simulated"], precog, whatif, Journal()))
-    write(run, document(run, "simulated"), folder, b"k" * 32)
+    write(run, document(run, "simulated"), folder, installation_key())
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHADOWSIM_KEY", str(tmp_path_factory.mktemp("key") / "key"))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -204,6 +212,28 @@ def test_a_refused_run_shows_the_shadow_and_an_untouched_production(folder: Path
     titles = [shot.title for shot in snapshots_of(read_folder(folder))]
     assert titles[0].startswith("shadow, before the change")
     assert titles[2].startswith("production, at the end (not touched)")
+
+
+@pytest.mark.parametrize("change", [
+    {"order_note": "safe, honestly"}, {"transiently_safe": False}, {"seal": ""}, {"seal": "é"},
+])  # fmt: skip
+def test_a_signature_that_was_altered_is_said_to_be_and_not_shown(
+    folder: Path, change: dict[str, Any]
+) -> None:
+    assert "not to be trusted" not in render(folder)
+    edit(folder / "signature.json", lambda s: s.update(change))
+    text = Page(render(folder)).text
+    assert "✗ not to be trusted" in text
+    assert "the seal does not fit: altered, or made elsewhere" in text
+    assert "order" not in text[text.index("not to be trusted") : text.index("Journal")]
+
+
+def test_where_no_key_was_ever_made_no_signature_is_believed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
+    assert "✗ not to be trusted" in Page(render(folder)).text
+    assert not (tmp_path / "key").exists()
 
 
 # -- safe and self-contained -------------------------------------------------------------------

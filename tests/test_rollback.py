@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.blame import Blame, blame
 from shadowsim.rollback.execute import Execution, execute
 from shadowsim.rollback.harm import Harm, Look
-from shadowsim.rollback.key import installation_key, key_path
+from shadowsim.rollback.key import installation_key, key_path, known_key
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import (
     LARGEST_BYTES,
@@ -435,9 +435,44 @@ def test_a_key_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_no_key(tmp_path: Path) -> None:
-    (tmp_path / "key").write_bytes(b"")
-    with suppress(OSError, BadInput):
-        assert len(installation_key(tmp_path / "key")) == 32
+    for content in (b"", b"k" * 31, b"k" * 33):
+        (tmp_path / "key").write_bytes(content)
+        (tmp_path / "key").chmod(0o600)
+        with pytest.raises(BadInput, match=f"{len(content)} bytes instead of 32"):
+            installation_key(tmp_path / "key")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o610])
+def test_a_key_that_others_may_open_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "key"
+    key = installation_key(path)
+    path.chmod(mode)
+    with pytest.raises(BadInput, match=f"mode {mode:04o}.*chmod 600 {path}"):
+        installation_key(path)
+    path.chmod(0o400)
+    assert installation_key(path) == key
+
+
+def test_a_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation_key(tmp_path / "key")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(BadInput, match=r"of another user .*you are 12345.*SHADOWSIM_KEY"):
+        installation_key(tmp_path / "key")
+
+
+def test_what_is_no_file_is_no_key_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "key", 0o600)
+    with pytest.raises(BadInput, match="no regular file"):
+        installation_key(tmp_path / "key")
+
+
+def test_who_only_checks_seals_makes_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
+    assert known_key() is None
+    assert not (tmp_path / "key").exists()
+    assert installation_key() == known_key()
 
 
 # -- execution ---------------------------------------------------------------------------------

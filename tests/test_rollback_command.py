@@ -50,6 +50,7 @@ workflow: {baseline_s: 2, shadow_s: 5, monitor_s: 5, soak_s: 1, horizon_s: 5}
 @pytest.fixture(autouse=True)
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "key").chmod(0o600)
     monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
 
 

@@ -152,6 +152,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, 
     """The folder and the documents of the same scenarios in two processes, side by side."""
     key = tmp_path_factory.mktemp("key") / "key"
     key.write_bytes(b"k" * 32)
+    key.chmod(0o600)
     started = []
     for number, hashing in enumerate(("0", "4711")):
         out = tmp_path_factory.mktemp(f"process{number}")

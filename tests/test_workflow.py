@@ -208,6 +208,22 @@ def test_what_was_broken_before_is_not_held_against_the_change() -> None:
     assert found.end == ("go", "confirmed")
 
 
+@pytest.mark.parametrize(("percent", "what"), [(5, "loss critical"), (97, "h-A>h-B")])
+def test_what_was_broken_in_the_shadow_alone_hides_what_the_change_does(
+    percent: int, what: str
+) -> None:
+    """It fails with the change as before it, which tells nothing of the change."""
+    lossy = f"link_loss: {{link: [A, B], percent: {percent}}}, in: shadow"
+    found = trial(HARMLESS, f"{{at_s: 1, {lossy}}}")
+    assert found.end == ("inconclusive", "halted")
+    assert found.untouched()
+    why = found.events("decision")[0].data["why"]
+    assert any("from before the change on, and not in production" in text for text in why)
+    assert what in str(why)
+    passed = trial(HARMLESS, f"{{at_s: 1, for_s: 4, {lossy}}}")
+    assert passed.end == ("go", "confirmed")
+
+
 def test_a_dark_shadow_is_inconclusive_and_never_a_go() -> None:
     found = trial(HARMLESS, "{at_s: 12, telemetry_gap: {}, in: shadow}")
     assert found.end == ("inconclusive", "halted")
@@ -586,6 +602,27 @@ def test_an_error_in_a_phase_rolls_back_like_an_interruption() -> None:
 
 
 # -- a shadow that is lost ---------------------------------------------------------------------
+
+
+def test_what_goes_on_beside_a_run_cannot_end_it(harmless: Trial) -> None:
+    """As an answer to a request does that is at work when the shadow dies."""
+    found = Trial(harmless.scenario)
+    asked = 0
+
+    def beside(run: Run) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 40:
+            raise OSError(5, "one thing")
+        if asked > 20:
+            raise Unreachable("the shadow does not answer")
+
+    found.run.beside = beside
+    found.go()
+    assert found.end == ("go", "confirmed")
+    told = [e.data["detail"] for e in found.events("beside_failed")]
+    assert told == ["the shadow does not answer", "[Errno 5] one thing"]
+    assert asked > 50
 
 
 class Gone(ShadowsimError):

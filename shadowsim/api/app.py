@@ -50,8 +50,11 @@ class NotThere(BadInput):
     """No test traffic has that id."""
 
 
-def make_app(desk: Desk, token: str) -> App:
-    """The application, which answers with what the desk says; only who shows the token is heard."""
+def make_app(desk: Desk, token: str, *, writes: bool) -> App:
+    """The application, which answers with what the desk says; only who shows the token is heard.
+
+    Without `writes` whatever would change anything is refused.
+    """
     api = FastAPI(
         title="shadowsim test traffic",
         version=__version__,
@@ -65,7 +68,7 @@ def make_app(desk: Desk, token: str) -> App:
     )
     _add_failures(api)
     _add_routes(api, desk)
-    return Guard(api, token)
+    return Guard(api, token, writes=writes)
 
 
 class Ascii(JSONResponse):
@@ -146,7 +149,7 @@ def _cancel(room: Room, name: str) -> Status:
 def _add_failures(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def not_understood(request: Request, error: RequestValidationError) -> Response:
-        return _failure(422, mistakes(error.errors(), request.url.path))
+        return _failure(422, mistakes(error.errors(), request.scope["path"]))
 
     @api.exception_handler(ShadowsimError)
     async def refused(request: Request, error: ShadowsimError) -> Response:

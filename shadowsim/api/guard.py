@@ -16,6 +16,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BYTES = 64 * 1024
 SENT_WITHIN_S = 10.0
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+UNARMED = (
+    "this session only answers questions and changes nothing; it was started without --writes"
+    " ('shadowsim shadow serve') or --api-writes ('shadowsim run')"
+)
 OPEN = frozenset({"/docs", "/openapi.json"})  # what they say is in the source code too
 
 
@@ -30,11 +35,12 @@ class Refused(Exception):
 class Guard:
     """Wraps an application. Lets through only what names this very server as its host (else a
     page of the web could rebind its own name to 127.0.0.1), comes from no other page, shows the
-    token, is small, and is JSON.
+    token, is small, and is JSON; and, unless `writes`, what changes nothing.
     """
 
-    def __init__(self, app: App, token: str) -> None:
+    def __init__(self, app: App, token: str, *, writes: bool) -> None:
         self._app = app
+        self._writes = writes
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +65,8 @@ class Guard:
             raise Refused(403, "pages of other origins are not answered")
         if scope["path"] not in OPEN and not self._is_known(_headers(scope, b"authorization")):
             raise Refused(401, "a token is needed: 'Authorization: Bearer TOKEN'")
+        if scope["method"] not in READING and not self._writes:
+            raise Refused(403, UNARMED)
         length = b"".join(_headers(scope, b"content-length"))
         if length.isdigit() and (len(length) > 9 or int(length) > MOST_BYTES):
             raise Refused(413, f"a request may have {MOST_BYTES} bytes")

@@ -27,17 +27,17 @@ class Server:
     """Serves from `start` until it is left, and keeps `file` (0600) with its port and token.
 
     Raises BadInput if the port is in use, the file cannot be written, or a session that lives
-    keeps it already.
+    keeps it already. Changes anything only with `writes`.
     """
 
-    def __init__(self, desk: Desk, port: int, file: Path) -> None:
+    def __init__(self, desk: Desk, port: int, file: Path, *, writes: bool) -> None:
         _check_free(file)
         self._desk = desk
         self._file = file
         self._socket = _listen(port)
         self.address = Address(self._socket.getsockname()[1], secrets.token_urlsafe(32))
         config = uvicorn.Config(
-            make_app(desk, self.address.token),
+            make_app(desk, self.address.token, writes=writes),
             log_level="critical",
             access_log=False,
             lifespan="off",

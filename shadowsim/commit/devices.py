@@ -64,6 +64,16 @@ class FileDevices:
     def __init__(self, disk: Disk, folder: Path) -> None:
         self._disk, self._folder = disk, folder
 
+    def fill(self, configs: Configs, generation: int) -> None:
+        """Make the folder, with these configs in it; durable on return.
+
+        What is interrupted leaves some of them, each whole.
+        """
+        self._disk.make_folder(self._folder)
+        for config in configs.values():
+            self._place(config, generation)
+        self._disk.sync(self._folder)
+
     def read(self) -> Configs:
         return {name: self._config(name, number) for name, number in self._generations().items()}
 
@@ -94,11 +104,15 @@ class FileDevices:
     def close(self) -> None: ...
 
     def _put(self, config: DeviceConfig, generation: int) -> None:
+        self._place(config, generation)
+        self._disk.sync(self._folder)
+
+    def _place(self, config: DeviceConfig, generation: int) -> None:
+        """Put it there, whole or not at all; its name is not durable yet."""
         draft = self._folder / f"@draft.{secrets.token_hex(8)}"
         self._disk.create(draft, config.text.encode())
         self._disk.sync(draft)
         self._disk.rename(draft, self._path(config.hostname, generation))
-        self._disk.sync(self._folder)
 
     def _check(self, generation: int) -> None:
         fences = [n for n in self._disk.names(self._folder) if n.startswith("@fence.")]

@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -77,12 +78,17 @@ class Guard:
             self._replace(for_s)
 
     def end(self, *, done: bool) -> None:
-        """Let it go: it takes the change back, unless there is nothing left to do (`done`)."""
+        """Let it go: it takes the change back, unless there is nothing left to do (`done`).
+
+        Then it is on its way out when this returns: what it might still do is nothing.
+        """
         self._inbox.close()
         if done:
             self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(ENDING_S)
+            threading.Thread(target=self._process.wait, daemon=True).start()  # it is to be buried
+        else:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(ENDING_S)
         self._outbox.close()
         if self._score is not None:
             _ask_oom_score(os.getpid(), self._score)

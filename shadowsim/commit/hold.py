@@ -116,10 +116,10 @@ class Held:
 
         reach = production.entrust(FIRST, keep, self._guard.lend)
         if reach == FILES:
-            place.disk.make_folder(place.folder / DEVICES)
-            for config in mine.values():
-                files.write(config, FIRST)
-        self._commit = Commit(place, Terms(change, mine, signature.sealed(place.key), reach))
+            files.fill(mine, FIRST)
+        self._commit = Commit(
+            place, Terms(change, mine, signature.sealed(place.key).armed(), reach)
+        )
         try:
             self._guard.arm()
         except BaseException:

@@ -6,7 +6,7 @@ so it does not matter whether what was last begun has happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -119,11 +119,10 @@ def _end(place: Place, generation: int, state: str, why: str) -> bool:
 def _restore(terms: Terms, devices: Devices, generation: int, log: LogWriter, wait: Wait) -> None:
     """Go through the armed steps, then through whatever they leave; verify by reading back."""
     for step in terms.signature.ordered():
-        commands = [line.value() for line in step.commands]
-        _bring(terms, devices, generation, log, wait, step.id, commands)
+        _bring(terms, devices, generation, log, wait, step.id, step.commands)
     while True:
         for device, rest in groupby(_left(terms, devices.read()), key=lambda c: c.device):
-            _bring(terms, devices, generation, log, wait, f"rest of {device}", list(rest))
+            _bring(terms, devices, generation, log, wait, f"rest of {device}", tuple(rest))
         failed = _verify(terms, devices)
         if not failed or not wait():
             break
@@ -134,7 +133,7 @@ def _restore(terms: Terms, devices: Devices, generation: int, log: LogWriter, wa
 
 def _bring(
     terms: Terms, devices: Devices, generation: int, log: LogWriter, wait: Wait,
-    what: str, commands: list[Command],
+    what: str, commands: Sequence[Command],
 ) -> None:  # fmt: skip
     """Have the config of one device as these commands leave it; nothing if it is so already."""
     device = commands[0].device

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from pydantic import ValidationError
 
 from shadowsim.commit.log import LogAltered, Record
 from shadowsim.errors import BadInput
@@ -20,7 +17,7 @@ from shadowsim.model.change import (
     render_script,
     reverted,
 )
-from shadowsim.rollback.signature import RollbackSignature, change_id
+from shadowsim.rollback.armed import Armed, change_id
 
 OLD, NEW, MIXED = "old", "new", "mixed"
 
@@ -35,7 +32,7 @@ class Terms:
 
     change: Change
     before: Configs
-    signature: RollbackSignature
+    signature: Armed
     reach: Mapping[str, str]
 
     def target(self, now: Configs) -> Configs:
@@ -61,7 +58,7 @@ class Terms:
             "summary": self.change.summary,
             "script": render_script(self.change.commands),
             "before": {name: config.text for name, config in self.before.items()},
-            "signature": self.signature.model_dump(mode="json"),
+            "signature": dict(self.signature.document),
             "reach": dict(self.reach),
         }
 
@@ -70,15 +67,17 @@ def read_terms(record: Record, key: bytes) -> Terms:
     """The terms in a record. Raises LogAltered where these are none, or their seal is not ours."""
     try:
         data = record.data
-        signature = RollbackSignature.model_validate_json(json.dumps(data["signature"]))
+        signature = Armed(data["signature"])
+        signature.ordered()
+        sealed = signature.is_sealed_by(key)
         terms = Terms(
             Change(data["summary"], parse_script(data["script"])),
             {name: parse_config(text) for name, text in data["before"].items()},
             signature,
             data["reach"],
         )
-    except (KeyError, TypeError, AttributeError, ValidationError, BadInput) as error:
+    except (LookupError, TypeError, AttributeError, BadInput) as error:
         raise LogAltered(f"what the commit opens with cannot be used: {error}") from None
-    if not signature.is_sealed_by(key):
+    if not sealed:
         raise LogAltered("the armed rollback was altered, or made elsewhere: its seal does not fit")
     return terms

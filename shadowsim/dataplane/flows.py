@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from shadowsim.dataplane.maxmin import Floats, Ints, Marks, Numbers, compiled
 
+LARGEST = float(np.finfo(np.float64).max)
+
 
 @dataclass(frozen=True, slots=True)
 class Links:
@@ -118,15 +120,26 @@ def _settle(
     given = np.asarray(getattr(owner, name))
     if shape[0] is None and given.ndim == len(shape) - 1:
         given = given[None]
-    array: npt.NDArray[np.generic] = np.require(given, dtype, ("C", "W"))
-    if array.ndim != len(shape) or any(
-        size not in (None, real) for size, real in zip(shape, array.shape, strict=True)
-    ):
+    fits = given.dtype == dtype and given.flags.carray
+    array: npt.NDArray[np.generic] = given if fits else np.require(given, dtype, ("C", "W"))
+    first, *rest = shape
+    if array.ndim != len(shape) or [*array.shape[1:]] != rest or first not in (None, len(array)):
         wanted = ", ".join("B" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} has shape {given.shape}, wanted [{wanted}]")
-    if name != "links" and not (np.isfinite(given).all() and (given >= least).all()):
+    # Before the conversion, which may make a number of what is none.
+    values = array if fits else given.astype(np.float64)
+    if name != "links" and not _is_between(values.reshape(-1), least, LARGEST):
         raise ValueError(f"{name} must be finite and at least {least:g}")
     object.__setattr__(owner, name, array)
+
+
+@compiled
+def _is_between(values: npt.NDArray[np.generic], least: float, most: float) -> bool:
+    """Whether all are; nan is not."""
+    for value in values:  # noqa: SIM110 - numba has no all() of a generator
+        if not least <= value <= most:
+            return False
+    return True
 
 
 def _common(*arrays: npt.NDArray[np.generic]) -> int:

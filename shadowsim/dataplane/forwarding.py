@@ -53,6 +53,7 @@ class Compiler:
         self._inputs: dict[str, tuple[object, ...]] = {}
         self._routes: Routes | None = None
         self._boundaries: set[int] = {0}
+        self._covered: tuple[tuple[Prefix, ...], np.ndarray, list[list[int]]] | None = None
         devices = len(topology.devices)
         self._table_size = np.zeros(devices, dtype=np.int32)
         self._acl_lines = np.zeros(devices, dtype=np.int32)
@@ -140,6 +141,8 @@ class Compiler:
 
     def _atoms(self, prefixes: tuple[Prefix, ...]) -> tuple[np.ndarray, list[list[int]]]:
         """First address of every atom, and the prefixes that cover it, longest first."""
+        if self._covered is not None and self._covered[0] == prefixes:
+            return self._covered[1:]
         for prefix in prefixes:
             self._boundaries |= {prefix.first, prefix.last + 1}
         self._boundaries.discard(ADDRESS_SPACE)
@@ -150,6 +153,7 @@ class Compiler:
             high = int(np.searchsorted(first, prefixes[p].last, "right"))
             for atom in range(low, high):
                 cover[atom].append(p)
+        self._covered = prefixes, first, cover
         return first, cover
 
 

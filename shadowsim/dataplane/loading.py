@@ -46,25 +46,30 @@ class Loader:
         found: Array = (rates_bps * self._share)[self.flows.demand]
         return found
 
-    def solve(
+    def links(
         self,
         plane: Plane,
-        routed: Routed,
-        offered_bps: Array,
         loss: Array,
         *,
         added_s: Array | float = 0.0,
         rate_left: Array | float = 1.0,
-    ) -> Loads:
-        """The loads when the flows want to send `offered_bps[F]`.
+    ) -> Links:
+        """The links of a plane as they are.
 
         `loss[L]` random loss, `added_s[L]` delay beside propagation, `rate_left[L]` the share of
         its rate that a link still has.
         """
         rate = np.where(plane.up, plane.rate_bps * rate_left, 0.0)
-        links = Links(rate, self._delay_s + added_s, self._queue_packets, loss)
+        return Links(rate, self._delay_s + added_s, self._queue_packets, loss)
+
+    def run(self, links: Links, routed: Routed, offered_bps: Array) -> Loads:
+        """The loads when the flows want to send `offered_bps[F]`, or `[S, F]` in S states."""
         flows = Flows(offered_bps, self._elastic, self.flows.packet_bytes, routed.level)
         return solve(links, flows, routed.paths)
+
+    def solve(self, plane: Plane, routed: Routed, offered_bps: Array, loss: Array) -> Loads:
+        """The loads on links that have nothing but this loss, `[L]`."""
+        return self.run(self.links(plane, loss), routed, offered_bps)
 
     def meter(self) -> Meter:
         """A meter for loads of this loader."""
@@ -73,9 +78,8 @@ class Loader:
     def at_once(self, plane: Plane, loads: Loads, offered_bps: Array, loss: Array) -> Reading:
         """What would be read if this state held: no averaging."""
         meter = self.meter()
-        meter.add(loads, offered_bps, plane.up, loss, 1.0)
-        link, demand = meter.read(plane.rate_bps)
-        return Reading(demand, link[:, 2])
+        found = meter.at_once(meter.rates(loads, offered_bps[None], plane.up, loss), plane.rate_bps)
+        return Reading(found.demand[0], found.link[0, :, 2])
 
 
 @dataclass(frozen=True)

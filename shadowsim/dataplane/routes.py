@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Routes:
     None for Null0) pairs. `connected[prefix]`: the device whose LAN it is.
     """
 
+    devices: int
     origins: np.ndarray
     heard: Mapping[Prefix, tuple[Announcement, ...]]
     accepts: Mapping[int, tuple[PrefixListEntry, ...]]
@@ -43,10 +45,41 @@ class Routes:
     static: Mapping[Prefix, tuple[tuple[int, int | None], ...]]
     connected: Mapping[Prefix, int]
 
-    @property
-    def prefixes(self) -> list[Prefix]:
+    @cached_property
+    def prefixes(self) -> tuple[Prefix, ...]:
         """Every prefix any device may have a route to, in order."""
-        return sorted({*self.heard, *self.static, *self.connected})
+        return tuple(sorted({*self.heard, *self.static, *self.connected}))
+
+    @cached_property
+    def accepted(self) -> np.ndarray:
+        """`[P, D]`: the device takes what it hears of the prefix. Over its limit it takes nothing.
+
+        A session that exceeds maximum-prefix is torn down (RFC 4486, subcode 1).
+        """
+        accepted = np.ones((len(self.prefixes), self.devices), dtype=np.bool_)
+        for device, entries in self.accepts.items():
+            accepted[:, device] = [permits(entries, prefix) for prefix in self.prefixes]
+        announced = np.array([prefix in self.heard for prefix in self.prefixes], dtype=np.bool_)
+        for device, limit in self.limit.items():
+            if len(self.heard) <= limit:
+                continue
+            own = [all(a.origin == device for a in self.heard.get(p, ())) for p in self.prefixes]
+            if (accepted[:, device] & announced & ~np.array(own)).sum() > limit:
+                accepted[:, device] = False
+        return accepted
+
+    @cached_property
+    def leaks(self) -> frozenset[tuple[Prefix, int]]:
+        """What is announced and is really another device's LAN, by whom.
+
+        Its origin then does not deliver it, but sends it on by the next best announcement.
+        """
+        return frozenset(
+            (prefix, origin)
+            for prefix, group in self.heard.items()
+            for origin in {a.origin for a in group}
+            if _is_elsewhere(prefix, origin, self.connected)
+        )
 
 
 @dataclass(frozen=True)
@@ -103,6 +136,7 @@ def read_routes(topology: Topology, configs: Configs) -> Routes:
     }
     origins = sorted({a.origin for group in heard.values() for a in group})
     return Routes(
+        devices=len(topology.devices),
         origins=np.array(origins, dtype=np.int32),
         heard={prefix: tuple(group) for prefix, group in heard.items()},
         accepts=accepts,
@@ -131,7 +165,7 @@ def select(
     target = np.zeros((len(prefixes), devices), dtype=np.int32)
     column = {int(origin): k for k, origin in enumerate(routes.origins)}
     sets: dict[tuple[int, ...], int] = {}
-    accepted = _accepted(routes, prefixes, devices)
+    accepted = routes.accepted
     for p, prefix in enumerate(prefixes):
         group = routes.heard.get(prefix, ())
         if len(group) == 1:
@@ -141,7 +175,7 @@ def select(
         elif group:
             _nearest(group, column, reached, accepted[p], distance, sets, decision[p], target[p])
         for origin in {a.origin for a in group}:
-            if not _is_elsewhere(prefix, origin, routes.connected):
+            if (prefix, origin) not in routes.leaks:
                 decision[p, origin] = LOCAL
             elif len(group) == 1:
                 decision[p, origin] = NO_ROUTE
@@ -154,25 +188,7 @@ def select(
                 target[p, device] = -1 - port
         if prefix in routes.connected:
             decision[p, routes.connected[prefix]] = LOCAL
-    return Rib(tuple(prefixes), decision, target, tuple(sets))
-
-
-def _accepted(routes: Routes, prefixes: list[Prefix], devices: int) -> np.ndarray:
-    """`[P, D]`: the device takes what it hears of the prefix. Over its limit it takes nothing.
-
-    A session that exceeds maximum-prefix is torn down (RFC 4486, subcode 1).
-    """
-    accepted = np.ones((len(prefixes), devices), dtype=np.bool_)
-    for device, entries in routes.accepts.items():
-        accepted[:, device] = [permits(entries, prefix) for prefix in prefixes]
-    announced = np.array([prefix in routes.heard for prefix in prefixes], dtype=np.bool_)
-    for device, limit in routes.limit.items():
-        if len(routes.heard) <= limit:
-            continue
-        own = [all(a.origin == device for a in routes.heard.get(p, ())) for p in prefixes]
-        if (accepted[:, device] & announced & ~np.array(own)).sum() > limit:
-            accepted[:, device] = False
-    return accepted
+    return Rib(prefixes, decision, target, tuple(sets))
 
 
 def _nearest(
@@ -205,10 +221,7 @@ def _nearest(
 
 
 def _is_elsewhere(prefix: Prefix, origin: int, connected: Mapping[Prefix, int]) -> bool:
-    """Whether an announced prefix is really another device's LAN: a leak.
-
-    Its origin then does not deliver it, but sends it on by the next best announcement.
-    """
+    """Whether an announced prefix is really another device's LAN: a leak."""
     if prefix in connected:
         return connected[prefix] != origin
     return any(

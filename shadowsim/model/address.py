@@ -22,7 +22,8 @@ class Prefix(NamedTuple):
         return self.address | ((1 << (32 - self.length)) - 1)
 
     def covers(self, other: Prefix) -> bool:
-        return self.length <= other.length and self.first <= other.first <= self.last
+        differing = self.address ^ other.address
+        return self.length <= other.length and differing >> (32 - self.length) == 0
 
     def __str__(self) -> str:
         return f"{format_address(self.address)}/{self.length}"

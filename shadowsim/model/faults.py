@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shadowsim.model.change import Command
+from shadowsim.model.topology import Device
+
 LINK_FAULTS = ("link_down", "link_flap", "link_loss", "link_delay", "link_rate")
 DEVICE_FAULTS = (
     "device_crash",
@@ -16,11 +19,31 @@ DEVICE_FAULTS = (
 )
 TRAFFIC_FAULTS = ("traffic_surge", "retry_storm")
 FAULT_KINDS = (*LINK_FAULTS, *DEVICE_FAULTS, *TRAFFIC_FAULTS)
+WHEREVER = "any"  # the device of a fault that strikes where a command got into force
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What brings a fault about: a command that begins so, or whose context does, in force.
+
+    `model`: on devices of that model only; None: on those of any.
+    """
+
+    command: str
+    model: str | None = None
+
+    def speaks_of(self, device: Device, command: Command) -> bool:
+        """Whether this command on this device is one of those."""
+        fits = self.model in (None, device.model)
+        return fits and any(t.startswith(self.command) for t in (command.line, command.context))
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One failure, from `at_s` on, for `for_s` seconds (None: it stays).
+
+    With `after` it strikes whenever that happens, on its own `device` if it has one; WHEREVER
+    stands for the device it happened on. `at_s` says nothing then.
 
     `amount` by kind: link_flap seconds per half cycle; link_loss fraction; link_delay seconds
     added; link_rate fraction of the rate left; cpu_hog fraction of the CPU taken; memory_leak
@@ -42,6 +65,7 @@ class Fault:
     source: str = "any"
     destination: str = "any"
     traffic_class: str | None = None
+    after: After | None = None
 
     @property
     def name(self) -> str:

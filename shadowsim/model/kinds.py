@@ -22,9 +22,13 @@ def kind_of(command: str) -> str:
     return _head(line.removeprefix("no ")) or _head(context) or line.partition(" ")[0]
 
 
+def heads() -> tuple[str, ...]:
+    """The literal words that the lines of the language begin with."""
+    return tuple(dict.fromkeys(filter(None, map(_literal, FORMS))))
+
+
 def _head(line: str) -> str:
-    heads = (_literal(form) for form in FORMS)
-    return max((h for h in heads if h and f"{line} ".startswith(f"{h} ")), key=len, default="")
+    return max((h for h in heads() if f"{line} ".startswith(f"{h} ")), key=len, default="")
 
 
 def _literal(form: Form) -> str:

@@ -5,7 +5,7 @@ Nobody who decides may read this: it labels outcomes afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 DEGRADATION = "performance_degradation"
@@ -15,6 +15,7 @@ MODES = (DEGRADATION, OUTAGE, VULNERABILITY)
 
 OUTAGE_S = 3.0
 DEGRADATION_S = 5.0
+SLACK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,40 @@ class Spell:
         return not (self.unreachable or self.exposed or self.slow)
 
 
+Aspect = Callable[[Spell], frozenset[str]]
+Stretch = tuple[float, float]
+
+
 def failure_modes(spells: Iterable[Spell]) -> tuple[str, ...]:
     """The failure modes these spells amount to, in the order of MODES.
 
     An outage is one thing unreachable for 3 s without a break; a vulnerability is an exposure
     at any instant; a degradation is one limit broken for 5 s without a break and no outage.
     """
-    listed = list(spells)
-    outage = longest(listed, lambda s: s.unreachable) >= OUTAGE_S - 1e-9
-    slow = longest(listed, lambda s: s.slow) >= DEGRADATION_S - 1e-9
-    exposed = any(s.exposed for s in listed)
-    found = {DEGRADATION: slow and not outage, OUTAGE: outage, VULNERABILITY: exposed}
-    return tuple(mode for mode in MODES if found[mode])
+    return tuple(onsets(list(spells)))
+
+
+def onsets(spells: Collection[Spell], less: Collection[Spell] = ()) -> dict[str, float]:
+    """Of each failure mode these spells amount to: when the stretch began that became it.
+
+    Where a thing is broken in the spells of `less` as well, it does not count: neither at the same
+    time nor within SLACK_S of it, since networks do not follow the same event equally fast.
+    """
+
+    def first(of: Aspect, lasting_s: float) -> float | None:
+        anyway = stretches(less, of)
+        starts = [
+            from_s
+            for name, found in stretches(spells, of).items()
+            for from_s, to_s in _apart(found, anyway.get(name, ()))
+            if to_s - from_s >= lasting_s - 1e-9
+        ]
+        return min(starts, default=None)
+
+    outage = first(lambda s: s.unreachable, OUTAGE_S)
+    slow = first(lambda s: s.slow, DEGRADATION_S) if outage is None else None
+    came = {DEGRADATION: slow, OUTAGE: outage, VULNERABILITY: first(lambda s: s.exposed, 0.0)}
+    return {mode: at_s for mode in MODES if (at_s := came[mode]) is not None}
 
 
 def since(spells: Iterable[Spell], at_s: float) -> list[Spell]:
@@ -69,15 +92,34 @@ def since(spells: Iterable[Spell], at_s: float) -> list[Spell]:
     ]
 
 
-def longest(spells: Iterable[Spell], of: Callable[[Spell], frozenset[str]]) -> float:
+def longest(spells: Iterable[Spell], of: Aspect) -> float:
     """The longest time in seconds for which one and the same thing was broken."""
-    since: dict[str, float] = {}
-    best = 0.0
+    found = stretches(spells, of).values()
+    return max((to_s - from_s for each in found for from_s, to_s in each), default=0.0)
+
+
+def stretches(spells: Iterable[Spell], of: Aspect) -> dict[str, list[Stretch]]:
+    """Of each thing that was broken: from when to when, without a break, in order."""
+    found: dict[str, list[Stretch]] = {}
+    still: frozenset[str] = frozenset()
     for spell in spells:
         broken = of(spell)
-        since = {name: since.get(name, spell.from_s) for name in sorted(broken)}
-        best = max(best, *(spell.to_s - start for start in since.values())) if since else best
-    return best
+        for name in broken:
+            mine = found.setdefault(name, [])
+            from_s = mine.pop()[0] if name in still else spell.from_s
+            mine.append((from_s, spell.to_s))
+        still = broken
+    return found
+
+
+def _apart(broken: Iterable[Stretch], anyway: Iterable[Stretch]) -> list[Stretch]:
+    """What is left of these stretches at a distance from those."""
+    left = list(broken)
+    for from_s, to_s in anyway:
+        low, high = from_s - SLACK_S, to_s + SLACK_S
+        parts = [[(a, min(b, low)), (max(a, high), b)] for a, b in left]
+        left = [(a, b) for pair in parts for a, b in pair if b > a]
+    return left
 
 
 def breach_s(spells: Iterable[Spell]) -> float:

@@ -107,24 +107,37 @@ class Crowd:
         self._topology = topology
         self._demands = demands
         self._retries = np.ones(len(demands))
+        self._retrying = False
+        self._matched: dict[Fault, Array] = {}
 
     def factor(self, active: Iterable[Fault]) -> Array:
         """What to multiply every demand by."""
-        found = self._retries.copy()
+        found = self._retries
         for fault in active:
             if fault.kind == "traffic_surge":
-                found[matched(self._topology, self._demands, fault)] *= fault.amount
+                found = np.where(self._hit(fault), found * fault.amount, found)
         return found
+
+    def reacts(self, active: Iterable[Fault]) -> bool:
+        """Whether it matters what users see: else `react` would do nothing."""
+        return self._retrying or any(fault.kind == "retry_storm" for fault in active)
 
     def react(self, active: Iterable[Fault], delivered: Array) -> None:
         """One second of users seeing the share `delivered[demands]` of what they sent."""
         storming = np.ones(len(self._demands))
         for fault in active:
             if fault.kind == "retry_storm":
-                mask = matched(self._topology, self._demands, fault)
+                mask = self._hit(fault)
                 storming[mask] = np.maximum(storming[mask], fault.amount)
         grown = np.minimum(self._retries * 1.5, storming)
         calmed = np.maximum(self._retries * 0.9, 1.0)
         self._retries = np.where(
             delivered < 0.9, grown, np.where(delivered > 0.99, calmed, self._retries)
         )
+        self._retrying = bool((self._retries != 1.0).any())
+
+    def _hit(self, fault: Fault) -> Array:
+        """Which demands; looked up once, since it is asked every second."""
+        if fault not in self._matched:
+            self._matched[fault] = matched(self._topology, self._demands, fault)
+        return self._matched[fault]

@@ -61,8 +61,14 @@ class Part:
         )
         return np.asarray(np.minimum(found, 1.0))
 
+    def inside(self, rates_bps: Array) -> Array:
+        """The rates of the demands that are wholly there; 0 of the others. `[F]`."""
+        return np.where(self.demands, rates_bps, 0.0) if self.absent else rates_bps
+
     def hide(self, device: Array, link: Array, demand: Array) -> None:
         """Nothing is measured of what is not there."""
+        if not self.absent:
+            return
         device[~self._devices] = np.nan
         link[~self.links] = np.nan
         demand[~self.demands] = np.nan

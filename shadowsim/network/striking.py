@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import simpy
 
 from shadowsim.model.change import Command, Configs, difference, parse_script
 from shadowsim.model.config import DeviceConfig
-from shadowsim.model.faults import Fault
+from shadowsim.model.faults import WHEREVER, Fault
+from shadowsim.model.topology import Device
 
 Process = Generator[simpy.Event, None, None]
 
 
 @dataclass
 class Striker:
-    """The faults of one network. `active` hold now, oldest first.
+    """The faults of one network. `active` hold now, oldest first; `waiting` are for a command.
 
     `changed(fault)` is called whenever one has begun or ended to hold; `drift(commands)` is what
     config drift does, and `configs()` says what runs, so that it can be undone.
@@ -28,10 +29,24 @@ class Striker:
     drift: Callable[[Iterable[Command]], None]
     configs: Callable[[], Mapping[str, DeviceConfig]]
     active: list[Fault] = field(default_factory=list)
+    waiting: list[Fault] = field(default_factory=list)
 
     def strike(self, fault: Fault) -> None:
-        """Let it strike at its time, or now if that has passed."""
-        self.env.process(self._strike(fault))
+        """Let it strike at its time, or now if that has passed; or when its command comes."""
+        if fault.after is not None:
+            self.waiting.append(fault)
+        else:
+            self.env.process(self._strike(fault))
+
+    def obeyed(self, device: Device, command: Command) -> None:
+        """A command got into force: what waits for it strikes, unless it holds there already."""
+        for fault in self.waiting:
+            here = fault.device in (None, WHEREVER, device.name)
+            if fault.after is not None and here and fault.after.speaks_of(device, command):
+                where = device.name if fault.device == WHEREVER else fault.device
+                now = replace(fault, at_s=0.0, device=where, after=None)
+                if now not in self.active:
+                    self.strike(now)
 
     def _strike(self, fault: Fault) -> Process:
         yield self.env.timeout(max(fault.at_s - self.env.now, 0.0))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from shadowsim.errors import BadInput, choices
+from shadowsim.precog.always_go import AlwaysGo
+from shadowsim.precog.canary import Canary
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
 from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
@@ -17,11 +19,13 @@ from shadowsim.precog.threshold import Threshold
 from shadowsim.precog.whatif import WhatIf
 
 VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
+    "always-go": lambda whatif: AlwaysGo(),
     "threshold": lambda whatif: Threshold(),
-    "judge": lambda whatif: Judge(),
+    "canary": lambda whatif: Canary(whatif.limits),
+    "judge": lambda whatif: Judge(whatif.limits),
     "script": Script,
     "rollouts": Rollouts,
-    "hybrid": lambda whatif: Hybrid((Threshold(), Judge(), Script(whatif))),
+    "hybrid": lambda whatif: Hybrid((Threshold(), Judge(whatif.limits), Script(whatif))),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from shadowsim.precog.past import Past
 
 Probabilities = Mapping[str, float]
 NO_PAST = Past()
+LIKELY = 0.5  # a reason is strong from here on
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,29 @@ class Reason:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Probability of each failure mode within the horizon; reasons, the strongest first."""
+    """Probability of each failure mode within the horizon; reasons, the strongest first.
+
+    nan is the probability of a mode of which nothing is known. It is no pass: who decides treats it
+    as missing.
+    """
 
     probabilities: Probabilities = field(default_factory=lambda: dict.fromkeys(MODES, 0.0))
     reasons: tuple[Reason, ...] = ()
 
     @property
     def mode(self) -> str:
-        """The most probable failure mode."""
-        return max(MODES, key=lambda mode: self.probabilities[mode])
+        """The most probable failure mode of those that are known of."""
+        return max(MODES, key=lambda mode: _known(self.probabilities[mode], -1.0))
 
     @property
     def worst(self) -> float:
         """How probable any failure is at least: by the surest reason."""
         told = (*self.probabilities.values(), *(reason.probability for reason in self.reasons))
         return max((p for p in told if math.isfinite(p)), default=0.0)
+
+    def of(self, mode: str) -> float:
+        """How probable a mode is; where it has no number, how probable any failure is at least."""
+        return _known(self.probabilities.get(mode, math.nan), self.worst)
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -82,7 +91,7 @@ class Forecast:
     @property
     def blamed(self) -> tuple[Command, ...]:
         """The commands the strong reasons for the most probable mode name."""
-        strong = [r for r in self.reasons if r.mode == self.mode and r.probability >= 0.5]
+        strong = [r for r in self.reasons if r.mode == self.mode and r.probability >= LIKELY]
         return tuple(dict.fromkeys(c for reason in strong for c in reason.commands))
 
 
@@ -96,15 +105,22 @@ class Variant(Protocol):
         ...
 
 
-def forecast_of(reasons: Sequence[Reason]) -> Forecast:
+def forecast_of(reasons: Sequence[Reason], unknown: Collection[str] = ()) -> Forecast:
     """A forecast in which each mode is as probable as its strongest reason says.
 
     By definition a degradation is one without an outage, so it is less probable by as much as an
-    outage is likely.
+    outage is likely. Of the modes `unknown` too little was seen: they have no number unless a
+    reason says that they are likelier than not.
     """
     ranked = sorted(reasons, key=lambda r: (-r.probability, r.mode, r.text))
     probabilities = dict.fromkeys(MODES, 0.0)
     for reason in reversed(ranked):
         probabilities[reason.mode] = reason.probability
     probabilities[DEGRADATION] *= 1.0 - probabilities[OUTAGE]
+    sure = {reason.mode for reason in ranked if reason.probability >= LIKELY}
+    probabilities.update({mode: math.nan for mode in unknown if mode not in sure})
     return Forecast(probabilities, tuple(ranked))
+
+
+def _known(probability: float, otherwise: float) -> float:
+    return probability if math.isfinite(probability) else otherwise

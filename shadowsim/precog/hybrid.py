@@ -8,7 +8,9 @@ from shadowsim.precog.forecast import Evidence, Forecast, Variant, forecast_of
 
 
 class Hybrid:
-    """The composite. A variant that sees nothing does not outvote one that does."""
+    """The composite. A variant that sees nothing does not outvote one that does, nor does one that
+    knows nothing: a mode is unknown if it is to all of them.
+    """
 
     name = "hybrid"
 
@@ -17,4 +19,6 @@ class Hybrid:
 
     def forecast(self, evidence: Evidence) -> Forecast:
         forecasts = [variant.forecast(evidence) for variant in self._variants]
-        return forecast_of([reason for forecast in forecasts for reason in forecast.reasons])
+        unknown = set.intersection(*(set(forecast.unknown) for forecast in forecasts))
+        reasons = [reason for forecast in forecasts for reason in forecast.reasons]
+        return forecast_of(reasons, unknown)

@@ -1,28 +1,44 @@
 """The network with the change, statistically against the same network without it, to a forecast.
 
-Per demand and metric: a Mann-Whitney test (two-sided, as canary judges use it), held to a false
-discovery rate over all tests (Benjamini and Hochberg, JRSS B 57, 1995), and an effect that is
-large enough to matter. What production itself did meanwhile is taken out first, so that a
-shift of the traffic is not blamed on the change.
+What would be there without the change is not what was there before it. While the trial runs,
+production has the same traffic and not the change; and before the trial the shadow ran beside it
+without the change. What differed between them then (an A/A comparison) is not the change's: its
+level is taken out, and how much it wandered, or may be wrong for noise, is allowed on top.
+
+Per demand, latency and loss: is the level higher, or do readings lie where none lay without the
+change? The first is a Mann-Whitney test, the second Rosenbaum's, which sees what a median hides.
+All tests together are held to a false discovery rate, and an effect must be large enough to matter.
+Where too little was seen to find any effect, the forecast says that it does not know.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import false_discovery_control, mannwhitneyu
 
 from shadowsim.dataplane.limits import Limits
-from shadowsim.model.telemetry import Telemetry
+from shadowsim.model.telemetry import DEMAND_METRICS, Sample, Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
+from shadowsim.precog.ranks import (
+    chance_of_exceeding,
+    chance_of_shift,
+    chance_of_top,
+    discoveries,
+    known,
+)
 
 Array = np.ndarray
 LEAST_SAMPLES = 5
 WINDOW = 30  # the last samples with the change that are looked at
 DISCOVERY_RATE = 0.01
+ERRORS = 3.0  # standard errors that the level of an A/A comparison may be wrong by
+COVERED = 0.8  # of the demands that were seen before: with less nothing is concluded
 LIMITED = 0.3  # what a clear worsening is worth that stays well within its limit
+TWICE = 2.0  # every metric is tested in two ways
 
 
 @dataclass(frozen=True)
@@ -30,127 +46,251 @@ class Metric:
     """How one metric of a demand is judged: `material` is the least effect that matters."""
 
     name: str
+    limit: str
     material: float
     relative: float
     text: str
+    scale: float
 
 
 METRICS = (
-    Metric("latency_s", 0.003, 0.25, "latency {before:.1f} to {after:.1f} ms"),
-    Metric("loss", 0.02, 0.0, "loss {before:.1%} to {after:.1%}"),
+    Metric("latency_s", "latency", 0.003, 0.25, "latency {before:.1f} to {after:.1f} ms", 1e3),
+    Metric("loss", "loss", 0.02, 0.0, "loss {before:.1%} to {after:.1%}", 1.0),
 )
+COLUMNS = [DEMAND_METRICS.index(metric.name) for metric in METRICS]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Readings `[samples, columns]` of all demands' first metric, then of their second.
+
+    `without` the change, the noise of the A/A comparison allowed on top, and `changed`; `start` is
+    the level `[columns]` before it.
+    """
+
+    without: Array
+    changed: Array
+    start: Array
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Per column: the level with the change, less what would be so without it, and how it is found.
+
+    `tail` says that it is not the level which is higher, but single readings.
+    """
+
+    found: Array
+    level: Array
+    tail: Array
 
 
 class Judge:
-    """What got worse with the change, beyond chance and beyond what production did meanwhile."""
+    """What got worse with the change, beyond chance and beyond what happens without it."""
 
     name = "judge"
 
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
     def forecast(self, evidence: Evidence) -> Forecast:
-        reasons = [reason for metric in METRICS for reason in _judge_metric(metric, evidence)]
-        return forecast_of(reasons)
+        sides = sides_of(evidence)
+        n, m = known(sides.changed), known(sides.without)
+        tests = max(int(((n > 0) & (m > 0)).sum()), 1)
+        least = TWICE * chance_of_top(n, n, m) * tests
+        judged = (n >= LEAST_SAMPLES) & (m >= LEAST_SAMPLES) & (least <= DISCOVERY_RATE)
+        reasons = self._reasons(evidence, sides, _effects(sides, judged))
+        seen = np.isfinite(sides.start) & (known(sides.without) > 0)
+        unknown = () if self._covered(seen, judged) else (DEGRADATION, OUTAGE)
+        return forecast_of(reasons, unknown)
+
+    def _covered(self, seen: Array, judged: Array) -> bool:
+        """Whether of what was seen before the change enough can be judged, and of critical too."""
+        loss = slice(len(seen) // 2, None)  # that of a demand is known also if nothing arrives
+        was, now = seen[loss], judged[loss]
+        critical = was & self._limits.critical
+        return bool(was.any()) and all(
+            now[mask].mean() >= COVERED for mask in (was, critical) if mask.any()
+        )
+
+    def _reasons(self, evidence: Evidence, sides: Sides, effects: Effects) -> list[Reason]:
+        """One reason per metric and failure mode that worsened demands speak for."""
+        if not effects.found.any():
+            return []
+        found = []
+        demands = len(evidence.demands)
+        nearness = self._nearness(effects.level)
+        for number, metric in enumerate(METRICS):
+            graded: dict[str, list[tuple[float, float, int]]] = {}
+            for column in np.flatnonzero(effects.found[number * demands :][:demands]):
+                place = number * demands + int(column)
+                critical = bool(self._limits.critical[column])
+                level = float(effects.level[place])
+                mode, probability = _grade(metric, critical, level, float(nearness[place]))
+                rise = level - float(sides.start[place])
+                graded.setdefault(mode, []).append((probability, rise, place))
+            for mode in (OUTAGE, DEGRADATION):
+                if mode in graded:
+                    probability, _, place = max(graded[mode])
+                    text = _tell(metric, sides, effects, place)
+                    more = len(graded[mode]) - 1
+                    others = f", and {more} more" if more else ""
+                    name = evidence.demands[place - number * demands].name
+                    found.append(Reason("judge", mode, probability, f"{name}: {text}{others}"))
+        return found
+
+    def _nearness(self, level: Array) -> Array:
+        """Per column: how near the level is to its own limit, nan where it has none."""
+        demands = len(self._limits.critical)
+        found = np.full(len(level), np.nan)
+        for limit, mask in zip(self._limits.limits, self._limits.masks, strict=True):
+            for number, metric in enumerate(METRICS):
+                if limit.metric == metric.limit:
+                    part = slice(number * demands, (number + 1) * demands)
+                    share = np.where(mask, level[part] / limit.bound, np.nan)
+                    found[part] = np.fmax(found[part], share)
+        return found
 
 
-def _judge_metric(metric: Metric, evidence: Evidence) -> list[Reason]:
-    before = evidence.baseline.series("demand", metric.name)
-    after = evidence.observed.series("demand", metric.name)[-WINDOW:]
-    if min(len(before), len(after)) < LEAST_SAMPLES:
-        return []
-    after = after - _drift(metric, evidence)
-    tested = _enough(before) & _enough(after)
-    if not tested.any():
-        return []
-    low, high = _median(before)[tested], _median(after)[tested]
-    effect = high - low
-    worse = (effect > metric.material) & (effect > metric.relative * low)
-    if not worse.any():
-        return []
-    # A demand that is not tested counts with a chance of 1, which makes the others' harder to pass.
-    chance = np.ones(len(low))
-    sides = before[:, tested][:, worse], after[:, tested][:, worse]
-    tests = mannwhitneyu(*sides, axis=0, method="asymptotic", nan_policy="omit")
-    chance[worse] = tests.pvalue
-    worse &= false_discovery_control(chance) < DISCOVERY_RATE
-    return _reasons(metric, evidence, np.flatnonzero(tested)[worse], low[worse], high[worse])
+def sides_of(evidence: Evidence) -> Sides:
+    """What there is with the change, and what there would be without it.
+
+    While production runs beside, that is production, moved by what the shadow was above it before;
+    else, and for demands of which too little is known beside, the time before.
+    """
+    demands = len(evidence.demands)
+    before = readings(evidence.baseline.samples, demands)
+    changed = readings(evidence.observed.samples[-WINDOW:], demands)
+    start, wandered = middle(before), _wandering(before)
+    alone = before + np.abs(wandered)
+    if evidence.control is None or not (evidence.baseline.samples and len(changed)):
+        return Sides(alone, changed, start)
+    beside, meanwhile = _beside(evidence.control, evidence, demands)
+    apart = start - middle(beside)
+    noise = np.maximum(
+        np.abs(wandered - _wandering(beside)),
+        ERRORS * np.sqrt(_squared_error(before) + _squared_error(beside)),
+    )
+    usable = (np.minimum(known(beside), known(meanwhile)) >= LEAST_SAMPLES) & np.isfinite(apart)
+    rows = max(len(alone), len(meanwhile))
+    moved = _padded(meanwhile, rows) + apart + noise
+    return Sides(np.where(usable, moved, _padded(alone, rows)), changed, start)
 
 
-def _drift(metric: Metric, evidence: Evidence) -> Array:
-    """What production did meanwhile, per demand; nothing where it is not watched beside."""
-    if evidence.control is None or not evidence.baseline.samples:
-        return np.zeros(1)
-    start_s = evidence.baseline.samples[-1].at_s
-    earlier = Telemetry(
-        evidence.control.layout, [s for s in evidence.control.samples if s.at_s <= start_s]
-    ).series("demand", metric.name)
-    later = evidence.control.since(start_s).series("demand", metric.name)[-WINDOW:]
-    known = _enough(earlier) & _enough(later)
-    return np.where(known, np.nan_to_num(_median(later) - _median(earlier)), 0.0)
+def _beside(control: Telemetry, evidence: Evidence, demands: int) -> tuple[Array, Array]:
+    """What production showed while the shadow had no change, and while the window looked at."""
+    samples = control.samples
+    baseline, window = evidence.baseline.samples, evidence.observed.samples[-WINDOW:]
+
+    def between(first: Sample, last: Sample) -> Array:
+        low = bisect_left(samples, first.at_s - 0.5, key=_at_s)
+        return readings(samples[low : bisect_right(samples, last.at_s + 0.5, key=_at_s)], demands)
+
+    return between(baseline[0], baseline[-1]), between(window[0], window[-1])
 
 
-def _enough(series: Array) -> Array:
-    """Which columns hold enough readings to speak of them."""
-    found: Array = np.isfinite(series).sum(axis=0) >= LEAST_SAMPLES
+def _at_s(sample: Sample) -> float:
+    return sample.at_s
+
+
+def readings(samples: Sequence[Sample], demands: int) -> Array:
+    """`[samples, metrics * demands]`."""
+    if not samples:
+        return np.empty((0, len(METRICS) * demands))
+    stacked = np.stack([sample.demand for sample in samples])[:, :, COLUMNS]
+    return stacked.transpose(0, 2, 1).reshape(len(samples), -1)
+
+
+def _wandering(series: Array) -> Array:
+    """How much higher the second half of each column is than the first; 0 where it is not known."""
+    cut = len(series) // 2
+    return np.asarray(np.nan_to_num(middle(series[cut:]) - middle(series[:cut])))
+
+
+def _squared_error(series: Array) -> Array:
+    """The squared standard error of the median of each column, by pi/2 of that of its mean."""
+    found: Array = np.pi / 2.0 * _mean((series - _mean(series)) ** 2) / np.maximum(known(series), 1)
     return found
 
 
-def _median(series: Array) -> Array:
-    """The median of the readings there are, per column; nan where there are none."""
+def _padded(series: Array, rows: int) -> Array:
+    missing = np.full((rows - len(series), series.shape[1]), np.nan)
+    return np.vstack((series, missing))
+
+
+def middle(series: Array) -> Array:
+    """The median of each column; nan where it has no reading."""
+    if not len(series):
+        return np.full(series.shape[1], np.nan)
+    ordered, n = np.sort(series, axis=0), known(series)  # nan comes last
+    low = np.take_along_axis(ordered, np.maximum((n - 1) // 2, 0)[None], axis=0)[0]
+    high = np.take_along_axis(ordered, np.minimum(n // 2, len(series) - 1)[None], axis=0)[0]
+    return np.where(n > 0, (low + high) / 2.0, np.nan)
+
+
+def _capped(series: Array) -> Array:
+    """The readings with the highest tenth of every column cut to the highest below it."""
+    if not len(series):
+        return series
+    n = known(series)
+    place = np.maximum(n - 1 - n // 10, 0)[None]
+    cap: Array = np.take_along_axis(np.sort(series, axis=0), place, axis=0)
+    return np.asarray(np.minimum(series, cap))
+
+
+def _mean(series: Array) -> Array:
     finite = np.isfinite(series)
-    if len(series) and finite.all():  # much the most common, and much the faster
-        return np.asarray(np.median(series, axis=0))
-    known = finite.any(axis=0)
-    found = np.full(series.shape[1], np.nan)
-    found[known] = np.nanmedian(series[:, known], axis=0)
+    found: Array = np.where(finite, series, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
     return found
 
 
-def _reasons(
-    metric: Metric, evidence: Evidence, demands: Array, low: Array, high: Array
-) -> list[Reason]:
-    """One reason per failure mode that these worsened demands speak for."""
-    if not demands.size:
-        return []
-    nearness = _nearness(metric, evidence)
-    graded = [
-        (*_grade(metric, evidence, int(d), float(b), nearness[d]), int(d), float(a), float(b))
-        for d, a, b in zip(demands, low, high, strict=True)
-    ]
-    found = []
-    for mode in (OUTAGE, DEGRADATION):
-        mine = [g for g in graded if g[0] == mode]
-        if not mine:
-            continue
-        _, probability, worst, before, after = max(mine, key=lambda g: (g[1], g[4] - g[3]))
-        scale = 1e3 if metric.name == "latency_s" else 1.0
-        what = metric.text.format(before=before * scale, after=after * scale)
-        name = evidence.demands[worst].name
-        others = f", and {len(mine) - 1} more" if len(mine) > 1 else ""
-        found.append(Reason("judge", mode, probability, f"{name}: {what}{others}"))
-    return found
+def _effects(sides: Sides, judged: Array) -> Effects:
+    """Which columns got worse: by enough to matter, and not by chance.
+
+    The highest tenth of the readings does not count, so that a blip is no effect.
+    """
+    changed, metrics = _capped(sides.changed), len(METRICS)
+    usual = _mean(_capped(sides.without))
+    shift = _mean(changed) - usual
+    top = np.max(np.where(np.isfinite(sides.without), sides.without, 0.0), axis=0, initial=0.0)
+    beyond = _mean(np.where(changed > top, changed - top, np.nan))
+    material = np.repeat([m.material for m in METRICS], len(judged) // metrics)
+    relative = np.repeat([m.relative for m in METRICS], len(judged) // metrics)
+    least = np.maximum(material, relative * usual)
+    worse = judged & (np.maximum(shift, beyond) > least)
+    if not worse.any():
+        return Effects(worse, shift, worse)
+    # What is not worse counts with a chance of 1, which makes the others' harder to pass.
+    chance = np.ones(len(judged))
+    high, low = sides.changed[:, worse], sides.without[:, worse]
+    shifted = np.where(shift[worse] > least[worse], chance_of_shift(high, low), 1.0)
+    chance[worse] = np.minimum(shifted, chance_of_exceeding(high, low)) * TWICE
+    found = worse.copy()
+    found[judged] &= discoveries(chance[judged], DISCOVERY_RATE)
+    start = np.where(np.isfinite(sides.start), sides.start, usual)
+    return Effects(found, start + np.maximum(shift, 0.0), ~(shift > least))
 
 
-def _grade(
-    metric: Metric, evidence: Evidence, demand: int, after: float, nearness: float
-) -> tuple[str, float]:
+def _grade(metric: Metric, critical: bool, level: float, nearness: float) -> tuple[str, float]:
     """Failure mode and probability that a demand which got this much worse speaks for."""
-    critical = evidence.demands[demand].traffic_class == "critical"
-    if metric.name == "loss" and after > (0.5 if critical else 0.95):
+    if metric.name == "loss" and level > (0.5 if critical else 0.95):
         return OUTAGE, 0.95
     if np.isfinite(nearness):
         return DEGRADATION, float(np.clip(LIMITED + (nearness - 0.8) * 2.0, LIMITED / 2, 0.95))
     if metric.name == "loss":
-        return DEGRADATION, float(np.clip(0.3 + after * 2.0, 0.0, 0.9))
+        return DEGRADATION, float(np.clip(0.3 + level * 2.0, 0.0, 0.9))
     return DEGRADATION, LIMITED
 
 
-def _nearness(metric: Metric, evidence: Evidence) -> Array:
-    """Per demand: how near its own limit on this metric it is, nan where it has none."""
-    kind = {"latency_s": "latency", "loss": "loss"}[metric.name]
-    chosen = [limit for limit in evidence.intents.limits if limit.metric == kind]
-    found = np.full(len(evidence.demands), np.nan)
-    values = evidence.observed.series("demand", metric.name)
-    level = _median(values)
-    limits = Limits(evidence.topology, evidence.demands, chosen)
-    for limit, mask in zip(chosen, limits.masks, strict=True):
-        found = np.where(mask, np.fmax(found, level / limit.bound), found)
-    return found
+def _tell(metric: Metric, sides: Sides, effects: Effects, place: int) -> str:
+    """What happened to one column, in words."""
+    if not effects.tail[place]:
+        before, after = sides.start[place] * metric.scale, effects.level[place] * metric.scale
+        return metric.text.format(before=before, after=after)
+    changed, without = (
+        s[:, place][np.isfinite(s[:, place])] for s in (sides.changed, sides.without)
+    )
+    above = int((changed > without.max()).sum())
+    return (
+        f"{above} of {len(changed)} readings have more {metric.limit} than any without the change"
+    )

@@ -12,7 +12,8 @@ from itertools import groupby
 
 import numpy as np
 
-from shadowsim.model.change import Command, Configs, apply
+from shadowsim.model.change import Change, Command, Configs, apply
+from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE, OUTAGE_S, VULNERABILITY
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
@@ -21,6 +22,30 @@ PASSING = 0.25  # an outage in a state that lasts for the installing of one comm
 LASTING = 0.95
 EXPOSING = 0.97
 NEAR = 0.85  # of a limit: nearer than this is worth a warning
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a change, the configs after it, and for how long at least they stay (s)."""
+
+    command: Command
+    configs: Configs
+    held_s: float
+
+
+def steps(change: Change, before: Configs, soak_s: float) -> list[Step]:
+    """The configs after each command, in the order in which the change is deployed.
+
+    Who soaks between devices keeps the last state of each for `soak_s`; the end stays for ever.
+    """
+    found: list[Step] = []
+    configs, commands = before, change.commands
+    for place, command in enumerate(commands):
+        configs = apply(configs, [command])
+        last = place + 1 == len(commands)
+        handover = last or commands[place + 1].device != command.device
+        found.append(Step(command, configs, np.inf if last else soak_s if handover else 0.0))
+    return found
 
 
 @dataclass(frozen=True)
@@ -50,18 +75,10 @@ class Script:
         return forecast_of(_findings(start, states, self._whatif))
 
     def _walk(self, evidence: Evidence, seen: Observed) -> list[State]:
-        """The states after each command, in the order in which the change is deployed."""
-        configs: Configs = evidence.before
-        states: list[State] = []
-        commands = evidence.change.commands
-        for place, command in enumerate(commands):
-            configs = apply(configs, [command])
-            last = place + 1 == len(commands)
-            handover = last or commands[place + 1].device != command.device
-            held_s = np.inf if last else evidence.soak_s if handover else 0.0
-            condition = self._whatif.look(configs, seen, evidence.before)
-            states.append(State(command, condition, held_s))
-        return states
+        return [
+            State(s.command, self._whatif.look(s.configs, seen, evidence.before), s.held_s)
+            for s in steps(evidence.change, evidence.before, evidence.soak_s)
+        ]
 
     def _as_it_stands(self, evidence: Evidence) -> Forecast:
         """In production: the configs of now under the traffic that its trend leads to."""
@@ -94,14 +111,16 @@ class Script:
 
 def growth(evidence: Evidence) -> float:
     """By how much all traffic together will have grown at the horizon, from its recent trend."""
-    offered = evidence.observed.series("demand", "offered_bps")[-20:]
+    recent = Telemetry(evidence.observed.layout, evidence.observed.samples[-20:])
+    offered = recent.series("demand", "offered_bps")
     if len(offered) < 8:
         return 1.0
     known = np.isfinite(offered).all(axis=0)
     total = offered[:, known].sum(axis=1)
     if total.size == 0 or total[-3:].mean() <= 0:
         return 1.0
-    slope = np.polyfit(np.arange(len(total)), total, 1)[0]
+    time = np.arange(len(total)) - (len(total) - 1) / 2
+    slope = (time * total).sum() / (time * time).sum()  # least squares
     return float(max(1.0 + slope * evidence.horizon_s / total[-3:].mean(), 1.0))
 
 
@@ -129,7 +148,7 @@ def _findings(start: Condition, states: Sequence[State], whatif: WhatIf) -> list
         if broken[-1]:
             found.append(_reason(OUTAGE, LASTING, f"breaks {name}", first))
             continue
-        held_s = _longest(states, broken)
+        held_s = longest_s([s.held_s for s in states], broken)
         probability = LASTING if held_s >= OUTAGE_S - 0.5 else PASSING
         text = f"breaks {name} on the way, for {held_s:g} s or more"
         found.append(_reason(OUTAGE, probability, text, first))
@@ -158,9 +177,10 @@ def _outages(condition: Condition) -> tuple[str, ...]:
     return (*condition.broken, *(f"{name} (below half)" for name in condition.starved))
 
 
-def _longest(states: Sequence[State], broken: Sequence[bool]) -> float:
-    runs = groupby(zip(states, broken, strict=True), key=lambda pair: pair[1])
-    return max(sum(s.held_s for s, _ in run) for is_broken, run in runs if is_broken)
+def longest_s(held_s: Sequence[float], broken: Sequence[bool]) -> float:
+    """The longest time for which states in a row are broken, 0 where none is."""
+    runs = groupby(zip(held_s, broken, strict=True), key=lambda pair: pair[1])
+    return max((sum(s for s, _ in run) for is_broken, run in runs if is_broken), default=0.0)
 
 
 def _reason(mode: str, probability: float, text: str, state: State) -> Reason:

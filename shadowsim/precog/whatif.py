@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.dataplane.exposure import newly_open
+from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler, Physical
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader, Routed
@@ -15,14 +16,15 @@ from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.verify import Verdict, Verifier
 from shadowsim.model.change import Configs
 from shadowsim.model.intents import Intents
-from shadowsim.model.telemetry import Layout, Telemetry
+from shadowsim.model.telemetry import DEMAND_METRICS, Layout, Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 
 Array = np.ndarray
 RECENT = 3  # samples that make a reading steady
-KEPT = 6  # compilations remembered
+KEPT = 16  # compilations remembered
+EXPOSING = ("isolated", "waypoint")  # the kinds of intents that are about who gets in
 FULL = 1.0 - 1e-9  # of its rate: a link that carries more has no room left but for rounding
 
 
@@ -68,12 +70,25 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class _Compiled:
+class Settled:
+    """What follows from configs and links alone, whatever the traffic."""
+
     configs: Configs
     down: frozenset[int]
     plane: Plane
-    broken: tuple[Verdict, ...]
+    violated: tuple[Verdict, ...]
     routed: Routed
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Names of the intents that fail and do not expose."""
+        return tuple(v.intent.name for v in self.violated if v.intent.kind not in EXPOSING)
+
+    def exposed(self, before: Configs) -> tuple[str, ...]:
+        """Names of the intents that expose, and the management that was closed `before`."""
+        names = [v.intent.name for v in self.violated if v.intent.kind in EXPOSING]
+        opened = newly_open(before, self.configs)
+        return (*names, *(f"management {service} of {name}" for name, service in opened))
 
 
 class WhatIf:
@@ -81,18 +96,22 @@ class WhatIf:
 
     def __init__(self, topology: Topology, demands: Sequence[Demand], intents: Intents) -> None:
         self.topology = topology
+        self.demands = tuple(demands)
+        self.intents = intents
         self.limits = Limits(topology, demands, intents.limits)
         self._compiler = Compiler(topology)
         self._verifier = Verifier(topology, intents.paths)
         self._loader = Loader(topology, demands)
         self._layout = Layout((), (), tuple(d.name for d in demands))
-        self._kept: list[_Compiled] = []
+        self._kept: list[Settled] = []
         classes = [CLASSES.index(demand.traffic_class) for demand in demands]
         self._class_of = np.array(classes, dtype=np.intp)
+        self._flows_of = np.array([demand.flows for demand in demands], dtype=np.intp)
+        self._first_flow = np.cumsum(self._flows_of) - self._flows_of
 
     def observe(self, telemetry: Telemetry, configs: Configs) -> Observed:
         """Read links and traffic off the last samples; what is not reported is well and idle."""
-        plane = self._compiled(configs, frozenset()).plane
+        plane = self.settle(configs).plane
         recent = telemetry.samples[-RECENT:]
         links = len(plane.up)
         if not recent:
@@ -108,7 +127,7 @@ class WhatIf:
 
     def same_rules(self, a: Configs, b: Configs) -> bool:
         """Whether packets are treated alike under both: then neither explains a difference."""
-        one, two = (self._compiled(configs, frozenset()).plane for configs in (a, b))
+        one, two = (self.settle(configs).plane for configs in (a, b))
         arrays = ("next_hops", "decision", "filter_out", "filter_in", "up", "rate_bps", "mtu_bytes")
         return one.filters == two.filters and all(
             np.array_equal(getattr(one, name), getattr(two, name)) for name in (*arrays, "level")
@@ -116,26 +135,67 @@ class WhatIf:
 
     def look(self, configs: Configs, seen: Observed, before: Configs) -> Condition:
         """The condition under these configs when settled. `before` says what was closed."""
-        compiled = self._compiled(configs, seen.down)
-        verdicts = compiled.broken
-        exposing = ("isolated", "waypoint")
-        opened = [
-            f"management {service} of {name}" for name, service in newly_open(before, configs)
-        ]
-        plane, offered = compiled.plane, self._loader.spread(seen.rates_bps)
-        loads = self._loader.solve(plane, compiled.routed, offered, seen.loss)
-        reading = self._loader.at_once(plane, loads, offered, seen.loss)
+        settled = self.settle(configs, seen.down)
+        demand, utilisation = (rows[0] for rows in self.load(settled, seen))
         return Condition(
-            broken=tuple(v.intent.name for v in verdicts if v.intent.kind not in exposing),
-            exposed=tuple([v.intent.name for v in verdicts if v.intent.kind in exposing] + opened),
-            severity=self.limits.severity(reading.demand, reading.utilisation),
-            starved=self.limits.starved(reading.demand, self._layout),
-            witnesses=tuple(_tell(v.witness) for v in verdicts if v.witness is not None),
+            broken=settled.broken,
+            exposed=settled.exposed(before),
+            severity=self.limits.severity(demand, utilisation),
+            starved=self.limits.starved(demand, self._layout),
+            witnesses=tuple(_tell(v.witness) for v in settled.violated if v.witness is not None),
             overloaded=tuple(
-                self.topology.link_name(int(n)) for n in np.flatnonzero(reading.utilisation >= FULL)
+                self.topology.link_name(int(n)) for n in np.flatnonzero(utilisation >= FULL)
             ),
-            lost_bps=self._lost_bps(reading.demand),
+            lost_bps=self._lost_bps(demand),
         )
+
+    def load(
+        self, settled: Settled, seen: Observed, factors: Sequence[float] = (1.0,)
+    ) -> tuple[Array, Array]:
+        """What demands and links would get at these multiples of the traffic, in one solve.
+
+        Shapes: `[B, F, 4]` with the columns of a Sample, and utilisation `[B, L]`, for B factors.
+        """
+        plane, loader = settled.plane, self._loader
+        offered = np.multiply.outer(np.asarray(factors), loader.spread(seen.rates_bps))
+        loads = loader.solve(plane, settled.routed, offered, seen.loss)
+        rate = plane.rate_bps
+        utilisation = np.divide(
+            loads.link_load_bps, rate, out=np.zeros_like(loads.link_load_bps), where=rate > 0
+        )
+        return self._per_demand(offered, loads), utilisation
+
+    def passing(self, settled: Settled, links: Array) -> Array:
+        """`[F]`: the share of each demand's flows that are delivered over any of `links[L]`."""
+        paths = settled.routed.paths
+        on_the_way = np.arange(paths.links.shape[2]) < paths.hops[0][:, None]
+        over = (links[paths.links[0]] & on_the_way).any(axis=1)
+        found: Array = self._sums(over[None].astype(np.float64))[0] / self._flows_of
+        return found
+
+    def _per_demand(self, offered: Array, loads: Loads) -> Array:
+        """`[B, F, 4]`, with the columns of a Sample; latency is the mean over what is delivered."""
+        sent = loads.throughput_bps
+        offered_bps, sent_bps = self._sums(offered), self._sums(sent)
+        weighted = self._sums(np.where(sent > 0, loads.latency_s, 0.0) * sent)
+        found = np.empty((*sent_bps.shape, len(DEMAND_METRICS)))
+        found[..., 0], found[..., 1], found[..., 2], found[..., 3] = (
+            offered_bps,
+            sent_bps,
+            np.nan,
+            1,
+        )
+        np.divide(weighted, sent_bps, out=found[..., 2], where=sent_bps > 0)
+        np.divide(sent_bps, offered_bps, out=found[..., 3], where=offered_bps > 0)
+        found[..., 3] = 1.0 - found[..., 3]
+        return found
+
+    def _sums(self, flows: Array) -> Array:
+        """Per flow to per demand, along the last axis; the flows of a demand stand together."""
+        if flows.shape[-1] == len(self._flows_of):
+            return flows
+        found: Array = np.add.reduceat(flows, self._first_flow, axis=-1)
+        return found
 
     def _lost_bps(self, demand: Array) -> tuple[float, ...]:
         """What is offered and not delivered, class by class, of demands `[F, 4]`."""
@@ -143,19 +203,20 @@ class WhatIf:
         found = np.bincount(self._class_of, np.nan_to_num(lost), len(CLASSES))
         return tuple(float(bps) for bps in found)
 
-    def _compiled(self, configs: Configs, down: frozenset[int]) -> _Compiled:
-        """What follows from configs and links alone; the last few are kept."""
+    def settle(self, configs: Configs, down: frozenset[int] = frozenset()) -> Settled:
+        """Compile, verify and route; the last few are kept."""
         for kept in self._kept:
-            if kept.down == down and _same(kept.configs, configs):
+            if kept.down == down and same_configs(kept.configs, configs):
                 return kept
         plane = self._compiler.compile(configs, Physical(down=down))
-        broken = tuple(v for v in self._verifier.check(plane) if not v.holds)
-        fresh = _Compiled(dict(configs), down, plane, broken, self._loader.route(plane))
+        violated = tuple(v for v in self._verifier.check(plane) if not v.holds)
+        fresh = Settled(dict(configs), down, plane, violated, self._loader.route(plane))
         self._kept = [fresh, *self._kept[: KEPT - 1]]
         return fresh
 
 
-def _same(a: Configs, b: Configs) -> bool:
+def same_configs(a: Configs, b: Configs) -> bool:
+    """Whether two sets of configs are equal."""
     # Nearly all are the same objects; only what was built anew is looked into.
     return len(a) == len(b) and all(
         b.get(name) is config or b.get(name) == config for name, config in a.items()

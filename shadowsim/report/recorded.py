@@ -12,7 +12,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shadowsim.errors import BadInput, Mistake
-from shadowsim.rollback.signature import RollbackSignature
+from shadowsim.rollback.key import known_key
+from shadowsim.rollback.signature import NotSealedHere, RollbackSignature, read_signature
 
 LARGEST_BYTES = 64 << 20
 LARGEST, LATEST_S = 1e18, 1e9  # what is beyond is no reading, and cannot be drawn
@@ -75,7 +76,7 @@ class Result(_Part):
     precog: str = ""
     autonomy: str = ""
     seed: int = 0
-    forecast: dict[str, float] = {}
+    forecast: dict[str, float | None] = {}
     reasons: tuple[Reason, ...] = ()
     failure_mode: str = "none"
     failure_modes: Texts = ()
@@ -103,7 +104,7 @@ class Event(_Part):
     network: str = ""
     device: str = ""
     commands: Texts = ()
-    probabilities: dict[str, float] = {}
+    probabilities: dict[str, float | None] = {}
     decision: str = ""
     mode: str = ""
     why: Texts | str = ()
@@ -170,13 +171,17 @@ class Readings:
 
 @dataclass(frozen=True)
 class Recorded:
-    """All that a folder tells of a run."""
+    """All that a folder tells of a run.
+
+    `distrusted` says why there is no signature though there is a file of one.
+    """
 
     result: Result
     events: tuple[Event, ...]
     picture: Picture
     readings: Readings
     signature: RollbackSignature | None
+    distrusted: str = ""
 
     def first(self, *kinds: str, network: str = "") -> Event | None:
         """The first event of one of these kinds (and, if one is named, about that network)."""
@@ -191,15 +196,25 @@ def read_folder(folder: Path) -> Recorded:
     """Read the folder of a run. Raises BadInput that names the file at fault."""
     if not folder.is_dir():
         raise BadInput([Mistake("not the folder of a run: there is no such folder", str(folder))])
-    signed = folder / "signature.json"
-    signature = _read(signed, RollbackSignature) if signed.exists() else None
+    signature, distrusted = _read_signed(folder / "signature.json")
     return Recorded(
         result=_read(folder / "result.json", Result),
         events=_read_journal(folder / "journal.jsonl"),
         picture=_read_picture(folder / "topology.json"),
         readings=_read_telemetry(folder / "telemetry.parquet"),
         signature=signature,
+        distrusted=distrusted,
     )
+
+
+def _read_signed(path: Path) -> tuple[RollbackSignature | None, str]:
+    """A signature that was sealed here, or why there is none to be believed."""
+    if not path.exists():
+        return None, ""
+    try:
+        return read_signature(path, known_key()), ""
+    except NotSealedHere as error:
+        return None, error.mistakes[0].message
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -19,6 +19,11 @@ OUTCOMES = {
 def rollback(run: Recorded) -> str:
     """The plan, step by step, with its rehearsal and its verification."""
     title, plan = "Rollback plan", run.signature
+    if run.distrusted:
+        text = f"signature.json is not shown, and nothing it says was used: {run.distrusted}"
+        return section(
+            "rollback", title, f"<p>{tag('bad', '✗ not to be trusted')} {escape(text)}.</p>"
+        )
     if plan is None:
         why = "<p>None was made: the change was not going to production.</p>"
         return section("rollback", title, why)

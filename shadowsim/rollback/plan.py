@@ -15,6 +15,7 @@ from itertools import groupby
 from shadowsim.model.change import Change, Command, Configs, apply, revert
 from shadowsim.model.topology import Topology
 from shadowsim.precog.forecast import Forecast
+from shadowsim.rollback.armed import change_id
 from shadowsim.rollback.dependencies import dependencies
 from shadowsim.rollback.harm import Look
 from shadowsim.rollback.order import MOST_STATES, Order, States, safest
@@ -23,7 +24,6 @@ from shadowsim.rollback.signature import (
     RollbackSignature,
     Step,
     Verification,
-    change_id,
     digests,
     lines,
 )
@@ -70,7 +70,7 @@ def plan(
         id=f"{identity}-{part}",
         change_id=identity,
         failure_mode=mode,  # type: ignore[arg-type]
-        probability=0.0 if forecast is None else forecast.probabilities.get(mode, forecast.worst),
+        probability=0.0 if forecast is None else forecast.of(mode),
         scope="whole" if whole else "blamed",
         minimal=minimal,
         digests=Digests(

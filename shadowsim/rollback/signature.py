@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 
 from shadowsim.errors import BadInput, Mistake
-from shadowsim.model.change import Change, Command, Configs, render_script
+from shadowsim.model.change import Command, Configs
+from shadowsim.rollback.armed import Armed, seal
 
 Digest = str
 LARGEST_BYTES = 4 << 20
@@ -128,21 +126,14 @@ class RollbackSignature(_Frozen):
 
     def sealed(self, key: bytes) -> RollbackSignature:
         """The same plan with its seal."""
-        return self.model_copy(update={"seal": _seal(self, key)})
+        return self.model_copy(update={"seal": seal(self.model_dump(mode="json"), key)})
 
     def is_sealed_by(self, key: bytes) -> bool:
-        return hmac.compare_digest(self.seal.encode(), _seal(self, key).encode())
+        return self.armed().is_sealed_by(key)
 
-
-def _seal(signature: RollbackSignature, key: bytes) -> str:
-    body = signature.model_dump(mode="json", exclude={"seal"})
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-
-
-def change_id(change: Change) -> str:
-    """A short name that depends on the script alone."""
-    return hashlib.sha256(render_script(change.commands).encode()).hexdigest()[:12]
+    def armed(self) -> Armed:
+        """The same plan as whoever holds it reads it."""
+        return Armed(self.model_dump(mode="json"))
 
 
 def lines(commands: tuple[Command, ...]) -> tuple[CommandLine, ...]:
@@ -159,8 +150,15 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def read_signature(path: Path, key: bytes) -> RollbackSignature:
-    """A signature from a file. Raises BadInput if it is none, or was not sealed by this key."""
+class NotSealedHere(BadInput):
+    """A signature that was altered, or made elsewhere; nothing that it says is to be believed."""
+
+
+def read_signature(path: Path, key: bytes | None) -> RollbackSignature:
+    """A signature from a file. Raises BadInput if it is none; NotSealedHere if not by this key.
+
+    Without a key nothing was ever sealed here.
+    """
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise BadInput([Mistake("too large for a rollback signature", str(path))])
@@ -172,6 +170,8 @@ def read_signature(path: Path, key: bytes) -> RollbackSignature:
             Mistake(f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']}", str(path))
             for e in error.errors()
         ]) from None  # fmt: skip
-    if not signature.is_sealed_by(key):
-        raise BadInput([Mistake("the seal does not fit: altered, or made elsewhere", str(path))])
+    if key is None or not signature.is_sealed_by(key):
+        raise NotSealedHere(
+            [Mistake("the seal does not fit: altered, or made elsewhere", str(path))]
+        )
     return signature

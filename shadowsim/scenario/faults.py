@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from shadowsim.model.change import render_script
-from shadowsim.model.faults import FAULT_KINDS, Fault
+from shadowsim.model.faults import FAULT_KINDS, WHEREVER, After, Fault
+from shadowsim.model.kinds import heads
 from shadowsim.model.topology import Topology
 from shadowsim.scenario.findings import Findings
 from shadowsim.scenario.intents import check_hosts
@@ -28,7 +29,7 @@ PER_SI_UNIT = {
 def build(
     specs: Iterable[FaultSpec], topology: Topology | None, scripts: Scripts, findings: Findings
 ) -> tuple[Fault, ...]:
-    """The faults, in order of time."""
+    """The faults, in order of time; before them those that follow a command."""
     found = [
         _fault(spec, ("faults", i), topology, scripts, findings) for i, spec in enumerate(specs)
     ]
@@ -42,22 +43,51 @@ def _fault(
     given = getattr(spec, kind)
     path = (*where, kind)
     if topology is not None:
-        _check_place(given, path, topology, findings)
+        _check_place(given, path, topology, findings, anywhere=_may_be_anywhere(spec))
     return Fault(
         kind,
-        spec.at_s,
+        spec.at_s or 0.0,
         spec.for_s,
         spec.network,
         link=_link(given),
         device=getattr(given, "device", None),
         amount=_amount(given),
         script=_script(given, path, scripts),
+        after=_after(spec, where, topology, findings),
         **_demands(given, path, topology, findings),
     )
 
 
-def _check_place(given: Any, path: Path, topology: Topology, findings: Findings) -> None:
+def _after(
+    spec: FaultSpec, where: Path, topology: Topology | None, findings: Findings
+) -> After | None:
+    """The command it follows; one that no device knows, or a model that none is of, never comes."""
+    if spec.after is None:
+        return None
+    command, model = " ".join(spec.after.command.split()), spec.after.model
+    bare = command.removeprefix("no ")
+    first = bare.partition(" ")[0]
+    in_a_list = first in ("permit", "deny") or first.isdigit()
+    known = any(h.startswith(bare) or bare.startswith(h) for h in heads())
+    if not command or not (in_a_list or known):
+        findings.unknown((*where, "after", "command"), "command", command, heads())
+    models = {device.model for device in topology.devices} if topology else set()
+    if topology and model is not None and model not in models:
+        findings.unknown((*where, "after", "model"), "device of model", model, models)
+    return After(command, model)
+
+
+def _may_be_anywhere(spec: FaultSpec) -> bool:
+    """Whether its device may be the one that a command got into force on."""
+    return spec.after is not None and spec.config_drift is None
+
+
+def _check_place(
+    given: Any, path: Path, topology: Topology, findings: Findings, *, anywhere: bool
+) -> None:
     device = getattr(given, "device", None)
+    if anywhere and device == WHEREVER:
+        return
     if device is not None and device not in topology.device_index:
         findings.unknown((*path, "device"), "device", device, topology.device_index)
     ends = getattr(given, "link", None)

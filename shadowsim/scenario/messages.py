@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from shadowsim.errors import Mistake, choices
 from shadowsim.model.faults import FAULT_KINDS
-from shadowsim.scenario.spec import INTENT_KINDS, SOURCES
+from shadowsim.scenario.spec import INTENT_KINDS, SOURCES, STARTS
 from shadowsim.scenario.yamlfile import Document, Path, shorten
 
 MAX_MISTAKES = 100
@@ -45,7 +45,8 @@ BOUNDS = {
 COMPANIONS = {
     SOURCES: ("links", "defaults", "overrides", "hosts"),
     INTENT_KINDS: (),
-    FAULT_KINDS: ("at_s", "for_s", "in"),
+    FAULT_KINDS: (*STARTS, "for_s", "in"),
+    STARTS: (*FAULT_KINDS, "for_s", "in"),
 }
 
 
@@ -100,7 +101,7 @@ def _choosers(values: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any],
     topology = values.get("topology")
     if isinstance(topology, dict):
         yield ("topology",), {k: v for k, v in topology.items() if v is not None}, SOURCES
-    for key, kinds in (("intents", INTENT_KINDS), ("faults", FAULT_KINDS)):
+    for key, kinds in (("intents", INTENT_KINDS), ("faults", FAULT_KINDS), ("faults", STARTS)):
         items = values.get(key)
         for i, item in enumerate(items if isinstance(items, list) else ()):
             if isinstance(item, dict):

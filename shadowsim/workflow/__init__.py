@@ -18,10 +18,7 @@ def run_workflow(run: Run) -> Run:
     Production is not left half changed: if a phase is interrupted after the first command, the
     armed rollback fires before the interruption goes on its way.
     """
-    run.before = {}
-    configs = run.scenario.configs
-    run.production = run.factory(run.scenario, configs, "production")
-    run.before = {**configs, **run.production.configs()}  # it may be dead just now
+    run.begin()
     try:
         for number, phase in enumerate(PHASES, 1):
             run.phase = phase.__name__

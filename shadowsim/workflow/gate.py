@@ -20,7 +20,7 @@ from shadowsim.rollback.harm import looker
 from shadowsim.rollback.likely import likely
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import Rehearsal, RollbackSignature
-from shadowsim.workflow.state import Run
+from shadowsim.workflow.state import BASELINE_S, Run
 
 LEAST_REPRESENTED = 0.5  # of production's traffic: with less in the shadow no load is judged
 PARTS_REHEARSED = 3  # of the change, whose rollback is rehearsed beside the whole
@@ -41,12 +41,27 @@ def hard_checks(run: Run) -> tuple[list[str], list[str]]:
         failed += [f"exposes {name}" for name in found.exposed]
     failed = list(dict.fromkeys(failed))
     demands = set(evidence.observed.layout.demands)
-    measured = exceeded(run, evidence.observed) - exceeded(run, evidence.baseline)
+    observed, already = exceeded(run, evidence.observed), exceeded(run, evidence.baseline)
+    missing += _hidden(run, observed & already)
+    measured = observed - already
     if measured:
         first, *others = sorted(measured, key=lambda name: (name in demands, name))
         more = f", and {len(others)} more" if others else ""
         failed.append(f"measured in the shadow: {first}{more}")
     return failed, missing
+
+
+def _hidden(run: Run, failed: set[str]) -> list[str]:
+    """What fails in the shadow with the change and before it, but did not in production then.
+
+    What the change does to it cannot be told from what was wrong with the shadow.
+    """
+    since_s = run.since_s("shadow")
+    then = run.telemetry["production"].between(since_s - BASELINE_S, since_s)
+    return [
+        f"{name} fails in the shadow from before the change on, and not in production"
+        for name in sorted(failed - exceeded(run, then))
+    ]
 
 
 def _grounds(run: Run, evidence: Evidence) -> list[Observed]:

@@ -30,6 +30,7 @@ TABLES_S = 2.0  # in which a device's tables must be what its config compiles to
 FORECAST_EVERY_S = 5.0  # in the shadow; in production at every tick
 
 Phase = Callable[[Run], bool]
+Check = Callable[[Run], bool]
 
 
 # -- phase 1 -----------------------------------------------------------------------------------
@@ -213,8 +214,19 @@ def _may_deploy(run: Run) -> bool:
 
 def production_deployment(run: Run) -> bool:
     """Deploy device by device, with a check between. The rollback is armed before all of it."""
-    _read_again(run)
+    read_again(run)
     _arm(run)
+    try:
+        return roll_out(run, watch)
+    except NotInstalled:
+        return _give_up(run)
+
+
+def roll_out(run: Run, enough: Check) -> bool:
+    """Deploy to production; every second between two devices and after the last is looked at.
+
+    False as soon as `enough(run)`. Raises NotInstalled; what may have been done is `deployed`.
+    """
     run.deployed_since_s = run.now
     for commands in by_device(run.scenario.change):
         previously = run.deployed
@@ -222,12 +234,13 @@ def production_deployment(run: Run) -> bool:
         try:
             deploy(run, run.production, commands)
         except NotInstalled as error:
-            return _give_up(run, commands if error.sent else (), previously)
+            run.deployed = run.deployed if error.sent else previously
+            raise
         run.in_force_s = run.now
         end_s = run.now + run.scenario.workflow.soak_s
         while run.now < end_s - 1e-9 or run.unclear:
             run.advance(TICK_S)
-            if watch(run):
+            if enough(run):
                 return False
     return True
 
@@ -241,7 +254,7 @@ def _arm(run: Run) -> None:
     run.note("armed", signature=run.signature.id)
 
 
-def _read_again(run: Run) -> None:
+def read_again(run: Run) -> None:
     """What others have changed since the run began is theirs, and no rollback may undo it."""
     found = {**run.before, **run.production.configs()}
     changed = [name for name, config in found.items() if config != run.before[name]]
@@ -250,9 +263,8 @@ def _read_again(run: Run) -> None:
     run.before = found
 
 
-def _give_up(run: Run, begun: tuple[Command, ...], previously: tuple[Command, ...]) -> bool:
+def _give_up(run: Run) -> bool:
     """A device did not take its commands: take back what was done, if anything may have been."""
-    run.deployed = previously + begun
     if run.deployed:
         verdict = Blame(True, run.deployed, True, "a device did not take its commands")
         roll_back(run, "any", verdict, cause="device did not answer")
@@ -267,11 +279,8 @@ def _give_up(run: Run, begun: tuple[Command, ...], previously: tuple[Command, ..
 
 def realtime_monitoring(run: Run) -> bool:
     """Watch production; take the change back if it fails, or is about to, because of it."""
-    end_s = run.now + run.scenario.workflow.monitor_s
-    while run.now < end_s - 1e-9:
-        run.advance(min(TICK_S, end_s - run.now))
-        if watch(run):
-            return False
+    if not leave(run, watch):
+        return False
     if has_been_dark(run, run.since_s("production")) and roll_back_dark(run):
         return False
     reference = exceeded(run, run.baseline("production"))
@@ -280,6 +289,16 @@ def realtime_monitoring(run: Run) -> bool:
         unmet = ("the change is not in force any more", *unmet)
     run.end("halted" if unmet else "confirmed", unmet=unmet)
     return False
+
+
+def leave(run: Run, enough: Check) -> bool:
+    """Leave production with its change for as long as it is monitored; False once `enough(run)`."""
+    end_s = run.now + run.scenario.workflow.monitor_s
+    while run.now < end_s - 1e-9:
+        run.advance(min(TICK_S, end_s - run.now))
+        if enough(run):
+            return False
+    return True
 
 
 PHASES: tuple[Phase, ...] = (

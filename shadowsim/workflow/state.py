@@ -16,6 +16,8 @@ from shadowsim.model.change import Command, Configs, apply
 from shadowsim.model.telemetry import Sample, Telemetry
 from shadowsim.network import Factory, Witnessed
 from shadowsim.precog import Evidence, Forecast, Variant, WhatIf
+from shadowsim.precog.forecast import NO_PAST
+from shadowsim.precog.past import Past
 from shadowsim.rollback.execute import Execution
 from shadowsim.rollback.signature import RollbackSignature
 from shadowsim.scenario import Scenario
@@ -53,6 +55,7 @@ class Run:
     approve: Approve = nobody
     beside: Callable[[Run], None] = nothing  # called whenever time has passed in both networks
     hold: Hold = field(default_factory=Unheld)
+    past: Past = NO_PAST  # of the site, before this change
     phase: str = ""
     production: Witnessed = field(init=False)
     shadow: Witnessed = field(init=False)
@@ -90,6 +93,13 @@ class Run:
     def now(self) -> float:
         return self.production.now
 
+    def begin(self) -> None:
+        """Bring production up."""
+        self.before = {}
+        configs = self.scenario.configs
+        self.production = self.factory(self.scenario, configs, "production")
+        self.before = {**configs, **self.production.configs()}  # it may be dead just now
+
     def end(self, end_state: str, note: str = "", **data: object) -> None:
         """Say how it ended; of a change that was begun only once that cannot be undone any more.
 
@@ -123,8 +133,19 @@ class Run:
                 raise
             except (ShadowsimError, OSError) as error:
                 self._lose_shadow(error)
-        self.beside(self)
+        self._attend()
         self.hold.extend()
+
+    def _attend(self) -> None:
+        """What goes on beside the run cannot end it; a network that is lost is found by itself."""
+        try:
+            self.beside(self)
+        except Fenced:
+            raise
+        except (ShadowsimError, OSError) as error:
+            if str(error) not in self.told:
+                self.told.add(str(error))
+                self.note("beside_failed", detail=str(error))
 
     def _advance_production(self, at_s: float) -> list[Sample]:
         try:
@@ -228,6 +249,7 @@ class Run:
             control=self.telemetry["production"] if in_shadow else None,
             horizon_s=self.scenario.workflow.horizon_s,
             soak_s=self.scenario.workflow.soak_s,
+            past=self.past,
         )
 
     def predict(self, where: str) -> Forecast:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 
 from shadowsim.model.change import Change, Configs, apply, difference
-from shadowsim.rollback.signature import Digests, RollbackSignature, Step, change_id, lines
+from shadowsim.rollback.armed import change_id
+from shadowsim.rollback.signature import Digests, RollbackSignature, Step, lines
 
 
 def armed(change: Change, before: Configs) -> RollbackSignature:

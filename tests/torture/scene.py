@@ -74,7 +74,7 @@ NEW_CONFIGS = apply(OLD_CONFIGS, CHANGE.commands)
 
 
 SIGNATURE = armed(CHANGE, OLD_CONFIGS).sealed(KEY)
-TERMS = Terms(CHANGE, OLD_CONFIGS, SIGNATURE, FILES)
+TERMS = Terms(CHANGE, OLD_CONFIGS, SIGNATURE.armed(), FILES)
 Wait = Callable[[], bool]
 INJECTED = "injected"  # the words of an OSError that the attack has made
 
@@ -124,10 +124,8 @@ def make(
     """
     place = place_on(disk)
     claim(place)
-    disk.make_folder(FOLDER / DEVICES)
     devices = devices_on(disk)
-    for config in OLD_CONFIGS.values():
-        devices.write(config, FIRST)
+    devices.fill(OLD_CONFIGS, FIRST)
     commit = Commit(place, TERMS)
     now = dict(OLD_CONFIGS)
     try:

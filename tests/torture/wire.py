@@ -72,7 +72,7 @@ def rest(folder: Path) -> Target:
         def ask(self, work: Callable[[Room], Any], within_s: float = 0.0) -> Any:
             return work(room)
 
-    app = make_app(Here(), TOKEN)
+    app = make_app(Here(), TOKEN, writes=True)
     loop = asyncio.new_event_loop()
 
     def attack(asked: Asked) -> None:

@@ -401,6 +401,7 @@ class EmulatedNetwork:
         after = apply_one(self._running[device], [command])
         if after is not self._running[device]:
             self._write({device: after})
+        self._faults.obeyed(self.topology.devices[self.topology.device_index[device]], command)
         while device in self._deaf() - self._faulty() and not self._closed:
             yield self.clock.env.timeout(CARE_S)
         return True
@@ -528,7 +529,7 @@ class EmulatedNetwork:
         demand = demand_reading(between, rig.streams, len(self._demands))
         device = self._device_reading()
         utilisation = link[:, 2] / np.maximum(self._damage.rate_left, 1e-9)
-        self._witness.close(self._since_s, self.now, demand.copy(), utilisation)
+        self._witness.close((self._since_s, self.now), demand[None].copy(), utilisation[None])
         self._since_s = self.now
         self._crowd.react(self._faults.active, 1.0 - demand[:, 3])
         sample = Sample(self.now, device, link, demand)

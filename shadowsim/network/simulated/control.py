@@ -46,7 +46,8 @@ class Health:
         self._peak_at_s = np.zeros(devices)
         self.decay_s = 2.0
 
-    def cpu(self, now_s: float) -> Array:
+    def cpu(self, now_s: float | Array) -> Array:
+        """`[D]` at a time, `[T, D]` at times `[T, 1]`."""
         faded = self._peak * np.exp(-(now_s - self._peak_at_s) / self.decay_s)
         return np.minimum(self.base_cpu + self.hogged + faded, 1.0)
 

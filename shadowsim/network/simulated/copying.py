@@ -52,7 +52,9 @@ class Copying:
 
     def count(self, offered_bps: Array, dark: Collection[str], span_s: float) -> None:
         """Count a time in which the demands sent `offered_bps`; dark devices tell nothing."""
-        lit = np.array([home not in dark for home in self._homes], dtype=np.bool_)
+        lit: Array | bool = True
+        if dark:
+            lit = np.array([home not in dark for home in self._homes], dtype=np.bool_)
         came = np.where(lit, offered_bps, 0.0) * span_s
         self._seen += float(came.sum())
         self._over_s += span_s

@@ -42,15 +42,15 @@ class TestFlows:
     places are used again, so a network that sends for days does not grow.
     """
 
-    def __init__(self, topology: Topology, demands: Sequence[Demand]) -> None:
+    def __init__(self, topology: Topology, demands: Sequence[Demand], loader: Loader) -> None:
+        """`loader` is that of the demands alone."""
         self._topology = topology
         self._demands = tuple(demands)
         self._places: list[_Test] = []
         self._over: dict[int, Sent] = {}
-        self._loads: Loads | None = None
         self._next = 0
-        self.loader = Loader(topology, demands)
-        self._own = len(self.loader.flows)
+        self.loader = loader
+        self._own = len(loader.flows)
 
     def send(self, flow: Demand) -> int:
         """Begin to send; its number. The flows have to be routed anew after that."""
@@ -77,42 +77,38 @@ class TestFlows:
         return _as_sent(going[number]) if number in going else self._over[number]
 
     def beside(self, offered_bps: Array) -> Array:
-        """The rates of the demands' flows with those of the test traffic's behind them."""
+        """The rates of the demands' flows `[S, F]` with those of the test traffic behind them."""
         if not self._places:
             return offered_bps
         wanted = [test.flow.rate_bps * test.going for test in self._places]
         nothing = np.zeros(len(self._demands))
-        return np.concatenate((
-            offered_bps, self.loader.spread(np.concatenate((nothing, wanted)))[self._own :]
-        ))  # fmt: skip
+        tests = self.loader.spread(np.concatenate((nothing, wanted)))[self._own :]
+        beside = np.broadcast_to(tests, (len(offered_bps), len(tests)))
+        return np.concatenate((offered_bps, beside), axis=1)
 
     def apart(self, loads: Loads) -> Loads:
-        """The loads with the demands' flows only; those of the test traffic are kept here.
+        """The loads with the demands' flows only.
 
         What a link carries stays what it is: all of it.
         """
         if not self._places:
             return loads
-        self._loads, own = loads, self._own
-        return replace(
-            loads,
-            throughput_bps=loads.throughput_bps[:, :own],
-            latency_s=loads.latency_s[:, :own],
-            loss=loads.loss[:, :own],
-        )
+        flows = ("throughput_bps", "latency_s", "loss")
+        own = {name: getattr(loads, name)[:, : self._own].copy() for name in flows}
+        return replace(loads, **own)
 
-    def count(self, span_s: float) -> None:
-        """Count a state that held for `span_s` seconds."""
-        loads = self._loads
+    def count(self, loads: Loads, span_s: Array) -> None:
+        """Count states that held for `span_s[S]` seconds, of which these are all the loads."""
         for place, test in enumerate(self._places):
-            if loads is None or not test.going:
+            if not test.going:
                 continue
             mine = np.flatnonzero(self.loader.flows.demand == len(self._demands) + place)
-            throughput = loads.throughput_bps[0, mine]
-            latency_s = np.where(throughput > 0, loads.latency_s[0, mine], 0.0)
-            test.wanted += test.flow.rate_bps * span_s
-            test.delivered += float(throughput.sum()) * span_s
-            test.waited += float((throughput * latency_s).sum()) * span_s
+            for state, span in enumerate(span_s.tolist()):
+                throughput = loads.throughput_bps[state, mine]
+                latency_s = np.where(throughput > 0, loads.latency_s[state, mine], 0.0)
+                test.wanted += test.flow.rate_bps * span
+                test.delivered += float(throughput.sum()) * span
+                test.waited += float((throughput * latency_s).sum()) * span
 
 
 def _as_sent(test: _Test) -> Sent:
@@ -145,6 +141,7 @@ class Diversion:
         nothing = np.zeros(len(demands))
         self._away = nothing > 0  # which demands leave
         self._leaving_bps, self._arriving_bps = nothing, nothing
+        self._arrives = False  # whether anything does
         self._left, self._leaked, self._arrived = nothing.copy(), nothing.copy(), nothing.copy()
 
     def divert(self, matches: Sequence[Match], into: Network, at_s: float) -> None:
@@ -160,15 +157,17 @@ class Diversion:
 
     def keep(self, wanted_bps: Array, at_s: float) -> Array:
         """What of the demands' rates stays here; the rest is handed over. `[demands]` each."""
+        if self._into is None:
+            return wanted_bps
         self._leaving_bps = np.where(self._away, wanted_bps, 0.0)
-        if self._into is not None:
-            self._into.take_in(self._leaving_bps, at_s)
-            self._into = self._into if self._away.any() else None
-        return wanted_bps - self._leaving_bps
+        self._into.take_in(self._leaving_bps, at_s)
+        self._into = self._into if self._away.any() else None
+        staying: Array = wanted_bps - self._leaving_bps
+        return staying
 
     def with_arrivals(self, wanted_bps: Array) -> Array:
         """The demands' rates with what another network sends here on top."""
-        found: Array = wanted_bps + self._arriving_bps
+        found: Array = wanted_bps + self._arriving_bps if self._arrives else wanted_bps
         return found
 
     def arrive(self, wanted_bps: Array) -> bool:
@@ -177,18 +176,26 @@ class Diversion:
             raise ValueError(f"{wanted_bps.shape[0]} demands arrive where there are others")
         new = not np.array_equal(wanted_bps, self._arriving_bps)
         self._arriving_bps = np.array(wanted_bps, dtype=np.float64)
+        self._arrives = bool(self._arriving_bps.any())
         return new
 
-    def count(self, offered_bps: Array, throughput_bps: Array, span_s: float) -> None:
-        """Count a state that held for `span_s` seconds, by demand.
+    def count(self, span_s: float) -> None:
+        """Count what left and what arrived in a state that held for `span_s` seconds."""
+        if self._into is not None:
+            self._left += self._leaving_bps * span_s
+        if self._arrives:
+            self._arrived += self._arriving_bps * span_s
 
-        `offered_bps` is what the fluid engine was given, `throughput_bps` what it delivered.
+    def look(self, offered_bps: Array, throughput_bps: Array, span_s: Array) -> None:
+        """Count what of the demands that leave was here in states that held for `span_s[S]`.
+
+        `offered_bps[S, demands]` is what the fluid engine was given, `throughput_bps` what it
+        delivered. What leaves must be the same in all of them.
         """
-        self._left += self._leaving_bps * span_s
-        self._arrived += self._arriving_bps * span_s
         if self._away.any():
-            here = np.maximum(offered_bps, throughput_bps)
-            self._leaked += np.where(self._away, here, 0.0) * span_s
+            here = np.where(self._away, np.maximum(offered_bps, throughput_bps), 0.0)
+            for bps, span in zip(here, span_s.tolist(), strict=True):
+                self._leaked += bps * span
 
     def diverted(self) -> Diverted:
         """What was counted so far; a packet that was begun counts where there must be none.

@@ -9,22 +9,24 @@ traffic varies and telemetry is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import simpy
 from numpy.random import Generator
 
-from shadowsim.dataplane.flows import Loads
+from shadowsim.dataplane.flows import Links, Loads
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.loading import Loader
+from shadowsim.dataplane.meter import Readings
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
 from shadowsim.model.services import Service, ServiceStatus
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import Sample, layout_of
+from shadowsim.model.telemetry import DEVICE_METRICS, Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
@@ -49,6 +51,7 @@ from shadowsim.network.simulated.control import Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.edge import Diversion, TestFlows
 from shadowsim.network.simulated.service import SimulatedService
+from shadowsim.network.simulated.stretch import Stretch
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.timing import ControlModel
 from shadowsim.network.witness import Witness
@@ -60,6 +63,24 @@ NO_INTENTS = Intents()
 USUAL = ControlModel()
 NOISE = 0.01  # relative, of every reading
 BREATH = 0.02  # relative, of what users want from one second to the next
+MOST_HELD = 64  # states that are written down before they are solved: it bounds the memory
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all states of a stretch are in; links L, devices D.
+
+    `rate_bps[L]`: what a link can carry with its faults. `background[L]`: the share of that which
+    the background takes; `seen_background[L]`: of the rate that is configured. `memory[D]` and
+    `table[D]`: the shares of a device's memory and of its table's entries that are taken.
+    """
+
+    links: Links
+    rate_bps: Array
+    background: Array
+    seen_background: Array
+    memory: Array
+    table: Array
 
 
 class SimulatedNetwork:
@@ -95,7 +116,7 @@ class SimulatedNetwork:
         self._base_bps = np.array([d.rate_bps for d in traffic.demands])
         self._breath = np.ones(len(traffic.demands))
         self._loader = Loader(topology, traffic.demands)
-        self._tests = TestFlows(topology, traffic.demands)
+        self._tests = TestFlows(topology, traffic.demands, self._loader)
         self._edge = Diversion(topology, traffic.demands)
         self._part = Part(topology, traffic.demands)
         self._homes = {host.name: host.device for host in topology.hosts}
@@ -120,10 +141,10 @@ class SimulatedNetwork:
         self._meter = self._loader.meter()
         self._routed = self._tests.loader.route(self._installed)
         self._offered_bps = self._rates()
-        self._loads = self._solve()
+        self._stretch = Stretch([0.0])
+        self._ground: Ground | None = None
         self._witness = Witness(topology, traffic.demands, intents, self.layout, configs)
         self._witness.look(self._installed, configs)
-        self._state_since_s = 0.0
         self._env.process(self._tick())
 
     # -- the contract ----------------------------------------------------------------------
@@ -162,6 +183,8 @@ class SimulatedNetwork:
     def offer(self, rates_bps: Array) -> None:
         self._profile = None
         self._base_bps = np.array(rates_bps, dtype=np.float64)
+        if not (self._base_bps >= 0.0).all():
+            raise ValueError("rates_bps must be finite and at least 0")
         self._change_rates()
 
     def advance(self, until_s: float) -> list[Sample]:
@@ -170,24 +193,26 @@ class SimulatedNetwork:
         if not self._closed and until_s > self.now:
             self._env.run(until=until_s)
             self._record()
+        if self._stretch.due:
+            self._settle()
         samples, self._samples = self._samples, []
         return samples
 
     def resize(
         self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
     ) -> None:
-        self._record()
+        self._turn()
         self._part = Part(self.topology, self._demands, devices, background_bps)
         self._change_rates()
 
     def copy(
         self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
     ) -> None:
-        self._record()
+        self._catch_up()
         self._copying.copy(classes, fraction, truncate_bytes, random)
 
     def copies(self) -> Copies:
-        self._record()
+        self._catch_up()
         return self._copying.copies()
 
     def follow(self, other: Network) -> None:
@@ -213,27 +238,27 @@ class SimulatedNetwork:
         return service.advance(self.now, primary_up=up, following=up and here)
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:
-        self._record()
+        self._catch_up()
         self._edge.divert(matches, into, self.now)
         self._change_rates()
 
     def diverted(self) -> Diverted:
-        self._record()
+        self._catch_up()
         return self._edge.diverted()
 
     def send(self, flow: Demand) -> int:
-        self._record()
+        self._catch_up()
         number = self._tests.send(flow)
         self._routed = self._tests.loader.route(self._installed)
         self._change_rates()
         return number
 
     def sent(self, number: int) -> Sent:
-        self._record()
+        self._catch_up()
         return self._tests.sent(number)
 
     def cease(self, number: int) -> None:
-        self._record()
+        self._catch_up()
         self._tests.cease(number)
         self._change_rates()
 
@@ -254,7 +279,7 @@ class SimulatedNetwork:
 
     def spells(self) -> tuple[Spell, ...]:
         """What was really broken from the start until now. No decision may look at this."""
-        self._record()
+        self._catch_up()
         return tuple(self._witness.spells)
 
     # -- processes -------------------------------------------------------------------------
@@ -264,10 +289,15 @@ class SimulatedNetwork:
             # Late in its instant, so that what happens at the same time is already in.
             yield self._env.timeout(TICK_S)
             self._record()
-            self._samples.append(self._read())
+            self._stretch.read(self.now)
             self._leak()
-            self._crowd.react(self._faults.active, self._delivered_share())
-            self._breath = np.exp(self._random["traffic"].normal(0.0, BREATH, len(self._demands)))
+            if self._crowd.reacts(self._faults.active):
+                self._crowd.react(self._faults.active, self._delivered_share())
+            if len(self._stretch.span_s) >= MOST_HELD:
+                self._settle()
+            if self._profile is not None:
+                random = self._random["traffic"]
+                self._breath = np.exp(random.normal(0.0, BREATH, len(self._demands)))
             self._change_rates()
 
     def _obey(self, device: str, command: Command) -> Obeying:
@@ -280,9 +310,11 @@ class SimulatedNetwork:
         if device in self._damage.deaf | self._part.absent:
             return False
         after = apply_one(self._configs[device], [command])
+        self._settle()
         self._health.work(np.array([number]), 0.08, self.now)
         if after is not self._configs[device]:
             self._write(after)
+        self._faults.obeyed(self.topology.devices[number], command)
         return True
 
     def _write_tables(self, delay_s: float, devices: Array) -> Process:
@@ -303,6 +335,7 @@ class SimulatedNetwork:
 
     def _write(self, config: DeviceConfig) -> None:
         """Have a config in force."""
+        self._turn()
         self._keep(config)
         self._configs[config.hostname], self._written_s[config.hostname] = config, self.now
         self._reprogram([config.hostname])
@@ -310,11 +343,13 @@ class SimulatedNetwork:
     def _leak(self) -> None:
         """One tick of every memory leak; a device that runs out of memory restarts."""
         for fault in [f for f in self._faults.active if f.kind == "memory_leak"]:
+            self._turn()
             named = [fault.device] if fault.device else list(self.topology.device_index)
             for name in set(named) - self._damage.dead:
                 self._health.leaked[self.topology.device_index[name]] += fault.amount * TICK_S
-        full = self._health.memory(self._installed.routes) >= 1.0
-        for number in np.flatnonzero(full):
+        memory = self._on().memory
+        for number in np.flatnonzero(memory >= 1.0) if memory.max(initial=0.0) >= 1.0 else ():
+            self._turn()
             name = self.topology.devices[number].name
             self._health.leaked[number] = 0.0
             crash = Fault("device_crash", self.now, self._control.restart_s, device=name)
@@ -322,7 +357,7 @@ class SimulatedNetwork:
 
     def _reconsider(self, faults: Iterable[Fault]) -> None:
         """The set of active faults has changed."""
-        self._record()
+        self._turn()
         returned = self._damage.deaf
         self._damage = damage(self.topology, self._faults.active)
         self._health.hogged = self._damage.cpu
@@ -348,16 +383,14 @@ class SimulatedNetwork:
             self._env.process(self._write_tables(float(delay_s), late[delays == delay_s]))
 
     def _install_plane(self, devices: Array) -> None:
-        self._record()
+        self._turn()
         self._installed = mix(self._installed, self._target, devices)
         self._routed = self._tests.loader.route(self._installed)
-        self._loads = self._solve()
         self._witness.look(self._installed, self._configs)
 
     def _change_rates(self) -> None:
         self._record()
         self._offered_bps = self._rates()
-        self._loads = self._solve()
 
     def _rates(self) -> Array:
         """What every flow wants to send now."""
@@ -365,76 +398,108 @@ class SimulatedNetwork:
         if self._profile is not None:
             wanted = wanted * self._profile.factor(self.now) * self._breath
         staying = self._edge.with_arrivals(self._edge.keep(wanted, self.now))
-        return self._loader.spread(np.where(self._part.demands, staying, 0.0))
-
-    def _solve(self) -> Loads:
-        hurt = self._damage
-        loads = self._tests.loader.solve(
-            self._installed,
-            self._routed,
-            self._tests.beside(self._offered_bps),
-            hurt.loss,
-            added_s=hurt.delay_s,
-            rate_left=hurt.rate_left * self._part.rate_left(self._rate_bps()),
-        )
-        return self._tests.apart(loads)
-
-    def _rate_bps(self) -> Array:
-        """What every link can carry now."""
-        found: Array = self._installed.rate_bps * self._damage.rate_left
-        return found
+        return self._loader.spread(self._part.inside(staying))
 
     # -- readings --------------------------------------------------------------------------
 
     def _record(self) -> None:
-        """Close the state that held until now: count it, and write down whether it was well."""
-        span_s = self.now - self._state_since_s
-        if span_s <= 0.0:
+        """Close the state that held until now. It is solved when somebody reads."""
+        before_s = self._stretch.at_s[-1]
+        self._stretch.hold(self._offered_bps, self.now)
+        self._edge.count(self.now - before_s)
+
+    def _catch_up(self) -> None:
+        """Solve all states until now."""
+        self._record()
+        self._settle()
+
+    def _turn(self) -> None:
+        """Something else than the rates is about to change: solve what was before."""
+        self._catch_up()
+        self._ground = None
+
+    def _settle(self) -> None:
+        """Solve the states that were written down, all at once, and count and read them.
+
+        Whoever reads what they amount to calls this first, and whoever changes anything they were
+        in but the rates: so that is the same in all of them, and is what is now.
+        """
+        if self._stretch.empty:
             return
-        self._meter.add(
-            self._loads, self._offered_bps, self._installed.up, self._damage.loss, span_s
-        )
-        self._tests.count(span_s)
-        offered, throughput = self._per_demand()
-        self._edge.count(offered, throughput, span_s)
-        self._copying.count(offered, self._damage.dark, span_s)
-        rate_bps = self._rate_bps()
-        plane = replace(self._installed, rate_bps=rate_bps)
-        now = self._loader.at_once(plane, self._loads, self._offered_bps, self._damage.loss)
-        used = now.utilisation + self._part.background_share(rate_bps)
-        self._witness.close(self._state_since_s, self.now, now.demand, used)
-        self._state_since_s = self.now
+        past, self._stretch = self._stretch, Stretch(self._stretch.at_s[-1:])
+        plane, loss, ground = self._installed, self._damage.loss, self._on()
+        offered_bps, span_s = past.offered(len(self._offered_bps)), np.array(past.span_s)
+        every = self._solve(offered_bps)
+        self._tests.count(every, span_s)
+        rates = self._meter.rates(self._tests.apart(every), offered_bps, plane.up, loss)
+        sent_bps, delivered_bps = rates.demand[:, :, 0], rates.demand[:, :, 1]
+        self._edge.look(sent_bps, delivered_bps, span_s)
+        for bps, span in zip(sent_bps, past.span_s, strict=True):
+            self._copying.count(bps, self._damage.dark, span)
+        now = self._meter.at_once(rates, ground.rate_bps)
+        self._witness.close(past.at_s, now.demand, now.link[:, :, 2] + ground.background)
+        found = self._meter.read(rates, span_s, past.due, plane.rate_bps)
+        if past.due:
+            self._samples += self._samples_of(found, past.due_s)
+
+    def _on(self) -> Ground:
+        """What the states of this stretch are in."""
+        if self._ground is None:
+            plane, hurt, part = self._installed, self._damage, self._part
+            rate_bps = plane.rate_bps * hurt.rate_left
+            left = hurt.rate_left * part.rate_left(rate_bps)
+            links = self._loader.links(plane, hurt.loss, added_s=hurt.delay_s, rate_left=left)
+            self._ground = Ground(
+                links,
+                rate_bps,
+                part.background_share(rate_bps),
+                part.background_share(plane.rate_bps),
+                self._health.memory(plane.routes),
+                plane.routes / self._table_left(),
+            )
+        return self._ground
+
+    def _solve(self, offered_bps: Array) -> Loads:
+        """The loads of states in which the flows of the demands offer `[S, flows]`."""
+        loader, links = self._tests.loader, self._on().links
+        beside = self._tests.beside(offered_bps)
+        if not len(beside):
+            return Loads.empty(0, self.topology.directed_links, beside.shape[1])
+        return loader.run(links, self._routed, beside)
 
     def _delivered_share(self) -> Array:
-        offered, delivered = self._per_demand()
+        """The share that is delivered now of what is offered of every demand."""
+        offered_bps = self._offered_bps[None]
+        loads = self._tests.apart(self._solve(offered_bps))
+        rates = self._meter.rates(loads, offered_bps, self._installed.up, self._damage.loss)
+        offered, delivered = rates.demand[0, :, 0], rates.demand[0, :, 1]
         share = np.divide(delivered, offered, out=np.ones(len(offered)), where=offered > 0)
         return np.asarray(share)
 
-    def _per_demand(self) -> tuple[Array, Array]:
-        """What is offered of every demand now, and what of it is delivered."""
-        flows = self._offered_bps, self._loads.throughput_bps[0]
-        offered, delivered = map(self._meter.per_demand, flows)
-        return offered, delivered
+    def _samples_of(self, found: Readings, at_s: Sequence[float]) -> list[Sample]:
+        """Noisy readings of everything that reports, at these times."""
+        link, demand, ground = found.link, found.demand, self._on()
+        link[:, :, 2] += ground.seen_background
+        device = np.empty((len(at_s), len(self.topology.devices), len(DEVICE_METRICS)))
+        device[:, :, 0] = self._health.cpu(np.array(at_s)[:, None])
+        device[:, :, 1] = ground.memory
+        device[:, :, 2] = ground.table
+        self._blur(device, link[:, :, :3], demand[:, :, :3])
+        loss = demand[:, :, 3]
+        np.minimum(np.maximum(loss, 0.0, out=loss), 1.0, out=loss)
+        np.minimum(device, 1.0, out=device)
+        samples = [Sample(*rows) for rows in zip(at_s, device, link, demand, strict=True)]
+        for sample in samples:
+            self._part.hide(sample.device, sample.link, sample.demand)
+            hide(sample, self.topology, self._demands, self._damage.dark)
+        return samples
 
-    def _read(self) -> Sample:
-        """One noisy reading of everything that reports."""
-        link, demand = self._meter.read(self._installed.rate_bps)
-        plane = self._installed
-        link[:, 2] += self._part.background_share(plane.rate_bps)
-        device = np.column_stack((
-            self._health.cpu(self.now),
-            self._health.memory(plane.routes),
-            plane.routes / self._table_left(),
-        ))  # fmt: skip
-        noise = self._random["noise"]
-        device *= np.exp(noise.normal(0.0, NOISE, device.shape))
-        link[:, :3] *= np.exp(noise.normal(0.0, NOISE, (len(link), 3)))
-        demand[:, :3] *= np.exp(noise.normal(0.0, NOISE, (len(demand), 3)))
-        demand[:, 3] = np.clip(demand[:, 3], 0.0, 1.0)
-        self._part.hide(device, link, demand)
-        sample = Sample(self.now, np.minimum(device, 1.0), link, demand)
-        hide(sample, self.topology, self._demands, self._damage.dark)
-        return sample
+    def _blur(self, *parts: Array) -> None:
+        """The noise of `[T, rows, columns]` each, drawn reading after reading."""
+        ends = list(accumulate(part[0].size for part in parts))
+        noise = np.exp(self._random["noise"].normal(0.0, NOISE, (len(parts[0]), ends[-1])))
+        for part, end in zip(parts, ends, strict=True):
+            part *= noise[:, end - part[0].size : end].reshape(part.shape)
 
     def _table_left(self) -> Array:
         """Entries that every device has room for in all."""

@@ -5,7 +5,7 @@ model cannot know (whether a name exists) is checked afterwards, where names are
 """
 
 from shadowsim.scenario.spec.document import ScenarioSpec, json_schema
-from shadowsim.scenario.spec.faults import FaultSpec, TrafficFault
+from shadowsim.scenario.spec.faults import STARTS, FaultSpec, TrafficFault
 from shadowsim.scenario.spec.intents import INTENT_KINDS, IntentSpec, Packets
 from shadowsim.scenario.spec.topology import SOURCES, InlineLink, LinkDefaults, Node, TopologySpec
 from shadowsim.scenario.spec.traffic import DemandSpec, Mix, ProfileSpec, TrafficSpec
@@ -15,6 +15,7 @@ __all__ = [
     "INTENT_KINDS",
     "PRECOGS",
     "SOURCES",
+    "STARTS",
     "DemandSpec",
     "ExpectSpec",
     "FaultSpec",

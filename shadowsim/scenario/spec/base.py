@@ -45,7 +45,13 @@ class Spec(BaseModel):
         return {k: value for k, value in filled.items() if value is not None or k not in known}
 
 
-def one_of(kinds: tuple[str, ...]) -> ConfigDict:
-    """The settings of a mapping that needs exactly one of these keys."""
-    needs: list[JsonValue] = [{"required": [kind]} for kind in kinds]
-    return ConfigDict(json_schema_extra={"oneOf": needs})
+def one_of(kinds: tuple[str, ...], *others: tuple[str, ...]) -> ConfigDict:
+    """The settings of a mapping that needs exactly one of these keys, and one of each `others`."""
+    extra: dict[str, JsonValue] = dict(_needs(kinds))
+    if others:
+        extra["allOf"] = [_needs(keys) for keys in others]
+    return ConfigDict(json_schema_extra=extra)
+
+
+def _needs(kinds: tuple[str, ...]) -> dict[str, JsonValue]:
+    return {"oneOf": [{"required": [kind]} for kind in kinds]}

@@ -108,15 +108,36 @@ class TrafficFault(Service):
 
 
 ON_LINK = {"link": ["A", "B"]}
+STARTS = ("at_s", "after")
+
+
+class AfterSpec(Spec):
+    """A command that brings a fault about."""
+
+    command: Annotated[str, Field(min_length=1)] = Field(
+        examples=["ip ospf cost"],
+        description="How the command begins, or the line that its context is opened by.",
+    )
+    model: str | None = Field(
+        default=None,
+        examples=["generic"],
+        description="The model of the devices on which it does. Default: any.",
+    )
 
 
 class FaultSpec(Spec):
-    """A failure that is injected: when, where, and exactly one kind."""
+    """A failure that is injected: when or after what, where, and exactly one kind."""
 
     flags = FAULT_KINDS
-    model_config = one_of(FAULT_KINDS)
+    model_config = one_of(FAULT_KINDS, STARTS)
 
-    at_s: Seconds = Field(examples=[40], description="When it begins.")
+    at_s: Seconds | None = Field(default=None, examples=[40], description="When it begins.")
+    after: AfterSpec | None = Field(
+        default=None,
+        examples=[{"command": "ip ospf cost"}],
+        description="It begins when such a command gets into force: on the device that is hit, "
+        "or on any ('device: any' is the one it got into force on).",
+    )
     for_s: Duration | None = Field(
         default=None, examples=[20], description="How long it lasts. Default: it stays."
     )

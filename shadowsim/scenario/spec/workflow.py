@@ -9,7 +9,9 @@ from pydantic import Field
 from shadowsim.scenario.spec.base import Duration, Rate, Seconds, Share, Spec
 from shadowsim.scenario.spec.traffic import TrafficClass
 
-Precog = Literal["threshold", "judge", "script", "rollouts", "hybrid"]
+Precog = Literal[
+    "always-go", "threshold", "canary", "judge", "script", "rollouts", "hybrid"
+]  # fmt: skip
 PRECOGS: tuple[Precog, ...] = get_args(Precog)
 
 

@@ -1,0 +1,74 @@
+"""A seed and a number to a folder of labelled changes: sites side by side, each in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
+from shadowsim.history.folds import ALL
+from shadowsim.history.looks import LOOKS, Observer
+from shadowsim.history.simulate import Record, over_s, simulate
+from shadowsim.history.sites import Site, site
+from shadowsim.history.store import Manifest, claimed, unfinished, write
+from shadowsim.history.tables import labels_of, looks_of
+from shadowsim.history.workers import spread
+from shadowsim.precog import VARIANTS, WhatIf
+from shadowsim.precog.features import NAMES, Featurizer
+from shadowsim.precog.past import Past
+
+ASKED = ("threshold", "judge", "script", "canary")  # what others are to be better than
+
+Progress = Callable[[int, int], None]
+
+
+def settings(changes: int, seed: int, looks: str, networks: str = ALL) -> Manifest:
+    """What a history of these is made with, by this version."""
+    variants = tuple(name for name in ASKED if name in VARIANTS)
+    return Manifest(changes, seed, looks, NAMES, variants, networks)
+
+
+def generate(folder: Path, made: Manifest, jobs: int, progress: Progress) -> None:
+    """Make a history, or what is missing of one, in `jobs` processes.
+
+    The same settings give the same tables, whatever the number of processes and however often it
+    was interrupted. `progress` is told how many changes of how many are there.
+    """
+    with claimed(folder, made):
+        missing = unfinished(folder, made)
+        done = made.changes - sum(len(made.at(number)) for number in missing)
+        progress(done, made.changes)
+        for number in spread(partial(make_site, folder, made), missing, jobs):
+            done += len(made.at(number))
+            progress(done, made.changes)
+
+
+def make_site(folder: Path, made: Manifest, number: int) -> None:
+    """Simulate the changes at a site, and keep them."""
+    happened = list(_happened(site(made.seed, number, made.networks), made))
+    looks = looks_of(happened, made.features, made.variants)
+    write(folder, number, looks, labels_of(happened))
+
+
+def _happened(where: Site, made: Manifest) -> Iterator[tuple[Case, Record]]:
+    """The changes at a site one after another: each sees what came of those before it."""
+    past, observer = Past(), _observer(where, made.variants)
+    for number in made.at(where.number):
+        try:
+            one = change_at(where, number % CHANGES_PER_SITE)
+            scenario = one.scenario
+            times_s = LOOKS[made.looks](over_s(scenario), scenario.seed)
+            record = simulate(scenario, past, observer, times_s)
+        except Exception as error:
+            error.add_note(f"while at change {number} of seed {made.seed}")
+            raise
+        past = past.with_outcome(scenario.topology, scenario.change, record.label.failed)
+        yield one, record
+
+
+def _observer(where: Site, names: Sequence[str]) -> Observer:
+    network = where.topology, where.traffic.demands, where.intents
+    whatif = WhatIf(*network)
+    variants = {name: VARIANTS[name](whatif) for name in names}
+    return Observer(whatif, Featurizer(*network, whatif), variants)

@@ -1,0 +1,71 @@
+"""What is known of a change at one time to one row of evidence: features, and what was forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shadowsim.model.streams import stream
+from shadowsim.model.truth import MODES
+from shadowsim.precog import Evidence, Forecast, Variant, WhatIf
+
+Array = npt.NDArray[np.float64]
+
+TRAINING_LOOKS = 6
+EVALUATION_EVERY_S = 2.0
+
+
+class Features(Protocol):
+    """Evidence to numbers, as `precog.features.Featurizer` does it."""
+
+    def of(self, evidence: Evidence) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """One row of evidence. `phase` is "shadow" or "production", `since_s` the time since the change
+    began there; `features` `[features]`, `forecasts` `[variants, MODES]`, nan where not known.
+    """
+
+    phase: str
+    since_s: float
+    features: Array
+    forecasts: Array
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What evidence of one network is looked at with; `script` is one of the variants."""
+
+    whatif: WhatIf
+    features: Features
+    variants: Mapping[str, Variant]
+
+    def look(self, evidence: Evidence, since_s: float) -> tuple[Look, Mapping[str, Forecast]]:
+        """The row, and the whole of what each variant said."""
+        told = {name: variant.forecast(evidence) for name, variant in self.variants.items()}
+        known = [forecast.probabilities for forecast in told.values()]
+        forecasts = np.array([[p.get(mode, np.nan) for mode in MODES] for p in known])
+        return Look(evidence.phase, since_s, self.features.of(evidence), forecasts), told
+
+
+def for_training(over_s: float, seed: int) -> Sequence[float]:
+    """Six times within `over_s` seconds: one in each of six stretches, the earlier the shorter,
+    since most of what fails does so soon.
+    """
+    edges = over_s * (np.arange(TRAINING_LOOKS + 1) / TRAINING_LOOKS) ** 2
+    found: list[float] = stream(seed, "looks").uniform(edges[:-1], edges[1:]).tolist()
+    return found
+
+
+def for_evaluation(over_s: float, seed: int) -> Sequence[float]:
+    """Every two seconds within `over_s`."""
+    found: list[float] = np.arange(EVALUATION_EVERY_S, over_s + 1e-9, EVALUATION_EVERY_S).tolist()
+    return found
+
+
+LOOKS = {"training": for_training, "evaluation": for_evaluation}

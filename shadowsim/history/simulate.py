@@ -1,0 +1,160 @@
+"""A change and its circumstances to what an operator would have seen of it, and to what came of it.
+
+The change is tried on a shadow and then deployed to production whatever anyone says, and nothing
+is taken back. The evidence is what a run of the workflow would have had at the same times; the
+label is the truth, of which no look knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from shadowsim.history.looks import Look, Observer
+from shadowsim.journal import Journal
+from shadowsim.model.faults import Fault
+from shadowsim.model.truth import Spell, failure_modes, onsets, since
+from shadowsim.network import Witnessed, simulated
+from shadowsim.precog import Evidence, Forecast
+from shadowsim.precog.past import Past
+from shadowsim.scenario import Scenario
+from shadowsim.workflow import Run
+from shadowsim.workflow.phases import (
+    NotInstalled,
+    leave,
+    read_again,
+    roll_out,
+    shadow_deployment,
+    traffic_and_monitoring,
+)
+
+LIKELY = 0.5
+
+
+@dataclass(frozen=True)
+class Label:
+    """What really came of a change.
+
+    `came_at_s`: the failure modes that came and would not have without the change, and when each
+    began, in seconds since the change began in production. `anyway`: those that came and would
+    have. `sign`: whether anything spoke against the change before it was deployed. `background`:
+    the faults that production had while it was monitored.
+    """
+
+    came_at_s: dict[str, float]
+    anyway: tuple[str, ...]
+    sign: bool
+    background: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.came_at_s)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The evidence of one change, in order of time, and apart from it the label."""
+
+    looks: tuple[Look, ...]
+    label: Label
+
+
+class Silent:
+    """Forecasts nothing, so that nobody acts."""
+
+    name = "silent"
+
+    def forecast(self, evidence: Evidence) -> Forecast:
+        return Forecast()
+
+
+@dataclass
+class _Onlooker:
+    """Looks at production at given times since the change began there, and never has enough."""
+
+    observer: Observer
+    times_s: list[float]
+    found: list[Look] = field(default_factory=list)
+
+    def __call__(self, run: Run) -> bool:
+        since_s = run.now - run.since_s("production")
+        if self.times_s and self.times_s[0] <= since_s + 1e-9:
+            self.found.append(self.observer.look(run.evidence("production"), since_s)[0])
+            self.times_s = [at_s for at_s in self.times_s if at_s > since_s + 1e-9]
+        return False
+
+
+def simulate(scenario: Scenario, past: Past, observer: Observer, looks: Sequence[float]) -> Record:
+    """Let the change of a scenario happen, and look at it once in the shadow, at the gate, and in
+    production as soon as each of `looks` (seconds since the change began there) has come.
+
+    If a device does not take its commands the rest of the script is not sent, in the shadow and in
+    production. `past` is of the earlier changes at this site.
+    """
+    run = Run(scenario, simulated, Silent(), observer.whatif, Journal(), past=past)
+    run.begin()
+    if shadow_deployment(run):
+        traffic_and_monitoring(run)
+    gate, told = observer.look(run.evidence("shadow"), run.now - run.trial_since_s)
+    sign = _signs(since(run.shadow.spells(), run.trial_since_s), told["script"])
+    _dismiss_shadow(run)
+    read_again(run)
+    onlooker = _Onlooker(observer, sorted(looks))
+    with suppress(NotInstalled):
+        roll_out(run, onlooker)
+    leave(run, onlooker)
+    run.production.close()
+    return Record((gate, *onlooker.found), _label(run, sign))
+
+
+def over_s(scenario: Scenario) -> float:
+    """How long a change is looked at in production, at least."""
+    plan, devices = scenario.workflow, len(scenario.change.devices)
+    return plan.monitor_s + devices * plan.soak_s
+
+
+def _dismiss_shadow(run: Run) -> None:
+    """Nothing in production depends on its shadow, and from the gate on nobody asks it."""
+    run.shadow.close()
+    run.shadow_lost = True
+
+
+def _signs(trial: Collection[Spell], script: Forecast) -> bool:
+    """Whether the shadow failed of the change, or the what-if model has some state of the script
+    fail under the traffic of then.
+    """
+    return bool(failure_modes(trial)) or any(r.probability >= LIKELY for r in script.reasons)
+
+
+def _label(run: Run, sign: bool) -> Label:
+    from_s, end_s = run.deployed_since_s or 0.0, run.now
+    spells = _from(run.production.spells(), from_s)
+    seen = onsets(spells)
+    came = onsets(spells, _without_change(run.scenario, end_s)) if seen else {}
+    about = [f.name for f in run.scenario.faults if _is_about(f, from_s, end_s)]
+    return Label(
+        {mode: at_s - from_s for mode, at_s in came.items()},
+        tuple(mode for mode in seen if mode not in came),
+        sign,
+        tuple(dict.fromkeys(about)),
+    )
+
+
+def _from(spells: Collection[Spell], at_s: float) -> list[Spell]:
+    """The spells from a time on, cut there."""
+    return [replace(s, from_s=max(s.from_s, at_s)) for s in spells if s.to_s > at_s]
+
+
+def _without_change(scenario: Scenario, until_s: float) -> tuple[Spell, ...]:
+    """What would have been broken in production if nobody had touched it: its twin's truth."""
+    twin: Witnessed = simulated(scenario, scenario.configs, "production")
+    twin.advance(until_s)
+    twin.close()
+    return twin.spells()
+
+
+def _is_about(fault: Fault, from_s: float, end_s: float) -> bool:
+    """Whether a fault holds in production at any time between these."""
+    over = fault.at_s + (float("inf") if fault.for_s is None else fault.for_s)
+    return fault.network != "shadow" and fault.at_s < end_s and over > from_s

@@ -1,0 +1,228 @@
+"""The labelled changes of sites to Parquet files of one folder, and back to two tables.
+
+Evidence and labels are in files of their own. A site is there once its labels are, whole, and is
+never written again; `history.json` says what the folder holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from shadowsim import __version__
+from shadowsim.commit.disk import RealDisk
+from shadowsim.errors import BadInput, Mistake, ShadowsimError
+from shadowsim.history.cases import CHANGES_PER_SITE
+from shadowsim.history.folds import ALL
+
+MANIFEST = "history.json"
+FORMAT = 1
+TEMPORARY = ".part"
+LARGEST_MANIFEST = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a history was made with: a folder holds changes of one such making only."""
+
+    changes: int
+    seed: int
+    looks: str
+    features: tuple[str, ...]
+    variants: tuple[str, ...]
+    networks: str = ALL
+    shadowsim: str = __version__
+    format: int = FORMAT
+
+    @property
+    def sites(self) -> int:
+        """How many sites the changes are at; at the last there may be fewer."""
+        return -(-self.changes // CHANGES_PER_SITE)
+
+    def at(self, site: int) -> range:
+        """The numbers of the changes at a site."""
+        first = site * CHANGES_PER_SITE
+        return range(first, min(first + CHANGES_PER_SITE, self.changes))
+
+
+@dataclass(frozen=True)
+class History:
+    """`looks` has a row for every look of an operator, `labels` one for every change."""
+
+    manifest: Manifest
+    looks: pl.DataFrame
+    labels: pl.DataFrame
+
+
+@contextmanager
+def claimed(folder: Path, manifest: Manifest) -> Iterator[None]:
+    """Have a folder for oneself to make this history in; one begun before is gone on with.
+
+    Raises BadInput if it is not a folder to write to, is one of something else, or was made with
+    other settings, ShadowsimError if another process is at it.
+    """
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / MANIFEST).exists():
+            strange = sorted(p.name for p in folder.iterdir() if p.suffix != TEMPORARY)
+            if strange:
+                what = f"a folder of something else (it holds {strange[0]}); take a new one"
+                raise BadInput([Mistake(what, str(folder))])
+            _keep(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+        with (folder / MANIFEST).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ShadowsimError(f"{folder}: another process is making it") from None
+            _check_same(folder, read_manifest(folder), manifest)
+            for left in folder.glob(f"*{TEMPORARY}"):
+                left.unlink(missing_ok=True)
+            yield
+
+
+def unfinished(folder: Path, manifest: Manifest) -> list[int]:
+    """The numbers of the sites that are not there yet."""
+    return [n for n in range(manifest.sites) if not _labels(folder, n).exists()]
+
+
+def write(folder: Path, site: int, looks: pl.DataFrame, labels: pl.DataFrame) -> None:
+    """Keep a site: durable and whole when this returns, and not there if it does not."""
+    with _told(folder):
+        for path, table in ((_looks(folder, site), looks), (_labels(folder, site), labels)):
+            buffer = BytesIO()
+            table.write_parquet(buffer, compression="zstd")
+            _keep(path, buffer.getvalue())
+
+
+def read(folder: Path) -> History:
+    """All of a finished history. Raises BadInput where it is not there, whole and sound."""
+    manifest = read_manifest(folder)
+    missing = unfinished(folder, manifest)
+    if missing:
+        what = (
+            f"unfinished: {len(missing)} of {manifest.sites} sites are missing; "
+            "the command that began it goes on"
+        )
+        raise BadInput([Mistake(what, str(folder))])
+    numbers = range(manifest.sites)
+    looks = _tables([_looks(folder, n) for n in numbers])
+    labels = _tables([_labels(folder, n) for n in numbers])
+    if labels.height != manifest.changes:
+        what = f"it holds {labels.height} changes, and {MANIFEST} says {manifest.changes}"
+        raise BadInput([Mistake(what, str(folder))])
+    return History(manifest, looks, labels)
+
+
+def read_labels(folder: Path, manifest: Manifest) -> pl.DataFrame:
+    """The labels of a finished history alone."""
+    return _tables([_labels(folder, n) for n in range(manifest.sites)])
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a folder was made with. Raises BadInput if it holds no history."""
+    path = folder / MANIFEST
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(LARGEST_MANIFEST))
+        return _manifest(found)
+    except FileNotFoundError:
+        what = "no history; 'shadowsim history --out' makes one"
+        raise BadInput([Mistake(what, str(folder))]) from None
+    except OSError as error:
+        raise BadInput([Mistake(f"cannot be read: {error.strerror}", str(path))]) from None
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise BadInput([Mistake("damaged, or of another program", str(path))]) from None
+
+
+def _manifest(found: Any) -> Manifest:
+    """Raises ValueError or TypeError for what is not one."""
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError("of another format")
+    given: dict[str, Any] = {
+        field.name: found[field.name] for field in fields(Manifest) if field.name in found
+    }
+    for name in ("features", "variants"):
+        given[name] = tuple(str(one) for one in given[name])
+    made = Manifest(**given)
+    numbers = (made.changes, made.seed)
+    if (
+        any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers)
+        or not made.sites
+    ):
+        raise ValueError("a number stands there")
+    return made
+
+
+def _check_same(folder: Path, there: Manifest, wanted: Manifest) -> None:
+    different = [
+        _difference(field.name, getattr(there, field.name), getattr(wanted, field.name))
+        for field in fields(Manifest)
+        if getattr(there, field.name) != getattr(wanted, field.name)
+    ]
+    if different:
+        what = f"made with other settings: {'; '.join(different)}; take another folder"
+        raise BadInput([Mistake(what, str(folder))])
+
+
+def _difference(name: str, there: Any, wanted: Any) -> str:
+    if isinstance(there, tuple):
+        return f"other {name}"
+    return f"{name} {there}, now {wanted}"
+
+
+def _tables(paths: Sequence[Path]) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(list(paths))
+    except (OSError, pl.exceptions.PolarsError):
+        for path in paths:  # which of them it was
+            _check_sound(path)
+        what = "its parts do not have the same columns"
+        raise BadInput([Mistake(what, str(paths[0].parent))]) from None
+
+
+def _check_sound(path: Path) -> None:
+    try:
+        pl.read_parquet(path)
+    except FileNotFoundError:
+        raise BadInput([Mistake("missing", str(path))]) from None
+    except OSError as error:
+        raise BadInput([Mistake(f"cannot be read: {error.strerror}", str(path))]) from None
+    except pl.exceptions.PolarsError:
+        raise BadInput([Mistake("damaged, or no Parquet file", str(path))]) from None
+
+
+def _looks(folder: Path, site: int) -> Path:
+    return folder / f"looks-{site:05}.parquet"
+
+
+def _labels(folder: Path, site: int) -> Path:
+    return folder / f"labels-{site:05}.parquet"
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """A file that is there whole or not at all."""
+    disk = RealDisk()
+    fresh = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    disk.create(fresh, data)
+    disk.sync(fresh)
+    disk.rename(fresh, path)
+    disk.sync(path.parent)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Turn what the file system raises into what a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        what = f"a history cannot be kept here: {error.strerror}"
+        raise BadInput([Mistake(what, str(error.filename or folder))]) from None

@@ -1,0 +1,1 @@
+"""Labelled history to models that forecast, and to what following a forecast would have meant."""

@@ -1,0 +1,111 @@
+"""The network with the change as a canary, to a score as Kayenta's judge gives it, to a forecast.
+
+What a sceptic would try first, known failures included: it is here to be compared with. After the
+NetflixACAJudge of Spinnaker's Kayenta (github.com/spinnaker/kayenta, `kayenta-judge`; its settings
+of confidence 0.98 and tolerance 0.25): each metric by the confidence interval of a Mann-Whitney
+test, all metrics by a weighted score in which a critical one that fails fails everything.
+
+What is ours: the metrics (latency and loss of every demand, a group each, of equal weight; those of
+critical traffic are critical), that a change is compared with production while it runs beside, else
+with the time before, and how a score becomes a probability: at the score below which a canary is
+commonly refused (95) it is 0.5. Kayenta knows no failure modes; here a critical demand that loses
+more than half is an outage, all else a degradation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+from shadowsim.dataplane.limits import Limits
+from shadowsim.model.truth import DEGRADATION, OUTAGE
+from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
+from shadowsim.precog.judge import METRICS, WINDOW, readings
+from shadowsim.precog.ranks import deviation, known, pairs_above, ties
+
+Array = np.ndarray
+CONFIDENCE = 0.98
+TOLERANCE = 0.25
+PASS = 95.0  # the score from which on a canary passes
+NO_DATA = 0.5  # of the metrics: if as many have no data nothing is concluded
+FAILED = 0.95
+
+
+class Canary:
+    """A plain canary judge: two-sided Mann-Whitney intervals, no correction for many metrics."""
+
+    name = "canary"
+
+    def __init__(self, limits: Limits) -> None:
+        self._critical = np.tile(limits.critical, len(METRICS))
+
+    def forecast(self, evidence: Evidence) -> Forecast:
+        demands = len(evidence.demands)
+        observed = evidence.observed.samples[-WINDOW:]
+        beside = evidence.baseline.samples
+        if evidence.control is not None and observed:
+            beside = [s for s in evidence.control.samples if s.at_s >= observed[0].at_s - 0.5]
+        experiment, control = readings(observed, demands), readings(beside[-WINDOW:], demands)
+        data = (known(experiment) > 0) & (known(control) > 0)
+        if data.sum() <= NO_DATA * data.size:
+            return forecast_of((), (DEGRADATION, OUTAGE))
+        high = data & classified_high(experiment, control)
+        return forecast_of(self._reasons(evidence, experiment, data, high))
+
+    def _reasons(
+        self, evidence: Evidence, experiment: Array, data: Array, high: Array
+    ) -> list[Reason]:
+        demands = len(evidence.demands)
+        found = []
+        for place in np.flatnonzero(high & self._critical).tolist():
+            metric, name = METRICS[place // demands], evidence.demands[place % demands].name
+            lost = metric.name == "loss" and float(np.nanmean(experiment[:, place])) > 0.5
+            mode = OUTAGE if lost else DEGRADATION
+            found.append(Reason("canary", mode, FAILED, f"{name}: {metric.limit} is high"))
+        score = _score(data, high, demands)
+        if score < 100.0:
+            probability = min(0.5 * (100.0 - score) / (100.0 - PASS), FAILED)
+            text = f"score {score:.1f}: {int(high.sum())} of {int(data.sum())} metrics are high"
+            found.append(Reason("canary", DEGRADATION, probability, text))
+        return found
+
+
+def classified_high(experiment: Array, control: Array) -> Array:
+    """Per column: whether the experiment is high, `[samples, columns]` each, by Kayenta's rule.
+
+    It is if the lower end of the confidence interval of the shift lies above `TOLERANCE` of its
+    Hodges-Lehmann estimate, and the mean is not lower. The ends of the interval are differences of
+    two readings (Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 4.3), so it is
+    enough to count how many differences lie above that bound.
+    """
+    n, m = known(experiment), known(control)
+    tied = ties(experiment) + ties(control)
+    needed = n * m / 2.0 + 0.5 + ndtri((1.0 + CONFIDENCE) / 2.0) * deviation(n, m, tied)
+    high: Array = pairs_above(experiment, control) > needed
+    if high.any():
+        a, b = experiment[:, high], control[:, high]
+        not_lower = np.nanmean(a, axis=0) >= np.nanmean(b, axis=0)
+        high[high] = not_lower & _clearly_above(a, b, needed[high])
+    return high
+
+
+def _clearly_above(experiment: Array, control: Array, needed: Array) -> Array:
+    """Per column: whether all but `needed` of the differences lie above the bound."""
+    apart = (experiment.T[:, :, None] - control.T[:, None, :]).reshape(len(needed), -1)
+    size = np.isfinite(apart).sum(axis=1)
+    places = np.stack((size - 1 - np.floor(needed).astype(int), (size - 1) // 2, size // 2), axis=1)
+    places = np.maximum(places, 0)
+    ordered = np.where(np.isfinite(apart), apart, np.inf)
+    ordered.partition(np.unique(places), axis=1)
+    lowest, *middle = np.take_along_axis(ordered, places, axis=1).T
+    found: Array = lowest > TOLERANCE * np.abs(middle[0] + middle[1]) / 2.0
+    return found
+
+
+def _score(data: Array, high: Array, demands: int) -> float:
+    """Of each group the share of the metrics with data that pass, in percent; their mean."""
+    groups = [slice(n * demands, (n + 1) * demands) for n in range(len(METRICS))]
+    passed = [
+        100.0 * (1.0 - high[g].sum() / data[g].sum()) if data[g].any() else 100.0 for g in groups
+    ]
+    return float(np.mean(passed))
