@@ -16,6 +16,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_history import FEATURES, GROWING, fitted, tables
+from shadowsim.learning.train_command import train
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from test_precog import evidence, whatif
 from typer.testing import CliRunner
@@ -29,7 +30,6 @@ from shadowsim.learning.fit import ABSTAIN, fit
 from shadowsim.learning.metrics import FIGURES, auroc, average_precision, brier, intervals
 from shadowsim.learning.metrics import calibration_error as ece
 from shadowsim.learning.splits import LEAST_NETWORKS, SHARES, share_out, split
-from shadowsim.learning.train_command import train
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES, calibrate
