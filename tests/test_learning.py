@@ -29,12 +29,12 @@ from shadowsim.learning.fit import ABSTAIN, fit
 from shadowsim.learning.metrics import FIGURES, auroc, average_precision, brier, intervals
 from shadowsim.learning.metrics import calibration_error as ece
 from shadowsim.learning.splits import LEAST_NETWORKS, SHARES, share_out, split
-from shadowsim.learning.train_command import train
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES, calibrate
 from shadowsim.precog.model_file import from_bytes, load, save, to_bytes
 from shadowsim.precog.supervised import forecast_of_row, model_path, standing_model, supervised
+from shadowsim.train_command import train
 
 HORIZON_S = 15.0
 
@@ -476,7 +476,7 @@ def test_a_missing_damaged_or_foreign_model_is_told_plainly(
 def test_where_the_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SHADOWSIM_MODEL", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert model_path().parent.name == "model"
+    assert model_path().parent.name == "trained"
     own = tmp_path / "shadowsim" / "supervised.model"
     own.parent.mkdir()
     own.touch()
