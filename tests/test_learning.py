@@ -35,6 +35,7 @@ from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES, calibrate
 from shadowsim.precog.model_file import from_bytes, load, save, to_bytes
 from shadowsim.precog.supervised import forecast_of_row, model_path, standing_model, supervised
+from shadowsim.train_command import train
 
 HORIZON_S = 15.0
 
@@ -476,7 +477,7 @@ def test_a_missing_damaged_or_foreign_model_is_told_plainly(
 def test_where_the_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SHADOWSIM_MODEL", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert model_path().parent.name == "model"
+    assert model_path().parent.name == "trained"
     own = tmp_path / "shadowsim" / "supervised.model"
     own.parent.mkdir()
     own.touch()

@@ -15,6 +15,7 @@ from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
 from shadowsim.precog.rollouts import Rollouts
 from shadowsim.precog.script import Script
+from shadowsim.precog.supervised import supervised
 from shadowsim.precog.threshold import Threshold
 from shadowsim.precog.whatif import WhatIf
 
@@ -25,6 +26,7 @@ VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "judge": lambda whatif: Judge(whatif.limits),
     "script": Script,
     "rollouts": Rollouts,
+    "supervised": supervised,
     "hybrid": lambda whatif: Hybrid((Threshold(), Judge(whatif.limits), Script(whatif))),
 }
 

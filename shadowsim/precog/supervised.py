@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cache
 from importlib.resources import files
@@ -44,7 +45,12 @@ class Supervised:
 def forecast_of_row(model: Model, x: Row, phase: str) -> Forecast:
     """What the model says of one row of features."""
     look = model.look(x[None], phase)
-    told = np.where(look.unknown[0], np.nan, look.probabilities[0])
+    told = {
+        mode: math.nan if unknown else p
+        for mode, unknown, p in zip(
+            MODES, look.unknown[0].tolist(), look.probabilities[0].tolist(), strict=True
+        )
+    }
     reasons = [
         _withheld(model, x, phase, look, number)
         if look.unknown[0, number]
@@ -52,8 +58,8 @@ def forecast_of_row(model: Model, x: Row, phase: str) -> Forecast:
         for number in range(len(MODES))
         if look.unknown[0, number] or look.probabilities[0, number] >= TOLD_FROM
     ]
-    reasons.sort(key=lambda reason: (-reason.probability, reason.mode))
-    return Forecast(dict(zip(MODES, told.tolist(), strict=True)), tuple(reasons))
+    reasons.sort(key=lambda reason: -reason.probability)
+    return Forecast(told, tuple(reasons))
 
 
 def _reason(model: Model, x: Row, phase: str, look: Outlook, mode: int) -> Reason:
@@ -85,7 +91,9 @@ def model_path() -> Path:
     if given:
         return Path(given)
     own = user_model()
-    return own if own.exists() else Path(str(files("shadowsim.precog") / "model" / "default.model"))
+    return (
+        own if own.exists() else Path(str(files("shadowsim.precog") / "trained" / "default.model"))
+    )
 
 
 def user_model() -> Path:
