@@ -31,7 +31,7 @@ class Stretch:
 
     def offered(self, flows: int) -> Array:
         """`[S, flows]`, all of it."""
-        return np.array(self.offered_bps).reshape(-1, flows)
+        return np.array(self.offered_bps).reshape(len(self.offered_bps), flows)
 
     def hold(self, offered_bps: Array, span_s: float, until_s: float) -> None:
         """The state that began last held until then."""
