@@ -86,7 +86,7 @@ def run(
     for scenario in loaded:
         with View(scenario, quiet=as_json, pace=pace if api is None else None) as view:
             with beside() as attend:
-                found = _run_one(scenario, network, out, store, view, controller, attend)
+                found = _run_one(scenario, network, out, store, view, controller, attend, pace)
             documents.append(found)
     if as_json:
         _print_json(documents[0] if len(documents) == 1 else documents)
@@ -277,6 +277,7 @@ def _run_one(
     view: Any,
     controller: str,
     beside: Callable[[Run], None],
+    pace: float | None,
 ) -> dict[str, Any]:
     from shadowsim.commit.hold import held, stow
     from shadowsim.journal import Journal
@@ -296,7 +297,9 @@ def _run_one(
     state = Run(scenario, networks, precog, whatif, journal, view.paused(approve), beside)
     folder = out / scenario.name
     try:
-        with held(folder, key, scenario.workflow.confirm_within_s) as state.hold:
+        # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
+        lease_s = scenario.workflow.confirm_within_s / min(pace or 1.0, 1.0)
+        with held(folder, key, lease_s) as state.hold:
             run_workflow(state)
     finally:
         # An interrupted run leaves its record too: what was taken back, and whether that held.

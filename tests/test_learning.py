@@ -16,6 +16,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_history import FEATURES, GROWING, fitted, tables
+from shadowsim.learning.train_command import train
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from test_precog import evidence, whatif
 from typer.testing import CliRunner

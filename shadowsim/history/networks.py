@@ -44,7 +44,7 @@ def networks() -> tuple[str, ...]:
 
 
 def a_network(random: Generator, fold: str = ALL) -> str:
-    """Any of the families of a fold, the groups in the proportions of GROUPS, as far as there are."""
+    """Any family of a fold, the groups in the proportions of GROUPS, of those that it has."""
     among = [name for name in networks() if fold in (ALL, fold_of(name))]
     groups = {g: p for g, p in GROUPS.items() if any(n.startswith(f"{g}/") for n in among)}
     shares = np.array(list(groups.values()))

@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from shadowsim.history.looks import Look, Observer
 from shadowsim.journal import Journal
 from shadowsim.model.faults import Fault
@@ -22,7 +24,6 @@ from shadowsim.scenario import Scenario
 from shadowsim.workflow import Run
 from shadowsim.workflow.phases import (
     NotInstalled,
-    leave,
     read_again,
     roll_out,
     shadow_deployment,
@@ -103,9 +104,21 @@ def simulate(scenario: Scenario, past: Past, observer: Observer, looks: Sequence
     onlooker = _Onlooker(observer, sorted(looks))
     with suppress(NotInstalled):
         roll_out(run, onlooker)
-    leave(run, onlooker)
+    _leave_alone(run, onlooker)
     run.production.close()
     return Record((gate, *onlooker.found), _label(run, sign))
+
+
+def _leave_alone(run: Run, onlooker: _Onlooker) -> None:
+    """Let production be monitored for as long as a run does it, by whole seconds where it is looked
+    at: between two looks nobody has to be asked, and the network computes a stretch at once.
+    """
+    end_s = run.now + run.scenario.workflow.monitor_s
+    began_s = run.since_s("production")
+    for at_s in [*(np.ceil(began_s + since_s) for since_s in onlooker.times_s), end_s]:
+        if at_s <= end_s:
+            run.telemetry["production"].samples += run.production.advance(float(at_s))
+            onlooker(run)
 
 
 def over_s(scenario: Scenario) -> float:
