@@ -358,8 +358,10 @@ def test_a_feature_that_is_never_known_is_learned_without() -> None:
     x = found.x.copy()
     x[:, 5] = np.nan
     model = fit(replace(found, x=x), splits, 3, growing=GROWING)
-    assert model.phases["shadow"].contributions(x[0], 0)[5] == 0.0
-    assert model.unknown(found.x[:1], "shadow").all()  # since nobody has seen what it does
+    shadow = model.phases["shadow"]
+    assert shadow.contributions(x[0], 0)[5] == 0.0
+    # Once it is known it counts as strange, since nobody has seen what it does.
+    assert (shadow.outside(found.x) == shadow.outside(x) + 1).all()
 
 
 def test_reasons_name_what_the_failure_was_made_of() -> None:
@@ -433,8 +435,10 @@ def test_train_writes_a_model_and_says_how_good_it_is(trained: tuple[dict[str, A
         (p, m) for p in PHASES for m in MODES
     }
     assert all(
-        f["low"] <= f["value"] <= f["high"] for m in said["tests"] for f in m["figures"].values()
-        if f["value"] is not None and f["low"] is not None and m["looks"] > 200
+        f["low"] <= f["value"] <= f["high"]
+        for m in said["tests"] for name, f in m["figures"].items()
+        if name != "ECE"  # what is drawn with repetition looks worse calibrated than it is
+        and f["value"] is not None and f["low"] is not None and m["looks"] > 200
     )  # fmt: skip
     assert f"{said['tests'][0]['looks']} |" in model.card
 
