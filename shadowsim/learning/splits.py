@@ -15,6 +15,7 @@ from shadowsim.learning.dataset import Bools, Changes, Ints, Names
 SHARES = {"train": 0.65, "calibration": 0.18, "stack": 0.17}
 FOLDS = (*SHARES, "validation", "test", "new kind")
 FOLD_OF = {KNOWN: KNOWN, VALIDATION: "validation", UNSEEN: "test"}
+TESTS = {VALIDATION: "validation", UNSEEN: "test"}
 LEAST_NETWORKS = 12
 
 
@@ -68,6 +69,14 @@ def split(changes: Changes, seed: int) -> Splits:
     held_out = np.array([is_held_out(str(kind)) for kind in kinds])
     fold = np.where(held_out[place] & (fold != "test"), "new kind", fold)
     return Splits(fold, tuple(kinds[held_out].tolist()), changes.kind)
+
+
+def split_for_tests(changes: Changes) -> Splits:
+    """The changes on networks that nothing is fitted to; those on known ones are in no fold."""
+    fold = np.array([TESTS.get(fold_of(str(name)), "") for name in changes.network], dtype="<U16")
+    new = np.array([is_held_out(str(kind)) for kind in changes.kind])
+    fold = np.where(new & (fold == "validation"), "", fold)
+    return Splits(fold, tuple(sorted(set(changes.kind[new].tolist()))), changes.kind)
 
 
 def share_out(group: Names, shares: npt.NDArray[np.float64], random: np.random.Generator) -> Ints:

@@ -26,43 +26,52 @@ class Stacked:
     Networks 5, 1992), on changes that none of its variants was fitted to.
 
     Where what they say is unlike anything it learned from, or what it learned on different
-    networks disagrees, it is as careful as the plain hybrid: a mode is as probable as the surest of
-    them says.
+    networks disagrees, it goes by the plain variants alone: a mode is as probable as the surest of
+    these says.
     """
 
     name = "hybrid"
 
-    def __init__(self, variants: Sequence[Variant], model: Model) -> None:
-        self._variants = tuple(variants)
-        self._plain = Hybrid(variants)
+    def __init__(self, plain: Sequence[Variant], others: Sequence[Variant], model: Model) -> None:
+        self._plain, self._others = tuple(plain), tuple(others)
+        self._careful = Hybrid(plain)
         self._model = model
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        told = {variant.name: variant.forecast(evidence) for variant in self._variants}
-        careful = self._plain.of(list(told.values()))
-        look = self._model.look(self._row(told)[None], evidence.phase)
-        probabilities = {
-            mode: careful.probabilities[mode] if unknown else float(p)
+        plain = [variant.forecast(evidence) for variant in self._plain]
+        others = [variant.forecast(evidence) for variant in self._others]
+        look = self._model.look(self._row(plain + others)[None], evidence.phase)
+        careful = self._careful.of(plain)
+        learned = {
+            mode: float(p)
             for mode, unknown, p in zip(MODES, look.unknown[0], look.probabilities[0], strict=True)
+            if not unknown
         }
-        return Forecast(probabilities, _weighed(careful, probabilities))
+        reasons = [reason for forecast in plain + others for reason in forecast.reasons]
+        told = _weighed([r for r in reasons if r.mode in learned], learned)
+        told += [r for r in careful.reasons if r.mode not in learned]
+        return Forecast(
+            {**careful.probabilities, **learned},
+            tuple(sorted(told, key=lambda r: (-r.probability, r.mode, r.text))),
+        )
 
-    def _row(self, told: Mapping[str, Forecast]) -> Row:
+    def _row(self, forecasts: Sequence[Forecast]) -> Row:
+        names = [variant.name for variant in self._plain + self._others]
         said = {
-            f"{name}.{mode}": p for name, f in told.items() for mode, p in f.probabilities.items()
+            f"{name}.{mode}": forecast.probabilities[mode]
+            for name, forecast in zip(names, forecasts, strict=True)
+            for mode in MODES
         }
         return np.array([said[name] for name in self._model.features])
 
 
-def _weighed(careful: Forecast, probabilities: Mapping[str, float]) -> tuple[Reason, ...]:
+def _weighed(reasons: Sequence[Reason], learned: Mapping[str, float]) -> list[Reason]:
     """The reasons, each mode's surest as probable as the mode, and the others in proportion."""
     surest = dict.fromkeys(MODES, 0.0)
-    for reason in careful.reasons:
+    for reason in reasons:
         surest[reason.mode] = max(surest[reason.mode], reason.probability)
-    found = []
-    for reason in careful.reasons:
-        most, p = surest[reason.mode], probabilities[reason.mode]
-        share = reason.probability / most if most > 0.0 else 0.0
-        weight = p * share if np.isfinite(p) else reason.probability
-        found.append(replace(reason, probability=float(weight)))
-    return tuple(sorted(found, key=lambda r: (-r.probability, r.mode, r.text)))
+    return [
+        replace(reason, probability=learned[reason.mode] * reason.probability / surest[reason.mode])
+        for reason in reasons
+        if surest[reason.mode] > 0.0
+    ]

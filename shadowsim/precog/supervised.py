@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -102,6 +103,11 @@ def user_model() -> Path:
     return Path(data) / "shadowsim" / "supervised.model"
 
 
+def beside(path: Path) -> Path:
+    """Where the hybrid's model lies that was learned together with one for `supervised`."""
+    return path.with_name(f"{path.stem}-hybrid{path.suffix}")
+
+
 def supervised(whatif: WhatIf) -> Supervised:
     """The variant with the model that stands. Raises BadInput if it cannot be used."""
     return Supervised(whatif, standing_model())
@@ -109,11 +115,14 @@ def supervised(whatif: WhatIf) -> Supervised:
 
 def standing_model() -> Model:
     """The model that `supervised` uses. Raises BadInput if it is missing, damaged or foreign."""
-    path = model_path()
-    stamp = path.stat().st_mtime_ns if path.exists() else 0
-    return _loaded(path, stamp)
+    return loaded(model_path(), NAMES)
+
+
+def loaded(path: Path, names: Sequence[str]) -> Model:
+    """The model of a file, made for these features; read once. Raises BadInput."""
+    return _loaded(path, tuple(names), path.stat().st_mtime_ns if path.exists() else 0)
 
 
 @cache
-def _loaded(path: Path, stamp: int) -> Model:
-    return load(path, NAMES)
+def _loaded(path: Path, names: tuple[str, ...], stamp: int) -> Model:
+    return load(path, names)
