@@ -26,15 +26,17 @@ ORDER = (
     {"precog"},
     {"rollback", "commit"},
     {"journal", "workflow"},
+    {"batch"},
     {"history"},
     {"learning"},
     {"env", "vector_env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
-     "examine", "doctor", "capabilities", "live", "session"},
+     "examine", "doctor", "capabilities", "live", "session", "carried"},
+    {"sweep"},
     {"bench", "fidelity"},
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
-     "train_command", "commands", "__main__"},
+     "train_command", "sweep_command", "given", "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 
