@@ -102,7 +102,7 @@ def loaded(statement: str, names: list[str]) -> list[str]:
     return sorted(done.stdout.split())
 
 
-HEAVY = ["numpy", "numba", "polars", "matplotlib", "scipy", "torch", "mlflow"]
+HEAVY = ["numpy", "numba", "polars", "matplotlib", "scipy", "torch", "mlflow", "ray"]
 
 
 def test_the_command_line_starts_light():

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,15 +86,15 @@ def _connected(address: str) -> Iterator[Any]:
             f"--address {address}: the Ray cluster cannot be used: {_words(error)}; is this machine"
             f" one of its nodes ('ray start --address={address}')?"
         ) from None
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # Ray tells there that a node died, whatever it was asked
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _imported() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         return importlib.import_module("ray")
     except ImportError as error:
