@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from shadowsim.batch import Answer, Died, Local
+from shadowsim.errors import ShadowsimError
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
 from shadowsim.history.folds import ALL
 from shadowsim.history.looks import LOOKS, Observer
@@ -13,7 +16,6 @@ from shadowsim.history.simulate import Record, over_s, simulate
 from shadowsim.history.sites import Site, site
 from shadowsim.history.store import Manifest, claimed, unfinished, write
 from shadowsim.history.tables import labels_of, looks_of
-from shadowsim.history.workers import spread
 from shadowsim.network import Simulation
 from shadowsim.precog import VARIANTS, Variant, WhatIf
 from shadowsim.precog.features import NAMES, Featurizer
@@ -43,9 +45,20 @@ def generate(folder: Path, made: Manifest, jobs: int, progress: Progress) -> Non
         missing = unfinished(folder, made)
         done = made.changes - sum(len(made.at(number)) for number in missing)
         progress(done, made.changes)
-        for number in spread(partial(make_site, folder, made), missing, jobs):
-            done += len(made.at(number))
-            progress(done, made.changes)
+        work = partial(make_site, folder, made)
+        with closing(Local(jobs).answers(work, missing)) as answers:
+            for answer in answers:
+                _check(answer)
+                done += len(made.at(answer.piece))
+                progress(done, made.changes)
+
+
+def _check(answer: Answer[int, None]) -> None:
+    try:
+        answer.get()
+    except Died as error:
+        kept = "what is finished is kept, and the same command goes on from there"
+        raise ShadowsimError(f"{error}; {kept}") from None
 
 
 def make_site(folder: Path, made: Manifest, number: int) -> None:
