@@ -129,6 +129,8 @@ def _words(now: Standing) -> str:
         config = "production has the new config without the part that was blamed"
     why = f" ({now.why})" if now.why else ""
     what_next = "" if now.settled else "; 'shadowsim rollback --resume' takes the change back"
+    if now.state == "halted" and now.position not in ("old", "gone"):
+        what_next = "; the run left it to a person, so --resume leaves it too"
     return f"{now.state}{why}: {config}{what_next}"
 
 

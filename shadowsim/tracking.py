@@ -31,6 +31,8 @@ MOST_METRICS, MOST_PARAMETERS = 1000, 100  # that MLflow takes at once
 LONGEST = 6000  # characters of a parameter that MLflow takes
 SQLITE = "sqlite:///"
 KEPT = "untracked.jsonl"
+DEFAULT_STORE, OFF = "sqlite:///runs/mlflow.db", "off"
+EXPERIMENT = "shadowsim"
 
 Item = TypeVar("Item")
 

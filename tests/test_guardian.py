@@ -309,8 +309,8 @@ def test_the_deadline_is_kept(deployment: Callable[..., Deployment]) -> None:
 def test_a_deadline_that_is_put_off_does_not_pass(deployment: Callable[..., Deployment]) -> None:
     one = deployment(0.5)
     one.arm()
-    one.hold.extend(60.0)
-    time.sleep(0.8)
+    with one.hold.asking(60.0):
+        time.sleep(0.8)
     one.send()
     one.hold.end(CONFIRMED)
     assert one.settled() == (CONFIRMED, "new")
@@ -327,6 +327,51 @@ def test_nothing_is_sent_that_nobody_guards(deployment: Callable[..., Deployment
     assert is_there(one.guardian)
 
 
+def test_one_that_dies_while_somebody_is_asked_is_replaced(
+    deployment: Callable[..., Deployment],
+) -> None:
+    """And has what was left of the time for an answer, not the usual one."""
+    one = deployment(0.5)
+    one.arm()
+    before = one.guardian
+    with one.hold.asking(60.0):
+        os.kill(before, signal.SIGKILL)
+        until(lambda: one.guardian != before and is_there(one.guardian))
+        time.sleep(0.8)
+    one.send()
+    one.hold.end(CONFIRMED)
+    assert one.settled() == (CONFIRMED, "new")
+
+
+def test_an_answer_that_never_comes_is_not_waited_for(
+    deployment: Callable[..., Deployment],
+) -> None:
+    one = deployment(0.5)
+    one.arm()
+    one.send()
+    with pytest.raises(Fenced), one.hold.asking(0.3):
+        time.sleep(0.5)
+        assert one.settled() == (ROLLED_BACK, "old")
+        raise OSError("whatever fails then")
+
+
+def test_one_that_cannot_be_replaced_while_somebody_is_asked_is_told_afterwards(
+    deployment: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = deployment()
+    one.arm()
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with one.hold.asking(20.0):
+        monkeypatch.setattr(guard.subprocess, "Popen", none)
+        os.kill(one.guardian, signal.SIGKILL)
+        time.sleep(3 * guard.ATTEND_S)
+    with pytest.raises(NotArmed, match="Cannot allocate memory"):
+        one.hold.intend("deploy", "A", [])
+
+
 def test_one_that_is_replaced_though_it_lives_does_not_wake_up(
     deployment: Callable[..., Deployment],
 ) -> None:
@@ -336,7 +381,7 @@ def test_one_that_is_replaced_though_it_lives_does_not_wake_up(
     before = one.guardian
     os.kill(before, signal.SIGSTOP)
     while one.guardian == before:
-        one.hold.extend(20.0)
+        one.hold._guard.extend(20.0)
     assert not is_there(before)
     one.send()
     one.hold.end(CONFIRMED)

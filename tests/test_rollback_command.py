@@ -122,7 +122,9 @@ def document(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
         (ROLLED_BACK, 0, "rolled_back: production has its old config\n"),
         (ROLLED_BACK, 1, "rolled_back: production has the new config without the part that was"
                          " blamed\n"),
-        (HALTED, 1, "halted: production has neither its old nor its new config\n"),
+        (HALTED, 0, "halted: production has its old config\n"),
+        (HALTED, 1, "halted: production has neither its old nor its new config; the run left it to"
+                    " a person, so --resume leaves it too\n"),
     ],
 )  # fmt: skip
 def test_what_has_ended_is_told_and_left_alone(

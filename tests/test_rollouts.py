@@ -17,6 +17,8 @@ from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader
 from shadowsim.journal import Journal
 from shadowsim.model.change import Change, Command, apply, parse_script
+from shadowsim.model.faults import Fault
+from shadowsim.model.intents import Intents, Limit
 from shadowsim.model.telemetry import Sample, Telemetry, layout_of
 from shadowsim.model.truth import (
     DEGRADATION,
@@ -27,11 +29,12 @@ from shadowsim.model.truth import (
     failure_modes,
 )
 from shadowsim.network import NETWORKS
+from shadowsim.network.damage import damage
 from shadowsim.network.simulated.control import Health
 from shadowsim.network.timing import ControlModel
 from shadowsim.precog import Evidence, WhatIf, variant
 from shadowsim.precog.rollouts import Rolled, Rollouts
-from shadowsim.precog.sampling import Site, Unknowns, draw
+from shadowsim.precog.sampling import Site, Unknowns, draw, with_failure
 from shadowsim.scenario import parse
 from shadowsim.workflow import Run, run_workflow
 
@@ -175,7 +178,7 @@ def a_tape(futures: int, steps: int, states: int, seed: int = 3) -> Tape:
     )
 
 
-def slowly(states: list[State], tape: Tape, n: int, k: int) -> Spell:
+def slowly(states: list[State], tape: Tape, n: int, k: int, intents: Intents = INTENTS) -> Spell:
     """One step, by the parts that the simulated network is made of."""
     state = states[tape.state[n, k]]
     _, ground = CASES[tape.state[n, k]]
@@ -183,13 +186,11 @@ def slowly(states: list[State], tape: Tape, n: int, k: int) -> Spell:
     rates = rates * tape.breath[tape.begin[n, k] :][: len(DEMANDS)]
     loader = Loader(TOPOLOGY, DEMANDS)
     offered, left = loader.spread(rates), ground.rate_left
-    loads = loader.solve(
-        state.plane, loader.route(state.plane), offered, ground.loss,
-        added_s=ground.added_s, rate_left=left,
-    )  # fmt: skip
+    links = loader.links(state.plane, ground.loss, added_s=ground.added_s, rate_left=left)
+    loads = loader.run(links, loader.route(state.plane), offered)
     plane = replace(state.plane, rate_bps=state.plane.rate_bps * left)
     now = loader.at_once(plane, loads, offered, ground.loss)
-    limits = Limits(TOPOLOGY, DEMANDS, INTENTS.limits)
+    limits = Limits(TOPOLOGY, DEMANDS, intents.limits)
     severity = limits.severity(now.demand, now.utilisation)
     slow = {x.name for x, s in zip(limits.limits, severity, strict=True) if s > 1.0}
     starved = limits.starved(now.demand, layout_of(TOPOLOGY, DEMANDS))
@@ -222,6 +223,29 @@ def test_every_step_is_what_one_network_alone_would_be() -> None:
         found = failures(masks, tape.span_s).came[n]
         assert tuple(m for m, yes in zip(MODES, found, strict=True) if yes) == modes
     assert len(seen) == 7  # each of four limits, two intents and the critical demand
+
+
+def test_the_numbers_held_to_limits_are_those_of_a_meter() -> None:
+    """So many bounds stand side by side that a small error crosses one of them."""
+    bounds = {
+        "latency": np.geomspace(0.004, 0.2, 120),
+        "loss": np.linspace(0.004, 0.99, 60),
+        "throughput": np.linspace(0.01, 0.99, 60),
+        "utilisation": np.linspace(0.01, 0.99, 60),
+    }
+    ladder = Intents((), tuple(
+        Limit(metric, float(bound), traffic_class)
+        for metric, values in bounds.items()
+        for bound in values
+        for traffic_class in (None, "critical", "normal")
+    ))  # fmt: skip
+    fast = Futures(TOPOLOGY, DEMANDS, ladder)
+    states = [fast.state(configs, ground, SCENARIO.configs) for configs, ground in CASES]
+    tape = a_tape(10, 12, len(states))
+    masks = fast.masks(states, tape)
+    for n, k in zip(*np.nonzero(tape.span_s > 0.0), strict=True):
+        found = {fast.bounds.names[m] for m in np.flatnonzero(masks.slow[n, k])}
+        assert found == slowly(states, tape, int(n), int(k), ladder).slow
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -486,6 +510,20 @@ def test_commands_take_as_long_as_in_the_simulated_network() -> None:
         assert np.quantile(mine, [0.1, 0.5, 0.9]) == pytest.approx(
             np.quantile(theirs, [0.1, 0.5, 0.9]), rel=0.06
         )
+
+
+def test_failures_that_are_drawn_do_what_injected_ones_do() -> None:
+    now = Ground(Physical(frozenset({4})), np.where(np.arange(LINKS) == 2, 0.1, 0.0))
+    ends = [(link.a, link.b) for link in TOPOLOGY.links]
+    wanted = [
+        *(Fault("link_down", 0.0, link=pair) for pair in ends),
+        *(Fault("link_loss", 0.0, link=pair, amount=STILL.link_loss) for pair in ends),
+        *(Fault("device_crash", 0.0, device=device.name) for device in TOPOLOGY.devices),
+    ]
+    for kind, fault in enumerate(wanted):
+        found, alone = with_failure(TOPOLOGY, STILL, now, kind), damage(TOPOLOGY, [fault])
+        assert found.physical.down == alone.physical.down | {4}
+        assert found.loss == pytest.approx(1.0 - (1.0 - now.loss) * (1.0 - alone.loss))
 
 
 def test_it_is_a_variant_like_the_others() -> None:

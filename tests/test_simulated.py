@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shadowsim.dataplane.forwarding import Compiler, compile, unpack  # noqa: A004
 from shadowsim.dataplane.plane import DISCARD, FORWARD, Plane
@@ -126,6 +129,86 @@ def test_small_steps_give_the_same_history_as_large_ones():
     for mine, theirs in zip(steps, whole, strict=True):
         assert np.allclose(mine.demand, theirs.demand, rtol=1e-12, equal_nan=True)
         assert np.allclose(mine.link, theirs.link, rtol=1e-12, equal_nan=True)
+
+
+STORMY = Intents(limits=(Limit("loss", 0.05), Limit("latency", 0.006), Limit("utilisation", 0.7)))
+HURTS = {
+    "link_down": 0.0, "link_flap": 0.3, "link_loss": 0.2, "link_delay": 0.02, "link_rate": 0.3,
+    "device_crash": 0.0, "cpu_hog": 0.5, "memory_leak": 0.3, "table_full": 0.1,
+    "telemetry_gap": 0.0, "traffic_surge": 2.0, "retry_storm": 3.0,
+}  # fmt: skip
+ON_LINKS = ("link_down", "link_flap", "link_loss", "link_delay", "link_rate")
+
+
+@st.composite
+def bad_days(draw):
+    """Faults in the first twelve seconds, at whole seconds and between them."""
+    found = []
+    for kind in draw(st.lists(st.sampled_from(sorted(HURTS)), max_size=4)):
+        at_s = draw(st.sampled_from((0.0, 1.0, 2.5, 4.0, 7.75)))
+        where = (
+            {"link": draw(st.sampled_from((("A", "B"), ("C", "D"))))} if kind in ON_LINKS else {}
+        )
+        if kind in ("device_crash", "cpu_hog", "memory_leak", "table_full", "telemetry_gap"):
+            where = {"device": draw(st.sampled_from("ABD"))}
+        found.append(Fault(kind, at_s, draw(st.sampled_from((1.0, 2.25, 6.0))),
+                           amount=HURTS[kind], **where))  # fmt: skip
+    return tuple(found)
+
+
+def day(faults, steps, read=lambda samples: None):
+    """Twelve seconds with a change at the third: samples, spells. `read` gets every step's."""
+    found: list[Sample] = []
+    network = up(RING, demand("a", "c"), demand("b", "d", 7e6), demand("e", "a"), intents=STORMY)
+    for fault in faults:
+        network.inject(fault)
+    for at_s in sorted({*steps, 3.0, 12.0}):
+        found += network.advance(at_s)
+        read(found)
+        if at_s == 3.0 and "A" in network.configs():
+            network.apply(parse_script("device A\ninterface to-B\nip ospf cost 500\n"))
+    return found, network.spells()
+
+
+@settings(max_examples=40)
+@given(bad_days(), st.sets(st.sampled_from([float(n) for n in range(1, 12)])), st.data())
+def test_neither_steps_nor_who_reads_when_make_a_difference(faults, steps, data):
+    def read(samples):
+        for sample in samples:
+            if data.draw(st.booleans()):
+                sample.column("link", "up")
+
+    one, spells = day(faults, ())
+    other, same = day(faults, steps, read)
+    assert digest(one) == digest(other)
+    assert spells == same
+
+
+@settings(max_examples=40)
+@given(bad_days(), st.sets(st.sampled_from([n / 8 for n in range(1, 96)]), max_size=40))
+def test_steps_of_parts_of_a_second_make_none_but_for_rounding(faults, steps):
+    (one, spells), (other, same) = day(faults, ()), day(faults, steps)
+    assert [s.at_s for s in one] == [s.at_s for s in other]
+    for mine, theirs in zip(one, other, strict=True):
+        for subject in ("device", "link", "demand"):
+            pair = getattr(mine, subject), getattr(theirs, subject)
+            assert np.allclose(*pair, rtol=1e-9, atol=1e-12, equal_nan=True)
+    assert spells == same
+
+
+def test_a_sample_is_the_same_whenever_it_is_read():
+    faults = Fault("link_down", 2.5, 1.0, link=("A", "B")), Fault("cpu_hog", 4.0, device="A")
+    early, late = up(PAIR, demand("a", "b")), up(PAIR, demand("a", "b"))
+    for network in (early, late):
+        for fault in faults:
+            network.inject(fault)
+    read = [digest([sample]) for n in range(1, 90) for sample in early.advance(float(n))]
+    unread = late.advance(89.0)
+    late.close()
+    elsewhere = pickle.loads(pickle.dumps(unread[2]))
+    assert [digest([sample]) for sample in reversed(unread)] == read[::-1]
+    assert type(unread[0]) is type(elsewhere) is Sample
+    assert digest([elsewhere]) == read[2]
 
 
 def test_a_closed_network_stands_still_and_closes_twice():

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
 from shadowsim.errors import ShadowsimError
 
 ARMED_S = 20.0  # until it must have said that it is armed
+ATTEND_S = 0.2  # between two looks at it while this process waits for somebody
 ENDING_S = 5.0  # for it to take the change back
 OFTEN = 20  # how many times within its time a deadline is put off
 LIKELIER = 100  # of a thousand of all memory: by how much this process goes before its guardian
@@ -76,6 +77,31 @@ class Guard:
             return
         if not (alive and self._tell(for_s)):
             self._replace(for_s)
+
+    @contextmanager
+    def attending(self, for_s: float) -> Iterator[None]:
+        """Put the deadline off by `for_s` while this process waits for somebody. Raises NotArmed.
+
+        A guardian that dies meanwhile is replaced; what keeps it from being is told at the next
+        `extend`. Nothing else may be asked of this guard before the end.
+        """
+        until_s = time.monotonic() + for_s
+        self.extend(for_s)
+        over = threading.Event()
+
+        def attend() -> None:
+            while not over.wait(ATTEND_S) and time.monotonic() < until_s:
+                with suppress(ShadowsimError, OSError):
+                    if self._armed and self._process.poll() is not None:
+                        self._replace(until_s - time.monotonic())
+
+        thread = threading.Thread(target=attend, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def end(self, *, done: bool) -> None:
         """Let it go: it takes the change back, unless there is nothing left to do (`done`).

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -48,8 +48,12 @@ class Hold(Protocol):
         """And this came of it."""
         ...
 
-    def extend(self, for_s: float | None = None) -> None:
-        """The run is well; a person is given `for_s` to answer. To be called often."""
+    def extend(self) -> None:
+        """The run is well. To be called often."""
+        ...
+
+    def asking(self, for_s: float) -> AbstractContextManager[None]:
+        """A person is given `for_s` to answer; who holds it is replaced meanwhile if it dies."""
         ...
 
     def end(self, state: str, why: str = "") -> None:
@@ -79,7 +83,10 @@ class Unheld:
 
     def did(self, what: str, device: str, outcome: str) -> None: ...
 
-    def extend(self, for_s: float | None = None) -> None: ...
+    def extend(self) -> None: ...
+
+    def asking(self, for_s: float) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def end(self, state: str, why: str = "") -> None: ...
 
@@ -135,9 +142,14 @@ class Held:
         with self._fenced_or():
             self._open.did(what, device, outcome)
 
-    def extend(self, for_s: float | None = None) -> None:
+    def extend(self) -> None:
         with self._fenced_or():
-            self._guard.extend(for_s)
+            self._guard.extend()
+
+    @contextmanager
+    def asking(self, for_s: float) -> Iterator[None]:
+        with self._fenced_or(), self._guard.attending(for_s):
+            yield
 
     def end(self, state: str, why: str = "") -> None:
         with self._fenced_or():

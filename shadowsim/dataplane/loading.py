@@ -46,6 +46,10 @@ class Loader:
         found: Array = (rates_bps * self._share)[self.flows.demand]
         return found
 
+    def gather(self, rates_bps: Array) -> Array:
+        """Rates of flows to rates of their demands."""
+        return np.bincount(self.flows.demand, weights=rates_bps, minlength=self._demands)
+
     def links(
         self,
         plane: Plane,

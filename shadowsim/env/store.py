@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from shadowsim.env.worlds import Setting
 from shadowsim.errors import BadInput, Mistake, choices
 from shadowsim.history.cases import CHANGES_PER_SITE, change_at
 from shadowsim.history.folds import ALL, NETWORKS
+from shadowsim.history.generate import finished
 from shadowsim.history.sites import site
 from shadowsim.history.store import (
     MANIFEST,
@@ -30,7 +32,6 @@ from shadowsim.history.store import (
     unfinished,
     write,
 )
-from shadowsim.history.workers import spread
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.past import Past
@@ -64,9 +65,10 @@ def make(folder: Path, changes: int, seed: int, networks: str, jobs: int, told: 
         missing = unfinished(folder, made)
         done = changes - sum(len(made.at(number)) for number in missing)
         told(done, changes)
-        for number in spread(partial(make_site, folder, made), missing, jobs):
-            done += len(made.at(number))
-            told(done, changes)
+        with closing(finished(partial(make_site, folder, made), missing, jobs)) as numbers:
+            for number in numbers:
+                done += len(made.at(number))
+                told(done, changes)
 
 
 def make_site(folder: Path, made: Manifest, number: int) -> None:

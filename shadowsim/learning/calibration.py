@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 
 from shadowsim.learning.dataset import Bools, Floats
 
-PRIOR = 1e-3  # how strongly the numbers are held to those that change nothing
+PRIOR = 5.0  # how strongly the numbers are held to those that change nothing: fades with rows
 
 
 def beta(score: Floats, came: Bools) -> Floats:
@@ -18,14 +18,14 @@ def beta(score: Floats, came: Bools) -> Floats:
     """
     # logit p' = a ln p - b ln(1 - p) + c
     columns = np.stack([-np.logaddexp(0.0, -score), np.logaddexp(0.0, score), np.ones_like(score)])
-    start = np.array([1.0, 1.0, 0.0])
+    start, prior = np.array([1.0, 1.0, 0.0]), PRIOR / len(score)
 
     def loss(numbers: Floats) -> tuple[float, Floats]:
         told = numbers @ columns
         away = numbers - start
         off = 1.0 / (1.0 + np.exp(-np.clip(told, -500.0, 500.0))) - came
-        value = float(np.mean(np.logaddexp(0.0, told) - came * told) + PRIOR * away @ away)
-        return value, columns @ off / len(score) + 2.0 * PRIOR * away
+        value = float(np.mean(np.logaddexp(0.0, told) - came * told) + prior * away @ away)
+        return value, columns @ off / len(score) + 2.0 * prior * away
 
     bounds = [(0.0, None), (0.0, None), (None, None)]
     found: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x

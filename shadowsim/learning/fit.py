@@ -26,6 +26,7 @@ MEMBERS = 4
 LEAST_ROWS = 20  # of a mode that came, in a fold: with fewer there is a rate, and no trees
 LEAST_CHANGES = 8
 ABSTAIN = 0.02  # the share of rows like those of training that may be called strange or disputed
+LEAST_APART = 0.5  # members that are nearer than this agree: else much of what fails were withheld
 HORIZON_S = 15.0
 
 Told = Callable[[str], None]
@@ -34,7 +35,7 @@ Answers = tuple[Ints, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Growing:
-    """How the trees grow. The defaults were compared on held-out networks: docs/precog.md."""
+    """How the trees grow."""
 
     learning_rate: float = 0.1
     most_trees: int = 300
@@ -116,7 +117,7 @@ class _Fitting:
         rows, came = self.table.outcomes(train, mode, self.horizon_s)
         _, held_came = self.table.outcomes(held, mode, self.horizon_s)
         part = quarter[np.searchsorted(train, rows)]
-        few = [_few(self.table, rows[part == n], came[part == n], 1) for n in range(MEMBERS)]
+        few = [_few(self.table, rows[part != n], came[part != n], 4) for n in range(MEMBERS)]
         if _few(self.table, rows, came, LEAST_CHANGES) or not held_came.any() or any(few):
             return [self.pool.submit(Grown, _log_odds(came), ())] * MEMBERS
         return [self._grow(_classifier, rows, came, part == n, (mode, n)) for n in range(MEMBERS)]
@@ -163,13 +164,16 @@ class _Fitting:
         most = len(low) if not np.isfinite(outside) else int(outside)
         bounds = np.array([conformal_bound(column, ABSTAIN) for column in apart.T])
         return PhaseModel(
-            MEMBERS, trees, calibration, np.minimum(bounds, 1.0), low, high, always, most
+            MEMBERS, trees, calibration, np.clip(bounds, LEAST_APART, 1.0), low, high, always, most
         )
 
 
 def _grow(model: Any, x: Floats, fitted: Answers, left_out: Answers) -> Grown:
     (rows, y), (rows_out, y_out) = fitted, left_out
-    model.fit(x[rows], y, X_val=x[rows_out], y_val=y_out)
+    mine = x[rows]
+    # scikit-learn 1.9 cannot bin a column without a value; one that is constant is never asked.
+    mine[:, np.isnan(mine).all(axis=0)] = 0.0
+    model.fit(mine, y, X_val=x[rows_out], y_val=y_out)
     return grown(model, int(np.argmax(model.validation_score_)))
 
 

@@ -6,17 +6,20 @@ back at the first look that says so. Nothing here knows which forecaster it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from shadowsim.learning.metrics import Interval
+
 Array = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 
-ROLLBACK_S = 2.0  # from the sign to the verified end of a rollback: issue and docs/reliability.md
+# From the sign to the verified end of a rollback, the median of `shadowsim bench revert-time`.
+ROLLBACK_S = 1.1
 NEVER = np.inf
 
 
@@ -25,8 +28,9 @@ class Walk:
     """Many changes, each with its gate and its looks at production, in the order of time.
 
     Per change `[N]`: `site` it belongs to; `bad`, whether it failed when left alone; `sign`,
-    whether anything of that could be seen before deployment; `onset_s`, when the limit was first
-    broken (inf: never); `gate`, how probable any failure was said to be; `unsure`, whether the
+    whether anything of that could be seen before deployment; `onset_s`, when a limit or an intent
+    was first broken, and `failed_s`, when that had lasted for so long that it counts as a failure
+    (inf: never); `gate`, how probable any failure was said to be; `unsure`, whether the
     forecaster abstained there. Looks of change i are `first[i]:first[i + 1]` of `since_s[M]` and
     `watch[M]`.
     """
@@ -35,6 +39,7 @@ class Walk:
     bad: Marks
     sign: Marks
     onset_s: Array
+    failed_s: Array
     gate: Array
     unsure: Marks
     first: Numbers
@@ -111,7 +116,8 @@ def ratios(walk: Walk, point: OperatingPoint) -> Mapping[str, Ratio]:
     `no_go_precision`: of what is refused, what would have failed. `no_go_recall_of_signs`: of the
     failures that leave any sign before deployment, those refused. `stopped`: of all failures,
     those that never reach production, refused or left to a person. `rolled_back_before`: of
-    those that slip through, those whose rollback is complete before the limit is broken.
+    those that slip through, those whose rollback is complete before the limit is broken;
+    `rolled_back_in_time`: before it has been broken for so long that it counts as a failure.
     `rolled_back`: those taken back at all. `false_rollbacks`: of the good changes let through,
     those taken back. `inconclusive`: of all, those left to a person.
     """
@@ -119,13 +125,14 @@ def ratios(walk: Walk, point: OperatingPoint) -> Mapping[str, Ratio]:
     trigger_s = walk.triggered_s(point.roll_back_above)
     slipped, good = through & walk.bad, through & ~walk.bad
     taken = np.isfinite(trigger_s)
-    before = trigger_s + ROLLBACK_S <= walk.onset_s
+    over_s = trigger_s + ROLLBACK_S
     everything = np.ones(len(walk.bad), dtype=np.bool_)
     marks = {
         "no_go_precision": (stopped & walk.bad, stopped),
         "no_go_recall_of_signs": (stopped & walk.bad & walk.sign, walk.bad & walk.sign),
         "stopped": (walk.bad & ~through, walk.bad),
-        "rolled_back_before": (slipped & taken & before, slipped),
+        "rolled_back_before": (slipped & taken & (over_s <= walk.onset_s), slipped),
+        "rolled_back_in_time": (slipped & taken & (over_s <= walk.failed_s), slipped),
         "rolled_back": (slipped & taken, slipped),
         "false_rollbacks": (good & taken, good),
         "false_refusals": (stopped & ~walk.bad, ~walk.bad),
@@ -144,7 +151,7 @@ def lead_s(walk: Walk, point: OperatingPoint) -> Array:
 
 def figures(
     walk: Walk, point: OperatingPoint, seed: int = 0, resamples: int = 1000
-) -> dict[str, tuple[float, float, float]]:
+) -> dict[str, Interval]:
     """Each share with its 95 % interval, by resampling whole sites (percentile bootstrap).
 
     Changes of one site share network and traffic, so they are not independent. A share of
@@ -155,7 +162,9 @@ def figures(
     found = {}
     for name, (part, whole) in ratios(walk, point).items():
         counted = np.bincount(place, part), np.bincount(place, whole)
-        found[name] = (_share(part.sum(), whole.sum()), *_interval(*(drawn @ c for c in counted)))
+        found[name] = Interval(
+            _share(part.sum(), whole.sum()), *_bounds(*(drawn @ c for c in counted))
+        )
     return found
 
 
@@ -171,19 +180,9 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else float("nan")
 
 
-def _interval(part: Array, whole: Array) -> tuple[float, float]:
+def _bounds(part: Array, whole: Array) -> tuple[float, float]:
     known = whole > 0
     if not known.any():
         return float("nan"), float("nan")
     low, high = np.quantile(part[known] / whole[known], (0.025, 0.975))
     return float(low), float(high)
-
-
-def by_group(walk: Walk, point: OperatingPoint, group: list[str]) -> Iterator[tuple[str, int, int]]:
-    """Per name of a group: failures with a sign that are let through, of how many."""
-    missed = walk.let_through(point.no_go_above) & walk.bad & walk.sign
-    of = walk.bad & walk.sign
-    names = np.array(group)
-    for name in sorted(set(group)):
-        mine = names == name
-        yield name, int(missed[mine].sum()), int(of[mine].sum())

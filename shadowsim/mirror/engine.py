@@ -230,9 +230,10 @@ class MirrorEngine:
         so its load is production's plus the sampling error. `sample` is production's telemetry of
         that time, which says what the demands outside of a subset put on the links inside.
         """
-        sent = sample.column("demand", "throughput_bps")
-        self._sent_bps = np.where(np.isfinite(sent), sent, self._sent_bps)
-        self._down = frozenset(np.flatnonzero(sample.column("link", "up") == 0.0).tolist())
+        if self._chooser is not None:
+            sent = sample.column("demand", "throughput_bps")
+            self._sent_bps = np.where(np.isfinite(sent), sent, self._sent_bps)
+            self._down = frozenset(np.flatnonzero(sample.column("link", "up") == 0.0).tolist())
         self._lag_s = max(self._lag_s, sample.at_s - self._read_at_s)
         self._read_at_s = sample.at_s
         before = self._tap.ration.classes(self._tap.budget)
@@ -247,9 +248,11 @@ class MirrorEngine:
             return sample
         demand = sample.demand.copy()
         demand[mute] = np.nan
-        return replace(sample, demand=demand)
+        return Sample(sample.at_s, sample.device, sample.link, demand)
 
     def _inside_share(self) -> float:
+        if self._chooser is None:
+            return 1.0
         total = float(self._sent_bps.sum())
         inside = float(self._sent_bps[self.subset.demands].sum())
         return inside / total if total else 1.0
@@ -299,4 +302,4 @@ def _with(running: Configs, trial: Sequence[Command]) -> Configs:
 
 def _differing(wanted: Configs, have: Configs) -> list[str]:
     both = sorted(set(wanted) & set(have))
-    return [name for name in both if have[name].digest != wanted[name].digest]
+    return [n for n in both if have[n] is not wanted[n] and have[n] != wanted[n]]

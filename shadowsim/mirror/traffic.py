@@ -52,8 +52,8 @@ class Tap:
         self._bits = np.array([8.0 * d.packet_bytes for d in demands])
         self._kept_bytes = np.minimum(self._bits / 8.0, plan.truncate_bytes)
         self.budget = budget_of(plan, production.topology)
-        self._of = [
-            np.array([d.traffic_class == name for d in demands], dtype=np.bool_)
+        self._of = [  # the numbers of the demands of each class
+            np.flatnonzero([d.traffic_class == name for d in demands])
             for name in self.budget.classes
         ]
         self.ration = self._expected()
@@ -71,7 +71,7 @@ class Tap:
         """`[F]`: the demands that are copied now."""
         found = np.zeros(len(self._demands), dtype=np.bool_)
         for mine in self._of[: self.ration.kept]:
-            found |= mine
+            found[mine] = True
         return found
 
     @property
@@ -118,8 +118,8 @@ class Tap:
     def _ration(self, copies: Copies) -> bool:
         captured = copies.packets * self._kept_bytes * 8.0 / copies.over_s
         reading = Reading(
-            tuple(float(captured[mine].sum()) for mine in self._of),
-            tuple(float(copies.bits[mine].sum()) / copies.over_s for mine in self._of),
+            self._by_class(captured),
+            tuple(bits / copies.over_s for bits in self._by_class(copies.bits)),
             copies.seen_bits / copies.over_s,
         )
         before, self.ration = self.ration, decide(self.budget, self.ration, reading)
@@ -140,8 +140,12 @@ class Tap:
         """What to begin with, by what the demands are said to send."""
         load = np.array([d.rate_bps for d in self._demands])
         cost = load * self._kept_bytes / (self._bits / 8.0)
-        costs, loads = (tuple(float(v[mine].sum()) for mine in self._of) for v in (cost, load))
+        costs, loads = self._by_class(cost), self._by_class(load)
         return first(self.budget, costs, loads, float(load.sum()) - sum(loads))
+
+    def _by_class(self, values: Array) -> tuple[float, ...]:
+        """The sums over the demands of each class, of `values[F]`."""
+        return tuple(float(values[mine].sum()) if mine.size else 0.0 for mine in self._of)
 
     def _record(self, number: int) -> str:
         demand = self._demands[number]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from shadowsim.model.change import Configs
 from shadowsim.model.faults import TRAFFIC_FAULTS, Fault
 from shadowsim.network.protocol import Network, Witnessed
-from shadowsim.network.simulated import SimulatedNetwork
+from shadowsim.network.simulated import Setting, SimulatedNetwork, setting_of
 from shadowsim.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -18,8 +18,30 @@ Controller = Literal["ryu", "os-ken"]
 Factory = Callable[[Scenario, Configs, str], Witnessed]
 
 
+class Simulation:
+    """Makes simulated networks; those of one topology, traffic and intents share what follows from
+    these alone, so that it is made once.
+    """
+
+    def __init__(self) -> None:
+        self._setting: Setting | None = None
+
+    def __call__(self, scenario: Scenario, configs: Configs, name: str) -> Witnessed:
+        """A simulated network of a scenario, with these configs and the faults that hit `name`."""
+        of = scenario.topology, scenario.traffic.demands, scenario.intents
+        if self._setting is None or not self._setting.is_of(*of):
+            self._setting = setting_of(*of)
+        return _simulated(scenario, configs, name, self._setting)
+
+
 def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
-    """A simulated network of a scenario, with these configs and the faults that hit `name`."""
+    """A simulated network that shares nothing."""
+    return _simulated(scenario, configs, name, None)
+
+
+def _simulated(
+    scenario: Scenario, configs: Configs, name: str, setting: Setting | None
+) -> SimulatedNetwork:
     network = SimulatedNetwork(
         scenario.topology,
         configs,
@@ -28,6 +50,7 @@ def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
         name=name,
         intents=scenario.intents,
         services=scenario.services,
+        setting=setting,
     )
     for fault in scenario.faults:
         if _strikes(fault, name):
@@ -63,7 +86,7 @@ class Emulation:
 
 def factory(network: str, controller: Controller = "ryu") -> Factory:
     """What makes the networks of one run, by the name of their kind."""
-    return Emulation(controller) if network == "emulated" else NETWORKS[network]
+    return Emulation(controller) if network == "emulated" else Simulation()
 
 
 def emulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
@@ -80,6 +103,7 @@ __all__ = [
     "Emulation",
     "Factory",
     "Network",
+    "Simulation",
     "Witnessed",
     "factory",
     "simulated",

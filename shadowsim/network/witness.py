@@ -13,10 +13,7 @@ from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.verify import Verifier
 from shadowsim.model.change import Configs
-from shadowsim.model.intents import Intents
 from shadowsim.model.telemetry import Layout
-from shadowsim.model.topology import Topology
-from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
 
 EXPOSING = ("isolated", "waypoint")
@@ -30,15 +27,14 @@ class Witness:
 
     def __init__(
         self,
-        topology: Topology,
-        demands: Sequence[Demand],
-        intents: Intents,
+        limits: Limits,
+        verifier: Verifier,
         layout: Layout,
         configs: Configs,
     ) -> None:
         self.spells: list[Spell] = []
-        self._limits = Limits(topology, demands, intents.limits)
-        self._verifier = Verifier(topology, intents.paths)
+        self._limits = limits
+        self._verifier = verifier
         self._layout = layout
         self._initial = dict(configs)
         self._unreachable: frozenset[str] = frozenset()
@@ -48,7 +44,7 @@ class Witness:
     def look(self, plane: Plane, configs: Configs) -> None:
         """Which intents these rules break, and which management these configs have opened."""
         self._broken = None
-        broken = [v.intent for v in self._verifier.check(plane) if not v.holds]
+        broken = [v.intent for v in self._verifier.check(plane, witnesses=False) if not v.holds]
         opened = newly_open(self._initial, configs)
         self._unreachable = frozenset(i.name for i in broken if i.kind == "reachable")
         self._exposed = frozenset(i.name for i in broken if i.kind in EXPOSING) | {

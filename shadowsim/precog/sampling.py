@@ -238,7 +238,7 @@ def _grounds(
     spare = random.integers(0, max(len(kinds), 1), futures)
     place = np.where(np.isin(what, kinds), _index(kinds, what), spare)
     now = Ground(Physical(site.seen.down), site.seen.loss)
-    found = (now, *(_struck(topology, unknowns, now, int(kind)) for kind in kinds))
+    found = (now, *(with_failure(topology, unknowns, now, int(kind)) for kind in kinds))
     return found, np.where(struck, 1 + place[:, None], 0)
 
 
@@ -251,8 +251,8 @@ def _index(kinds: Array, what: Array) -> Array:
     return found
 
 
-def _struck(topology: Topology, unknowns: Unknowns, now: Ground, kind: int) -> Ground:
-    """The ground of now with one more failure, as `_grounds` numbers them."""
+def with_failure(topology: Topology, unknowns: Unknowns, now: Ground, kind: int) -> Ground:
+    """The ground of now with one more failure: each cable down, then lossy, then each device."""
     cables = len(topology.links)
     if kind < cables:
         return Ground(Physical(now.physical.down | {2 * kind, 2 * kind + 1}), now.loss)

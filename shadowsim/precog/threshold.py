@@ -56,8 +56,8 @@ class Threshold:
 
 def _severities(limits: Limits, telemetry: Telemetry) -> Array:
     """`[samples, limits]`."""
-    rows = [limits.severity(s.demand, s.column("link", "utilisation")) for s in telemetry.samples]
-    return np.stack(rows)
+    demand = np.stack([sample.demand for sample in telemetry.samples])
+    return limits.severity(demand, telemetry.series("link", "utilisation"))
 
 
 def _starvation(limits: Limits, telemetry: Telemetry) -> Array:

@@ -150,8 +150,8 @@ def _is_agreed(run: Run, question: str) -> bool:
     """Whether nobody objects. What interrupts a run leaves no time for questions."""
     if run.scenario.workflow.autonomy != "ask" or run.interrupted:
         return True
-    run.hold.extend(PERSON_S)
-    answer = run.approve(question, _last_forecast(run))
+    with run.hold.asking(PERSON_S):
+        answer = run.approve(question, _last_forecast(run))
     run.note("asked", question="roll back", answer=answer)
     return answer is not False
 

@@ -17,7 +17,9 @@ from numpy.random import Generator
 from pydantic import TypeAdapter
 
 from shadowsim.dataplane.forwarding import Compiler
+from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.plane import Plane
+from shadowsim.dataplane.verify import Verifier
 from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
@@ -123,7 +125,9 @@ class EmulatedNetwork:
         self._compiler = Compiler(topology)
         self._target: Plane = self._compiler.compile(configs)
         self._installed = self._target
-        self._witness = Witness(topology, demands, scenario.intents, self.layout, configs)
+        limits = Limits(topology, demands, scenario.intents.limits)
+        verifier = Verifier(topology, scenario.intents.paths)
+        self._witness = Witness(limits, verifier, self.layout, configs)
         refuse_faults(scenario.faults)
         grown = growth(self._profile, scenario.faults)
         coarse = coarseness(self._target, demands, grown)

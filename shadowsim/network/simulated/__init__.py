@@ -1,5 +1,6 @@
 """A network in SimPy above the compiled data plane."""
 
 from shadowsim.network.simulated.network import SimulatedNetwork
+from shadowsim.network.simulated.setting import Setting, setting_of
 
-__all__ = ["SimulatedNetwork"]
+__all__ = ["Setting", "SimulatedNetwork", "setting_of"]

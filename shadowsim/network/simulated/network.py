@@ -4,21 +4,21 @@ Between two events its state is constant: the installed plane, the rates offered
 active decide every load, and the meter integrates them exactly. Events are commands that become
 effective, devices that write their tables, faults that come and go, and the tick at which
 traffic varies and telemetry is read.
+
+States are solved when read: they are only written down as time passes, and what they amount to
+is found, for all since anything but the rates changed, in one call of the fluid engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 import simpy
 from numpy.random import Generator
 
-from shadowsim.dataplane.flows import Links, Loads
+from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler
-from shadowsim.dataplane.loading import Loader
 from shadowsim.dataplane.meter import Readings
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
@@ -26,7 +26,7 @@ from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
 from shadowsim.model.services import Service, ServiceStatus
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import DEVICE_METRICS, Sample, layout_of
+from shadowsim.model.telemetry import Sample
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
@@ -49,8 +49,11 @@ from shadowsim.network.protocol import (
 )
 from shadowsim.network.simulated.control import Health, hops_from
 from shadowsim.network.simulated.copying import Copying
+from shadowsim.network.simulated.due import Due
 from shadowsim.network.simulated.edge import Diversion, TestFlows
+from shadowsim.network.simulated.ground import Ground, ground_of
 from shadowsim.network.simulated.service import SimulatedService
+from shadowsim.network.simulated.setting import Setting, setting_of
 from shadowsim.network.simulated.stretch import Stretch
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.timing import ControlModel
@@ -61,33 +64,16 @@ Array = np.ndarray
 TICK_S = 1.0
 NO_INTENTS = Intents()
 USUAL = ControlModel()
-NOISE = 0.01  # relative, of every reading
 BREATH = 0.02  # relative, of what users want from one second to the next
 MOST_HELD = 64  # states that are written down before they are solved: it bounds the memory
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What all states of a stretch are in; links L, devices D.
-
-    `rate_bps[L]`: what a link can carry with its faults. `background[L]`: the share of that which
-    the background takes; `seen_background[L]`: of the rate that is configured. `memory[D]` and
-    `table[D]`: the shares of a device's memory and of its table's entries that are taken.
-    """
-
-    links: Links
-    rate_bps: Array
-    background: Array
-    seen_background: Array
-    memory: Array
-    table: Array
 
 
 class SimulatedNetwork:
     """Keeps the `Network` contract. The same arguments always give the same history.
 
     `name` separates its randomness from that of other networks of the same seed. `intents` are
-    used to record the truth (`spells`), never to act.
+    used to record the truth (`spells`), never to act. `setting`, where it is given, must be that of
+    topology, demands and intents; it only saves the time to make it.
     """
 
     def __init__(
@@ -101,9 +87,13 @@ class SimulatedNetwork:
         intents: Intents = NO_INTENTS,
         services: Sequence[Service] = (),
         control: ControlModel = USUAL,
+        setting: Setting | None = None,
     ) -> None:
+        setting = setting or setting_of(topology, traffic.demands, intents)
+        if not setting.is_of(topology, traffic.demands, intents):
+            raise ValueError("the setting is that of another network")
         self.topology = topology
-        self.layout = layout_of(topology, traffic.demands)
+        self.layout = setting.layout
         self._env = simpy.Environment()
         self._configs: dict[str, DeviceConfig] = dict(configs)
         self._written_s: dict[str, float] = {}
@@ -115,7 +105,7 @@ class SimulatedNetwork:
         self._profile: Profile | None = traffic.profile
         self._base_bps = np.array([d.rate_bps for d in traffic.demands])
         self._breath = np.ones(len(traffic.demands))
-        self._loader = Loader(topology, traffic.demands)
+        self._loader = setting.loader
         self._tests = TestFlows(topology, traffic.demands, self._loader)
         self._edge = Diversion(topology, traffic.demands)
         self._part = Part(topology, traffic.demands)
@@ -133,7 +123,7 @@ class SimulatedNetwork:
         self._damage: Damage = damage(topology, ())
         self._keep: Keep = _unkept
         self._commands = Commands(self._env, self._obey)
-        self._samples: list[Sample] = []
+        self._samples: list[Due] = []
         self._closed = False
 
         self._compiler = Compiler(topology)
@@ -143,7 +133,7 @@ class SimulatedNetwork:
         self._offered_bps = self._rates()
         self._stretch = Stretch([0.0])
         self._ground: Ground | None = None
-        self._witness = Witness(topology, traffic.demands, intents, self.layout, configs)
+        self._witness = Witness(setting.limits, setting.verifier, setting.layout, configs)
         self._witness.look(self._installed, configs)
         self._env.process(self._tick())
 
@@ -193,10 +183,8 @@ class SimulatedNetwork:
         if not self._closed and until_s > self.now:
             self._env.run(until=until_s)
             self._record()
-        if self._stretch.due:
-            self._settle()
         samples, self._samples = self._samples, []
-        return samples
+        return [*samples]
 
     def resize(
         self, devices: frozenset[str], background_bps: Mapping[int, float] = NOTHING
@@ -208,11 +196,11 @@ class SimulatedNetwork:
     def copy(
         self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
     ) -> None:
-        self._catch_up()
+        self._record()
         self._copying.copy(classes, fraction, truncate_bytes, random)
 
     def copies(self) -> Copies:
-        self._catch_up()
+        self._record()
         return self._copying.copies()
 
     def follow(self, other: Network) -> None:
@@ -289,7 +277,8 @@ class SimulatedNetwork:
             # Late in its instant, so that what happens at the same time is already in.
             yield self._env.timeout(TICK_S)
             self._record()
-            self._stretch.read(self.now)
+            self._samples.append(Due(self.now, self._settle))
+            self._stretch.read(self._samples[-1])
             self._leak()
             if self._crowd.reacts(self._faults.active):
                 self._crowd.react(self._faults.active, self._delivered_share())
@@ -404,9 +393,13 @@ class SimulatedNetwork:
 
     def _record(self) -> None:
         """Close the state that held until now. It is solved when somebody reads."""
-        before_s = self._stretch.at_s[-1]
-        self._stretch.hold(self._offered_bps, self.now)
-        self._edge.count(self.now - before_s)
+        now = self.now
+        span_s = now - self._stretch.at_s[-1]
+        if span_s > 0.0:
+            self._stretch.hold(self._offered_bps, span_s, now)
+            self._edge.count(span_s)
+            sent_bps = self._loader.gather(self._offered_bps)
+            self._copying.count(sent_bps, self._damage.dark, span_s)
 
     def _catch_up(self) -> None:
         """Solve all states until now."""
@@ -432,31 +425,20 @@ class SimulatedNetwork:
         every = self._solve(offered_bps)
         self._tests.count(every, span_s)
         rates = self._meter.rates(self._tests.apart(every), offered_bps, plane.up, loss)
-        sent_bps, delivered_bps = rates.demand[:, :, 0], rates.demand[:, :, 1]
-        self._edge.look(sent_bps, delivered_bps, span_s)
-        for bps, span in zip(sent_bps, past.span_s, strict=True):
-            self._copying.count(bps, self._damage.dark, span)
+        self._edge.look(rates.demand[:, :, 0], rates.demand[:, :, 1], span_s)
         now = self._meter.at_once(rates, ground.rate_bps)
         self._witness.close(past.at_s, now.demand, now.link[:, :, 2] + ground.background)
-        found = self._meter.read(rates, span_s, past.due, plane.rate_bps)
+        found = self._meter.read(rates, span_s, past.after, plane.rate_bps)
         if past.due:
-            self._samples += self._samples_of(found, past.due_s)
+            self._fill(past.due, found)
 
     def _on(self) -> Ground:
         """What the states of this stretch are in."""
         if self._ground is None:
-            plane, hurt, part = self._installed, self._damage, self._part
-            rate_bps = plane.rate_bps * hurt.rate_left
-            left = hurt.rate_left * part.rate_left(rate_bps)
-            links = self._loader.links(plane, hurt.loss, added_s=hurt.delay_s, rate_left=left)
-            self._ground = Ground(
-                links,
-                rate_bps,
-                part.background_share(rate_bps),
-                part.background_share(plane.rate_bps),
-                self._health.memory(plane.routes),
-                plane.routes / self._table_left(),
-            )
+            plane = self._installed
+            state = plane, self._damage, self._part, self._loader
+            memory = self._health.memory(plane.routes)
+            self._ground = ground_of(*state, memory, self._table_left())
         return self._ground
 
     def _solve(self, offered_bps: Array) -> Loads:
@@ -476,30 +458,14 @@ class SimulatedNetwork:
         share = np.divide(delivered, offered, out=np.ones(len(offered)), where=offered > 0)
         return np.asarray(share)
 
-    def _samples_of(self, found: Readings, at_s: Sequence[float]) -> list[Sample]:
-        """Noisy readings of everything that reports, at these times."""
-        link, demand, ground = found.link, found.demand, self._on()
-        link[:, :, 2] += ground.seen_background
-        device = np.empty((len(at_s), len(self.topology.devices), len(DEVICE_METRICS)))
-        device[:, :, 0] = self._health.cpu(np.array(at_s)[:, None])
-        device[:, :, 1] = ground.memory
-        device[:, :, 2] = ground.table
-        self._blur(device, link[:, :, :3], demand[:, :, :3])
-        loss = demand[:, :, 3]
-        np.minimum(np.maximum(loss, 0.0, out=loss), 1.0, out=loss)
-        np.minimum(device, 1.0, out=device)
-        samples = [Sample(*rows) for rows in zip(at_s, device, link, demand, strict=True)]
-        for sample in samples:
-            self._part.hide(sample.device, sample.link, sample.demand)
+    def _fill(self, samples: Sequence[Due], found: Readings) -> None:
+        """Noisy readings of everything that reports."""
+        cpu = self._health.cpu(np.array([sample.at_s for sample in samples])[:, None])
+        read = self._on().read(found, cpu, self._random["noise"])
+        for sample, *rows in zip(samples, *read, strict=True):
+            self._part.hide(*rows)
+            sample.fill(*rows)
             hide(sample, self.topology, self._demands, self._damage.dark)
-        return samples
-
-    def _blur(self, *parts: Array) -> None:
-        """The noise of `[T, rows, columns]` each, drawn reading after reading."""
-        ends = list(accumulate(part[0].size for part in parts))
-        noise = np.exp(self._random["noise"].normal(0.0, NOISE, (len(parts[0]), ends[-1])))
-        for part, end in zip(parts, ends, strict=True):
-            part *= noise[:, end - part[0].size : end].reshape(part.shape)
 
     def _table_left(self) -> Array:
         """Entries that every device has room for in all."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shadowsim.network.simulated.due import Due
+
 Array = np.ndarray
 
 
@@ -13,33 +15,31 @@ Array = np.ndarray
 class Stretch:
     """States that held one after another, alike in all but the rates that flows offered.
 
-    State i offered `offered_bps[i]` from `at_s[i]` on, for `span_s[i]` seconds. A reading is due
-    at each of the times `due_s`, of `due` states and those before this stretch.
+    State i offered `offered_bps[i]` from `at_s[i]` on, for `span_s[i]` seconds. The samples `due`
+    are to be read after so many of these states as `after` says.
     """
 
     at_s: list[float]
     span_s: list[float] = field(default_factory=list)
     offered_bps: list[Array] = field(default_factory=list)
-    due_s: list[float] = field(default_factory=list)
-    due: list[int] = field(default_factory=list)
+    due: list[Due] = field(default_factory=list)
+    after: list[int] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
-        return not (self.span_s or self.due_s)
+        return not (self.span_s or self.due)
 
     def offered(self, flows: int) -> Array:
         """`[S, flows]`, all of it."""
-        return np.array(self.offered_bps).reshape(-1, flows)
+        return np.array(self.offered_bps).reshape(len(self.offered_bps), flows)
 
-    def hold(self, offered_bps: Array, until_s: float) -> None:
+    def hold(self, offered_bps: Array, span_s: float, until_s: float) -> None:
         """The state that began last held until then."""
-        span_s = until_s - self.at_s[-1]
-        if span_s > 0.0:
-            self.at_s.append(until_s)
-            self.span_s.append(span_s)
-            self.offered_bps.append(offered_bps)
+        self.at_s.append(until_s)
+        self.span_s.append(span_s)
+        self.offered_bps.append(offered_bps)
 
-    def read(self, at_s: float) -> None:
-        """A reading is due now."""
-        self.due_s.append(at_s)
-        self.due.append(len(self.span_s))
+    def read(self, sample: Due) -> None:
+        """A sample is due now."""
+        self.due.append(sample)
+        self.after.append(len(self.span_s))
