@@ -47,7 +47,8 @@ def train(
     from shadowsim.learning.looks import read
     from shadowsim.learning.training import trained
     from shadowsim.live import tracking_of
-    from shadowsim.precog.model_file import save
+    from shadowsim.precog.model_file import keep, save
+    from shadowsim.precog.stack import to_text
     from shadowsim.precog.supervised import beside, user_model
 
     target = out or user_model()
@@ -59,7 +60,7 @@ def train(
     )  # fmt: skip
     took_s = time.monotonic() - began_s
     save(found.model, target)
-    save(found.hybrid, beside(target))
+    keep(beside(target), to_text(found.hybrid).encode())
     _track(tracking_of(mlflow, time.time), found, target, took_s)
     if as_json:
         typer.echo(json.dumps(_document(target, found.measured, found.timed), indent=2))

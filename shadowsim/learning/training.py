@@ -16,6 +16,7 @@ from shadowsim.learning.stacking import stack, with_supervised
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES, Model
+from shadowsim.precog.stack import Stack
 
 STACKED = ("threshold", "judge", "script", "canary", "supervised")  # what the hybrid listens to
 WEIGHED = 400  # rows whose contributions are looked at
@@ -30,7 +31,7 @@ class Trained:
     """
 
     model: Model
-    hybrid: Model
+    hybrid: Stack
     measured: Sequence[Measured]
     timed: Sequence[Timed]
     calibration: Mapping[str, tuple[Floats, Bools]]
@@ -44,7 +45,7 @@ def trained(past: Past, seed: int, jobs: int, tell: Told = lambda _: None) -> Tr
     splits = split(found.changes, seed)
     data_seed = past.seeds[0]
     model = fit(found, splits, seed, data_seed=data_seed, jobs=jobs, tell=tell)
-    hybrid = stack(with_supervised(past.looks, model), past.labels, splits, STACKED, seed, jobs)
+    hybrid = stack(with_supervised(past.looks, model), past.labels, splits, STACKED, seed)
     measured, timed = measure(model, found, splits, seed), measure_time(model, found, splits)
     return Trained(
         with_card(model, found, splits, measured, timed), hybrid, measured, timed,

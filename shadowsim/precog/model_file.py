@@ -72,12 +72,17 @@ class _Document(_Frozen):
 
 def save(model: Model, path: Path) -> None:
     """Write a model to a file, whole or not at all. Raises BadInput where it cannot be written."""
+    keep(path, to_bytes(model))
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises BadInput where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(to_bytes(model))
+                file.write(data)
             Path(name).chmod(0o644)
             Path(name).replace(path)
         finally:
