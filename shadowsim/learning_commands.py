@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from shadowsim.errors import BadInput, choices
+from shadowsim.evaluate_command import evaluate
 from shadowsim.train_command import train
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
@@ -80,4 +81,4 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (history, train)
+COMMANDS: tuple[Callable[..., None], ...] = (history, train, evaluate)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +28,7 @@ from shadowsim.journal import Event
 from shadowsim.model.truth import MODES
 from shadowsim.precog.forecast import Forecast
 from shadowsim.scenario import Scenario
+from shadowsim.tracking import EXPERIMENT, OFF, Mlflow, Tracking, Untracked
 
 PHASES = {
     "shadow_deployment": "1 shadow deployment",
@@ -276,3 +278,13 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("_", " ")
+
+
+def tracking_of(uri: str, now: Callable[[], float]) -> Tracking:
+    """Where a person wants runs tracked; what cannot be is told on stderr, and kept beside runs."""
+    if uri == OFF:
+        return Untracked()
+    return Mlflow(
+        uri, EXPERIMENT, Path("runs") / "untracked", lambda text: print(text, file=sys.stderr),
+        now,
+    )  # fmt: skip

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shadowsim.tracking import DEFAULT_STORE, Tracking
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shadowsim.learning.card import Measured, Timed
+    from shadowsim.learning.training import Trained
 
 
 def train(
-    history: Annotated[Path, typer.Option(help="Folder that 'shadowsim history' made.")] = Path(
-        "history"
-    ),
+    history: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that 'shadowsim history' made; several may be given."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File that gets the model; the one in use if not given.")
     ] = None,
@@ -29,37 +34,56 @@ def train(
     jobs: Annotated[
         int | None, typer.Option(help="Threads; one a core if not given.", min=1, max=512)
     ] = None,
+    mlflow: Annotated[
+        str, typer.Option(help="MLflow store: sqlite:///FILE, an address, or off.")
+    ] = DEFAULT_STORE,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")
     ] = False,
 ) -> None:
-    """Fit the model behind the variant `supervised` to past changes, and test it on networks and
-    kinds of change that it has never seen.
+    """Fit the models behind `supervised` and `hybrid` to past changes, and test them where they
+    have never been: on other networks and other kinds of change. The hybrid's lies beside.
     """
-    from shadowsim.history.store import read
-    from shadowsim.learning.card import measure, measure_time, with_card
-    from shadowsim.learning.dataset import table
-    from shadowsim.learning.fit import fit
-    from shadowsim.learning.splits import split
-    from shadowsim.precog.features import NAMES
+    from shadowsim.learning.looks import read
+    from shadowsim.learning.training import trained
+    from shadowsim.live import tracking_of
     from shadowsim.precog.model_file import save
-    from shadowsim.precog.supervised import user_model
+    from shadowsim.precog.supervised import beside, user_model
 
     target = out or user_model()
-    past = read(history)
-    found = table(past.looks, past.labels, NAMES)
-    splits = split(found.changes, seed)
-    cores = jobs or len(os.sched_getaffinity(0))
-    model = fit(
-        found, splits, seed, data_seed=past.manifest.seed, jobs=cores,
-        tell=lambda text: None if as_json else typer.echo(text, err=True),
+    past = read(history or [Path("history")])
+    began_s = time.monotonic()
+    found = trained(
+        past, seed, jobs or len(os.sched_getaffinity(0)),
+        lambda text: None if as_json else typer.echo(text, err=True),
     )  # fmt: skip
-    measured, timed = measure(model, found, splits, seed), measure_time(model, found, splits)
-    save(with_card(model, found, splits, measured, timed), target)
+    took_s = time.monotonic() - began_s
+    save(found.model, target)
+    save(found.hybrid, beside(target))
+    _track(tracking_of(mlflow, time.time), found, target, took_s)
     if as_json:
-        typer.echo(json.dumps(_document(target, measured, timed), indent=2))
+        typer.echo(json.dumps(_document(target, found.measured, found.timed), indent=2))
     else:
-        _show(target, measured, timed)
+        _show(target, found.measured, found.timed)
+
+
+def _track(tracking: Tracking, found: Trained, target: Path, took_s: float) -> None:
+    """One run of the experiment: what it was made with, how good it is, and the models."""
+    from shadowsim.plots.learning import calibration_figure, importance_figure
+    from shadowsim.precog.supervised import beside
+
+    parameters = {"seed": found.model.seed, "data_seeds": found.seeds, **found.model.versions}
+    with tracking.run("train", parameters, {"kind": "train"}) as run:
+        numbers = {
+            f"{m.tests}/{m.phase}/{m.mode}/{name}": figure.value
+            for m in found.measured
+            for name, figure in m.figures.items()
+        }
+        run.metrics({"took_s": took_s, **numbers})
+        run.figure(calibration_figure(found.calibration), "calibration.png")
+        run.figure(importance_figure(found.importance), "importance.png")
+        run.model(target, "supervised")
+        run.model(beside(target), "hybrid")
 
 
 def _document(target: Path, measured: Sequence[Measured], timed: Sequence[Timed]) -> dict[str, Any]:

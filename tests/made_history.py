@@ -17,6 +17,8 @@ from shadowsim.precog.trees import LEAF, Trees
 
 FEATURES = tuple(f"script_f{n}" for n in range(6))
 GROWING = Growing(most_trees=40, most_leaves=8, least_rows=20)
+# "drain" is one of those that are held out.
+KINDS = ("drain", "undrain", "recost", "capacity", "uncap", "shut", "retire", "swap")
 SHADOW, PRODUCTION = (10.0, 28.0), (1.0, 4.0, 9.0, 20.0)
 
 
@@ -30,7 +32,7 @@ def tables(changes: int = 1200, seed: int = 5) -> tuple[pl.DataFrame, pl.DataFra
     number = np.arange(changes)
     site = number // 20
     network = np.array([f"net/{n}" for n in random.integers(30, size=site.max() + 1)])[site]
-    kind = np.array([f"kind {n}" for n in random.integers(8, size=changes)])
+    kind = np.array(KINDS)[random.integers(8, size=changes)]
     hidden = random.normal(size=(changes, 3))
     chance = 1.0 / (1.0 + np.exp(-(3.0 * hidden - np.array([2.5, 3.0, 3.5]))))
     came = random.random((changes, 3)) < chance

@@ -9,6 +9,8 @@ from random import Random
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from reference_forwarding import Reference
 from strategies import configured
 
@@ -719,6 +721,47 @@ def test_what_is_not_known_is_not_a_number_and_what_delivers_nothing_has_no_late
     assert np.isnan(severity(Limit("latency", 0.08), dead, dead))
     assert severity(Limit("loss", 0.5), dark, dead) == pytest.approx(2.0)
     assert np.isnan(severity(Limit("throughput", 0.5), [0, 0, np.nan, 0], dark))
+
+
+def worst(limit: Limit, demand: np.ndarray, utilisation: np.ndarray) -> float:
+    """A slow reference: one limit in one state, in words of numpy."""
+    mask = [limit.traffic_class in (None, d.traffic_class) for d in DEMANDS]
+    values = {
+        "utilisation": utilisation / limit.bound,
+        "latency": demand[mask, 2] / limit.bound,
+        "loss": demand[mask, 3] / limit.bound,
+        "throughput": demand[np.array(mask) & (demand[:, 0] > 0), 3] / max(1.0 - limit.bound, 1e-6),
+    }[limit.metric]
+    known = values[np.isfinite(values)]
+    return float(known.max()) if known.size else float("nan")
+
+
+NUMBERS = st.sampled_from((0.0, 0.3, 1.0, 7.0, -0.1, np.nan, np.inf))
+
+
+@given(
+    st.lists(st.lists(NUMBERS, min_size=10, max_size=10), max_size=5),
+    st.lists(
+        st.builds(
+            Limit,
+            st.sampled_from(("latency", "loss", "throughput", "utilisation")),
+            st.sampled_from((0.05, 0.8, 1.0)),
+            st.sampled_from((None, "critical", "normal")),
+        ),
+        max_size=4,
+    ),
+)
+def test_states_side_by_side_are_judged_as_each_alone(states, chosen):
+    limits = Limits(LIMITED, DEMANDS, chosen)
+    rows = np.array(states).reshape(-1, 10)
+    demand, utilisation = rows[:, :8].reshape(-1, 2, 4), rows[:, 8:]
+    found = limits.severity(demand, utilisation)
+    assert found.shape == (len(states), len(chosen))
+    for s in range(len(states)):
+        wanted = [worst(limit, demand[s], utilisation[s]) for limit in chosen]
+        assert np.array_equal(found[s], wanted, equal_nan=True)
+        alone = limits.severity(demand[s], utilisation[s])
+        assert np.array_equal(found[s], alone, equal_nan=True)
 
 
 def test_a_critical_demand_starves_below_half():

@@ -229,6 +229,12 @@ def test_a_fault_of_the_shadow_or_after_the_end_is_not_about() -> None:
     assert happened(ring(HARMLESS, later, elsewhere, over)).label.background == ()
 
 
+def test_what_only_the_shadow_shows_is_a_sign() -> None:
+    """No state of the script would fail by the what-if model, and production does not."""
+    label = happened(ring(HARMLESS, "{at_s: 15, link_down: {link: [B, T]}, in: shadow}")).label
+    assert (label.came_at_s, label.sign) == ({}, True)
+
+
 def test_what_was_not_installed_did_nothing() -> None:
     deaf = "{at_s: 1, controller_lost: {device: B}}"
     assert happened(ring(CUTTING, deaf)).label.came_at_s == {}

@@ -36,7 +36,7 @@ ORDER = (
     {"bench", "fidelity"},
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
-     "train_command", "sweep_command", "given", "commands", "__main__"},
+     "train_command", "evaluate_command", "sweep_command", "given", "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 
@@ -118,7 +118,7 @@ def test_the_workflow_needs_nothing_for_training_or_pictures():
 
 # ---- what no room does
 
-FREE = {"commands", "bench"}
+FREE = {"commands", "bench", "train_command", "evaluate_command", "sweep_command"}
 CLOCKS = {
     ("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"),
     ("datetime", "today"), ("date", "today"),

@@ -192,6 +192,23 @@ def test_demands_that_report_no_more_are_no_pass() -> None:
     assert quiet(said("canary", before, after, "loss", demands=10))
 
 
+@pytest.mark.parametrize("name", ["judge", "canary"])
+def test_where_there_are_no_demands_none_can_get_worse(name: str) -> None:
+    scenario = parse("""
+name: still
+topology: {nodes: {A: {}, B: {}}, links: [[A, B]]}
+intents: [{reachable: {from: any, to: any}}]
+change: {script: ""}
+""")
+    whatif = WhatIf(scenario.topology, (), scenario.intents)
+    seen = [telemetry(scenario, "loss", np.zeros((30, 0)), start_s) for start_s in (0.0, 30.0)]
+    found = variant(name, whatif).forecast(Evidence(
+        "production", scenario.topology, (), scenario.intents, scenario.change, scenario.configs,
+        scenario.configs, seen[0], seen[1], None, 15.0, 3.0,
+    ))  # fmt: skip
+    assert quiet(found)
+
+
 def test_a_critical_demand_that_reports_no_more_is_no_pass() -> None:
     before, after = np.zeros((30, 10)), np.zeros((30, 10))
     after[:, 0] = np.nan

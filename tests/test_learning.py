@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,15 @@ import numpy as np
 import polars as pl
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_history import FEATURES, GROWING, fitted, tables
-from shadowsim.learning.train_command import train
+from made_history import FEATURES, GROWING, KINDS, fitted, tables
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from test_precog import evidence, whatif
 from typer.testing import CliRunner
 
 from shadowsim.errors import BadInput
+from shadowsim.history.folds import KNOWN, fold_of
 from shadowsim.history.store import Manifest, claimed, write
 from shadowsim.learning.calibration import beta, conformal_bound
 from shadowsim.learning.card import measure, measure_time, with_card
@@ -29,12 +30,13 @@ from shadowsim.learning.dataset import Changes, table
 from shadowsim.learning.fit import ABSTAIN, fit
 from shadowsim.learning.metrics import FIGURES, auroc, average_precision, brier, intervals
 from shadowsim.learning.metrics import calibration_error as ece
-from shadowsim.learning.splits import LEAST_NETWORKS, SHARES, share_out, split
+from shadowsim.learning.splits import FOLDS, LEAST_NETWORKS, SHARES, share_out, split
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES, calibrate
 from shadowsim.precog.model_file import from_bytes, load, save, to_bytes
 from shadowsim.precog.supervised import forecast_of_row, model_path, standing_model, supervised
+from shadowsim.train_command import train
 
 HORIZON_S = 15.0
 
@@ -117,7 +119,7 @@ def changes(networks: list[int], kinds: list[int]) -> Changes:
     return Changes(
         np.arange(count),
         np.array([f"n{n}" for n in networks]),
-        np.array([f"k{n}" for n in kinds]),
+        np.array([(*KINDS, "describe", "discard", "announce", "withdraw")[n] for n in kinds]),
         np.zeros((count, 3), bool),
         np.full((count, 3), np.nan),
     )
@@ -131,18 +133,18 @@ def test_no_network_and_no_held_out_kind_is_on_both_sides(data: st.DataObject) -
     most = data.draw(st.integers(LEAST_NETWORKS, 60))
     skewed = np.concatenate([np.arange(most), (most * random.random(count) ** 3).astype(int)])
     kinds = random.integers(data.draw(st.integers(2, 12)), size=len(skewed))
-    kinds[:2] = [0, 1]
     made = changes(skewed.tolist(), kinds.tolist())
+    assume(len({n for n in made.network if fold_of(n) == KNOWN}) >= LEAST_NETWORKS)
     found = split(made, seed)
-    assert set(found.fold) <= {*SHARES, "new kind"}
-    networks = {name: set(made.network[found.of(name)]) for name in SHARES}
-    for one in SHARES:
-        for other in SHARES:
-            assert one == other or not networks[one] & networks[other]
+    assert set(found.fold) <= set(FOLDS)
+    parts = FOLDS[:-1]
+    networks = {name: set(made.network[found.of(name)]) for name in parts}
+    for one, other in combinations(parts, 2):
+        assert not networks[one] & networks[other]
     assert not networks["test"] & set(made.network[found.of("new kind")])
-    for name in ("train", "calibration", "validation"):
+    for name in (*SHARES, "validation"):
         assert not set(made.kind[found.of(name)]) & set(found.held_out)
-    assert found.held_out
+    assert set(found.held_out) == {"drain"} & set(made.kind)
     slices = found.slices()
     assert sum(part.sum() for part in slices.values()) == (
         found.of("test").sum() + found.of("new kind").sum()
@@ -170,16 +172,15 @@ def test_sites_stay_together_and_folds_get_their_shares() -> None:
     site = found.changes.number // 20
     for one in np.unique(site):
         assert len({*splits.fold[site == one]} - {"new kind"}) <= 1
-    share = np.mean((splits.fold == "train") | (splits.fold == "new kind"))
-    assert 0.5 < share < 0.7
+    known = np.isin(splits.fold, list(SHARES))
+    for name, wanted in SHARES.items():
+        assert abs(splits.of(name)[known].mean() - wanted) < 0.1
     assert len({*(tuple(split(found.changes, seed).fold) for seed in range(5))}) == 5
 
 
-def test_too_few_networks_or_kinds_are_refused() -> None:
-    with pytest.raises(BadInput, match="knows 3 networks"):
+def test_too_few_networks_are_refused() -> None:
+    with pytest.raises(BadInput, match="has 1 networks to learn from"):
         split(changes([0, 1, 2] * 20, [0, 1] * 30), 1)
-    with pytest.raises(BadInput, match="one kind"):
-        split(changes(list(range(60)), [0] * 60), 1)
 
 
 def test_groups_are_shared_out_as_wanted() -> None:
@@ -357,8 +358,10 @@ def test_a_feature_that_is_never_known_is_learned_without() -> None:
     x = found.x.copy()
     x[:, 5] = np.nan
     model = fit(replace(found, x=x), splits, 3, growing=GROWING)
-    assert model.phases["shadow"].contributions(x[0], 0)[5] == 0.0
-    assert model.unknown(found.x[:1], "shadow").all()  # since nobody has seen what it does
+    shadow = model.phases["shadow"]
+    assert shadow.contributions(x[0], 0)[5] == 0.0
+    # Once it is known it counts as strange, since nobody has seen what it does.
+    assert (shadow.outside(found.x) == shadow.outside(x) + 1).all()
 
 
 def test_reasons_name_what_the_failure_was_made_of() -> None:
@@ -432,8 +435,10 @@ def test_train_writes_a_model_and_says_how_good_it_is(trained: tuple[dict[str, A
         (p, m) for p in PHASES for m in MODES
     }
     assert all(
-        f["low"] <= f["value"] <= f["high"] for m in said["tests"] for f in m["figures"].values()
-        if f["value"] is not None and f["low"] is not None and m["looks"] > 200
+        f["low"] <= f["value"] <= f["high"]
+        for m in said["tests"] for name, f in m["figures"].items()
+        if name != "ECE"  # what is drawn with repetition looks worse calibrated than it is
+        and f["value"] is not None and f["low"] is not None and m["looks"] > 200
     )  # fmt: skip
     assert f"{said['tests'][0]['looks']} |" in model.card
 
@@ -476,7 +481,7 @@ def test_a_missing_damaged_or_foreign_model_is_told_plainly(
 def test_where_the_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SHADOWSIM_MODEL", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert model_path().parent.name == "model"
+    assert model_path().parent.name == "trained"
     own = tmp_path / "shadowsim" / "supervised.model"
     own.parent.mkdir()
     own.touch()

@@ -186,10 +186,8 @@ def slowly(states: list[State], tape: Tape, n: int, k: int, intents: Intents = I
     rates = rates * tape.breath[tape.begin[n, k] :][: len(DEMANDS)]
     loader = Loader(TOPOLOGY, DEMANDS)
     offered, left = loader.spread(rates), ground.rate_left
-    loads = loader.solve(
-        state.plane, loader.route(state.plane), offered, ground.loss,
-        added_s=ground.added_s, rate_left=left,
-    )  # fmt: skip
+    links = loader.links(state.plane, ground.loss, added_s=ground.added_s, rate_left=left)
+    loads = loader.run(links, loader.route(state.plane), offered)
     plane = replace(state.plane, rate_bps=state.plane.rate_bps * left)
     now = loader.at_once(plane, loads, offered, ground.loss)
     limits = Limits(TOPOLOGY, DEMANDS, intents.limits)

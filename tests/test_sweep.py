@@ -246,7 +246,16 @@ def wait_for(what: Callable[[], Any], most_s: float) -> None:
 def test_ctrl_c_leaves_nothing_running_and_the_second_call_goes_on(
     files: tuple[Path, Path], tmp_path: Path, jobs: str
 ) -> None:
-    words = ["sweep", *map(str, files), "--seeds", "0:200", "--out", str(tmp_path / "s")]
+    words = [
+        "sweep",
+        *map(str, files),
+        "--seeds",
+        "0:200",
+        "--out",
+        str(tmp_path / "s"),
+        "--mlflow",
+        "off",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "shadowsim", *words, "--jobs", jobs],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -345,6 +354,7 @@ def test_a_mean_lies_in_its_interval(values: list[float]) -> None:
 
 def shadowsim(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "shadowsim", *map(str, words)]
+    argv += ["--mlflow", "off"] if words[0] == "sweep" and "--mlflow" not in words else []
     said = subprocess.run(argv, capture_output=True, text=True, timeout=300, cwd=cwd)
     assert "Traceback" not in said.stdout + said.stderr
     return said
@@ -439,7 +449,17 @@ def test_a_node_that_is_killed_loses_nothing(
 ) -> None:
     node = cluster.add_node(**SMALL_NODE)
     folder, seeds = tmp_path / "s", tuple(range(60))
-    words = ["sweep", *map(str, files), "--seeds", "0:60", "--out", str(folder), "--json"]
+    words = [
+        "sweep",
+        *map(str, files),
+        "--seeds",
+        "0:60",
+        "--out",
+        str(folder),
+        "--json",
+        "--mlflow",
+        "off",
+    ]
     words += ["--engine", "ray", "--address", cluster.address]
     process = subprocess.Popen(
         [sys.executable, "-m", "shadowsim", *words],

@@ -44,7 +44,7 @@ EXPOSING = ("isolated", "waypoint")
 
 @dataclass(frozen=True)
 class Ground:
-    """What configs stand on. `loss[L]`, `added_s[L]`, `rate_left[L]` as `Loader.solve` has them."""
+    """What configs stand on. `loss[L]`, `added_s[L]`, `rate_left[L]` as `Loader.links` has them."""
 
     physical: Physical
     loss: Array

@@ -16,18 +16,22 @@ from shadowsim.history.simulate import Record, over_s, simulate
 from shadowsim.history.sites import Site, site
 from shadowsim.history.store import Manifest, claimed, unfinished, write
 from shadowsim.history.tables import labels_of, looks_of
-from shadowsim.precog import VARIANTS, WhatIf
+from shadowsim.network import Simulation
+from shadowsim.precog import VARIANTS, Variant, WhatIf
 from shadowsim.precog.features import NAMES, Featurizer
 from shadowsim.precog.past import Past
+from shadowsim.precog.rollouts import Rollouts
 
 ASKED = ("threshold", "judge", "script", "canary")  # what others are to be better than
+SLOW = ("rollouts",)  # asked at the gate only, and only where variants are evaluated
+FUTURES = 64  # of rollouts: many changes are asked about
 
 Progress = Callable[[int, int], None]
 
 
 def settings(changes: int, seed: int, looks: str, networks: str = ALL) -> Manifest:
     """What a history of these is made with, by this version."""
-    variants = tuple(name for name in ASKED if name in VARIANTS)
+    variants = (*ASKED, *SLOW) if looks == "evaluation" else ASKED
     return Manifest(changes, seed, looks, NAMES, variants, networks)
 
 
@@ -66,13 +70,13 @@ def make_site(folder: Path, made: Manifest, number: int) -> None:
 
 def _happened(where: Site, made: Manifest) -> Iterator[tuple[Case, Record]]:
     """The changes at a site one after another: each sees what came of those before it."""
-    past, observer = Past(), _observer(where, made.variants)
+    past, observer, networks = Past(), _observer(where, made.variants), Simulation()
     for number in made.at(where.number):
         try:
             one = change_at(where, number % CHANGES_PER_SITE)
             scenario = one.scenario
             times_s = LOOKS[made.looks](over_s(scenario), scenario.seed)
-            record = simulate(scenario, past, observer, times_s)
+            record = simulate(scenario, past, observer, times_s, networks)
         except Exception as error:
             error.add_note(f"while at change {number} of seed {made.seed}")
             raise
@@ -83,5 +87,8 @@ def _happened(where: Site, made: Manifest) -> Iterator[tuple[Case, Record]]:
 def _observer(where: Site, names: Sequence[str]) -> Observer:
     network = where.topology, where.traffic.demands, where.intents
     whatif = WhatIf(*network)
-    variants = {name: VARIANTS[name](whatif) for name in names}
-    return Observer(whatif, Featurizer(*network, whatif), variants)
+    variants: dict[str, Variant] = {
+        name: Rollouts(whatif, FUTURES, least=FUTURES) if name in SLOW else VARIANTS[name](whatif)
+        for name in names
+    }
+    return Observer(whatif, Featurizer(*network, whatif), variants, frozenset(SLOW))

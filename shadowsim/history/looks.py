@@ -39,15 +39,22 @@ class Look:
 
 @dataclass(frozen=True)
 class Observer:
-    """What evidence of one network is looked at with; `script` is one of the variants."""
+    """What evidence of one network is looked at with; `script` is one of the variants. Those of
+    `gate_only` are too slow to be asked of every look at production.
+    """
 
     whatif: WhatIf
     features: Features
     variants: Mapping[str, Variant]
+    gate_only: frozenset[str] = frozenset()
 
     def look(self, evidence: Evidence, since_s: float) -> tuple[Look, Mapping[str, Forecast]]:
         """The row, and the whole of what each variant said."""
-        told = {name: variant.forecast(evidence) for name, variant in self.variants.items()}
+        silent = frozenset() if evidence.phase == "shadow" else self.gate_only
+        told = {
+            name: Forecast({}) if name in silent else variant.forecast(evidence)
+            for name, variant in self.variants.items()
+        }
         known = [forecast.probabilities for forecast in told.values()]
         forecasts = np.array([[p.get(mode, np.nan) for mode in MODES] for p in known])
         return Look(evidence.phase, since_s, self.features.of(evidence), forecasts), told

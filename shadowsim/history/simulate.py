@@ -17,7 +17,7 @@ from shadowsim.history.looks import Look, Observer
 from shadowsim.journal import Journal
 from shadowsim.model.faults import Fault
 from shadowsim.model.truth import Spell, failure_modes, onsets, since
-from shadowsim.network import Witnessed, simulated
+from shadowsim.network import Factory, Witnessed, simulated
 from shadowsim.precog import Evidence, Forecast
 from shadowsim.precog.past import Past
 from shadowsim.scenario import Scenario
@@ -86,14 +86,20 @@ class _Onlooker:
         return False
 
 
-def simulate(scenario: Scenario, past: Past, observer: Observer, looks: Sequence[float]) -> Record:
+def simulate(
+    scenario: Scenario,
+    past: Past,
+    observer: Observer,
+    looks: Sequence[float],
+    networks: Factory = simulated,
+) -> Record:
     """Let the change of a scenario happen, and look at it once in the shadow, at the gate, and in
     production as soon as each of `looks` (seconds since the change began there) has come.
 
     If a device does not take its commands the rest of the script is not sent, in the shadow and in
     production. `past` is of the earlier changes at this site.
     """
-    run = Run(scenario, simulated, Silent(), observer.whatif, Journal(), past=past)
+    run = Run(scenario, networks, Silent(), observer.whatif, Journal(), past=past)
     run.begin()
     if shadow_deployment(run):
         traffic_and_monitoring(run)
@@ -106,7 +112,7 @@ def simulate(scenario: Scenario, past: Past, observer: Observer, looks: Sequence
         roll_out(run, onlooker)
     _leave_alone(run, onlooker)
     run.production.close()
-    return Record((gate, *onlooker.found), _label(run, sign))
+    return Record((gate, *onlooker.found), _label(run, sign, networks))
 
 
 def _leave_alone(run: Run, onlooker: _Onlooker) -> None:
@@ -140,11 +146,11 @@ def _signs(trial: Collection[Spell], script: Forecast) -> bool:
     return bool(failure_modes(trial)) or any(r.probability >= LIKELY for r in script.reasons)
 
 
-def _label(run: Run, sign: bool) -> Label:
+def _label(run: Run, sign: bool, networks: Factory) -> Label:
     from_s, end_s = run.deployed_since_s or 0.0, run.now
     spells = _from(run.production.spells(), from_s)
     seen = onsets(spells)
-    came = onsets(spells, _without_change(run.scenario, end_s)) if seen else {}
+    came = onsets(spells, _without_change(run.scenario, end_s, networks)) if seen else {}
     about = [f.name for f in run.scenario.faults if _is_about(f, from_s, end_s)]
     return Label(
         {mode: at_s - from_s for mode, at_s in came.items()},
@@ -159,9 +165,9 @@ def _from(spells: Collection[Spell], at_s: float) -> list[Spell]:
     return [replace(s, from_s=max(s.from_s, at_s)) for s in spells if s.to_s > at_s]
 
 
-def _without_change(scenario: Scenario, until_s: float) -> tuple[Spell, ...]:
+def _without_change(scenario: Scenario, until_s: float, networks: Factory) -> tuple[Spell, ...]:
     """What would have been broken in production if nobody had touched it: its twin's truth."""
-    twin: Witnessed = simulated(scenario, scenario.configs, "production")
+    twin: Witnessed = networks(scenario, scenario.configs, "production")
     twin.advance(until_s)
     twin.close()
     return twin.spells()

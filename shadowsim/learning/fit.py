@@ -117,7 +117,7 @@ class _Fitting:
         rows, came = self.table.outcomes(train, mode, self.horizon_s)
         _, held_came = self.table.outcomes(held, mode, self.horizon_s)
         part = quarter[np.searchsorted(train, rows)]
-        few = [_few(self.table, rows[part == n], came[part == n], 1) for n in range(MEMBERS)]
+        few = [_few(self.table, rows[part != n], came[part != n], 4) for n in range(MEMBERS)]
         if _few(self.table, rows, came, LEAST_CHANGES) or not held_came.any() or any(few):
             return [self.pool.submit(Grown, _log_odds(came), ())] * MEMBERS
         return [self._grow(_classifier, rows, came, part == n, (mode, n)) for n in range(MEMBERS)]

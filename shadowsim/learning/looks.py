@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from shadowsim.errors import BadInput, Mistake
+from shadowsim.history import store
 from shadowsim.learning.walk import NEVER, Array, Marks, Walk
 from shadowsim.model.truth import MODES
 
-GATE, WATCH = "shadow", "production"
+GATE = "shadow"
+APART = 10_000_000  # between the numbers of the changes of two histories: whole sites
 
 
-def read(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The looks, by change and time, and the labels, by change. Raises BadInput."""
-    return _table(folder, "looks").sort("case", pl.col("phase") != GATE, "since_s"), _table(
-        folder, "labels"
-    ).sort("case")
+@dataclass(frozen=True)
+class Past:
+    """`looks` by change and time, the gate first; `labels` by change; the seeds of their making."""
+
+    looks: pl.DataFrame
+    labels: pl.DataFrame
+    seeds: tuple[int, ...]
 
 
-def _table(folder: Path, what: str) -> pl.DataFrame:
-    files = sorted(folder.glob(f"{what}-*.parquet"))
-    if not files:
-        text = f"there are no {what} here; 'shadowsim history --out {folder}' makes some"
-        raise BadInput([Mistake(text, str(folder))])
-    try:
-        return pl.concat([pl.read_parquet(file) for file in files])
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInput([Mistake(f"{what} cannot be read: {error}", str(folder))]) from None
+def read(folders: Sequence[Path]) -> Past:
+    """Several histories as one. Raises BadInput where one is not whole, or was made otherwise."""
+    read = [store.read(folder) for folder in folders]
+    for folder, one in zip(folders, read, strict=True):
+        if one.manifest.features != read[0].manifest.features:
+            text = f"made with other features than {folders[0]}"
+            raise BadInput([Mistake(text, str(folder))])
+    apart = [pl.col("case") + number * APART for number in range(len(read))]
+    looks = [one.looks.with_columns(a) for one, a in zip(read, apart, strict=True)]
+    labels = [one.labels.with_columns(a) for one, a in zip(read, apart, strict=True)]
+    return Past(
+        pl.concat(looks, how="diagonal").sort("case", pl.col("phase") != GATE, "since_s"),
+        pl.concat(labels).sort("case"),
+        tuple(one.manifest.seed for one in read),
+    )
 
 
 def said_by(looks: pl.DataFrame, variant: str) -> Array:

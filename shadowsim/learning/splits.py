@@ -8,17 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from shadowsim.errors import BadInput
+from shadowsim.history.folds import KNOWN, UNSEEN, VALIDATION, fold_of, is_held_out
 from shadowsim.learning.dataset import Bools, Changes, Ints, Names
 
-# What part of the changes each fold is to get; whole networks go to one fold.
-SHARES = {"train": 0.55, "calibration": 0.15, "validation": 0.1, "test": 0.2}
-KINDS_SHARE = 0.15  # of the changes, at most about: those of kinds that only tests see
+# What part of the changes on known networks each fold is to get; whole networks go to one fold.
+SHARES = {"train": 0.65, "calibration": 0.18, "stack": 0.17}
+FOLDS = (*SHARES, "validation", "test", "new kind")
+FOLD_OF = {KNOWN: KNOWN, VALIDATION: "validation", UNSEEN: "test"}
+TESTS = {VALIDATION: "validation", UNSEEN: "test"}
 LEAST_NETWORKS = 12
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """`fold[C]`: of each change, one of SHARES, or "new kind".
+    """`fold[C]`: of each change, one of FOLDS.
 
     Networks of one fold are in no other. Kinds in `held_out` are in no fold but "test", which has
     networks of its own, and "new kind", whose networks the others have too.
@@ -44,24 +47,36 @@ class Splits:
 
 
 def split(changes: Changes, seed: int) -> Splits:
-    """Share out the changes. Raises BadInput where there are too few networks or kinds."""
-    networks, kinds = np.unique(changes.network), np.unique(changes.kind)
-    if len(networks) < LEAST_NETWORKS:
+    """Share out the changes. Networks and kinds that are tested on are so for good, by name
+    (`history.folds`); what becomes of the known ones is the seed's.
+
+    Raises BadInput where there are too few networks.
+    """
+    networks, place = np.unique(changes.network, return_inverse=True)
+    folds = np.array([FOLD_OF[fold_of(str(network))] for network in networks], dtype="<U16")
+    fold = folds[place]
+    known = np.flatnonzero(fold == KNOWN)
+    count = len(np.unique(changes.network[known]))
+    if count < LEAST_NETWORKS:
         raise BadInput(
-            f"the history knows {len(networks)} networks; {LEAST_NETWORKS} are needed, so that a "
-            "model can be tested where it has never been"
+            f"the history has {count} networks to learn from; {LEAST_NETWORKS} are needed, so that "
+            "a model can be calibrated where it has not been"
         )
-    if len(kinds) < 2:
-        raise BadInput(
-            "the history knows one kind of change; without a second none can be held out"
-        )
-    random = np.random.default_rng([seed, 1])
-    held_out = _held_out(changes.kind, random)
     shares = np.array(list(SHARES.values()))
-    fold = np.array(list(SHARES))[share_out(changes.network, shares, random)]
-    new = np.isin(changes.kind, held_out)
-    fold = np.where(new & (fold != "test"), "new kind", fold)
-    return Splits(fold, tuple(held_out.tolist()), changes.kind)
+    part = share_out(changes.network[known], shares, np.random.default_rng([seed, 1]))
+    fold[known] = np.array(list(SHARES))[part]
+    kinds, place = np.unique(changes.kind, return_inverse=True)
+    held_out = np.array([is_held_out(str(kind)) for kind in kinds])
+    fold = np.where(held_out[place] & (fold != "test"), "new kind", fold)
+    return Splits(fold, tuple(kinds[held_out].tolist()), changes.kind)
+
+
+def split_for_tests(changes: Changes) -> Splits:
+    """The changes on networks that nothing is fitted to; those on known ones are in no fold."""
+    fold = np.array([TESTS.get(fold_of(str(name)), "") for name in changes.network], dtype="<U16")
+    new = np.array([is_held_out(str(kind)) for kind in changes.kind])
+    fold = np.where(new & (fold == "validation"), "", fold)
+    return Splits(fold, tuple(sorted(set(changes.kind[new].tolist()))), changes.kind)
 
 
 def share_out(group: Names, shares: npt.NDArray[np.float64], random: np.random.Generator) -> Ints:
@@ -83,11 +98,3 @@ def share_out(group: Names, shares: npt.NDArray[np.float64], random: np.random.G
 def _scale(sizes: Ints) -> Ints:
     # Sizes within a factor of two count as the same, or chance would have no say.
     return np.floor(np.log2(sizes)).astype(np.int64)
-
-
-def _held_out(kind: Names, random: np.random.Generator) -> Names:
-    """Kinds drawn until their changes are the wanted share; at least one, never all."""
-    names, sizes = np.unique(kind, return_counts=True)
-    order = random.permutation(len(names))
-    within = np.cumsum(sizes[order]) <= KINDS_SHARE * len(kind)
-    return np.sort(names[order[: max(int(within.sum()), 1)]])

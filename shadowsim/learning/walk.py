@@ -6,11 +6,13 @@ back at the first look that says so. Nothing here knows which forecaster it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from shadowsim.learning.metrics import Interval
 
 Array = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
@@ -144,7 +146,7 @@ def lead_s(walk: Walk, point: OperatingPoint) -> Array:
 
 def figures(
     walk: Walk, point: OperatingPoint, seed: int = 0, resamples: int = 1000
-) -> dict[str, tuple[float, float, float]]:
+) -> dict[str, Interval]:
     """Each share with its 95 % interval, by resampling whole sites (percentile bootstrap).
 
     Changes of one site share network and traffic, so they are not independent. A share of
@@ -155,7 +157,9 @@ def figures(
     found = {}
     for name, (part, whole) in ratios(walk, point).items():
         counted = np.bincount(place, part), np.bincount(place, whole)
-        found[name] = (_share(part.sum(), whole.sum()), *_interval(*(drawn @ c for c in counted)))
+        found[name] = Interval(
+            _share(part.sum(), whole.sum()), *_bounds(*(drawn @ c for c in counted))
+        )
     return found
 
 
@@ -171,19 +175,9 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else float("nan")
 
 
-def _interval(part: Array, whole: Array) -> tuple[float, float]:
+def _bounds(part: Array, whole: Array) -> tuple[float, float]:
     known = whole > 0
     if not known.any():
         return float("nan"), float("nan")
     low, high = np.quantile(part[known] / whole[known], (0.025, 0.975))
     return float(low), float(high)
-
-
-def by_group(walk: Walk, point: OperatingPoint, group: list[str]) -> Iterator[tuple[str, int, int]]:
-    """Per name of a group: failures with a sign that are let through, of how many."""
-    missed = walk.let_through(point.no_go_above) & walk.bad & walk.sign
-    of = walk.bad & walk.sign
-    names = np.array(group)
-    for name in sorted(set(group)):
-        mine = names == name
-        yield name, int(missed[mine].sum()), int(of[mine].sum())

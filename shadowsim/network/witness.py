@@ -44,7 +44,7 @@ class Witness:
     def look(self, plane: Plane, configs: Configs) -> None:
         """Which intents these rules break, and which management these configs have opened."""
         self._broken = None
-        broken = [v.intent for v in self._verifier.check(plane) if not v.holds]
+        broken = [v.intent for v in self._verifier.check(plane, witnesses=False) if not v.holds]
         opened = newly_open(self._initial, configs)
         self._unreachable = frozenset(i.name for i in broken if i.kind == "reachable")
         self._exposed = frozenset(i.name for i in broken if i.kind in EXPOSING) | {

@@ -15,8 +15,24 @@ from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
 from shadowsim.precog.rollouts import Rollouts
 from shadowsim.precog.script import Script
+from shadowsim.precog.stacked import Stacked, statements
+from shadowsim.precog.supervised import beside, loaded, model_path, supervised
 from shadowsim.precog.threshold import Threshold
 from shadowsim.precog.whatif import WhatIf
+
+
+def hybrid(whatif: WhatIf) -> Variant:
+    """The composite, with what was learned of whom to believe, where that stands beside the model
+    of `supervised`; else as careful as the surest of those that need no learning. Raises BadInput.
+    """
+    plain = (Threshold(), Judge(whatif.limits), Script(whatif))
+    path = beside(model_path())
+    if not path.exists():
+        return Hybrid(plain)
+    others = (Canary(whatif.limits), supervised(whatif))
+    names = [variant.name for variant in (*plain, *others)]
+    return Stacked(plain, others, loaded(path, statements(names)))
+
 
 VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "always-go": lambda whatif: AlwaysGo(),
@@ -25,7 +41,8 @@ VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "judge": lambda whatif: Judge(whatif.limits),
     "script": Script,
     "rollouts": Rollouts,
-    "hybrid": lambda whatif: Hybrid((Threshold(), Judge(whatif.limits), Script(whatif))),
+    "supervised": supervised,
+    "hybrid": hybrid,
 }
 
 

@@ -47,7 +47,7 @@ class Canary:
             beside = [s for s in evidence.control.samples if s.at_s >= observed[0].at_s - 0.5]
         experiment, control = readings(observed, demands), readings(beside[-WINDOW:], demands)
         data = (known(experiment) > 0) & (known(control) > 0)
-        if data.sum() <= NO_DATA * data.size:
+        if data.size and data.sum() <= NO_DATA * data.size:
             return forecast_of((), (DEGRADATION, OUTAGE))
         high = data & classified_high(experiment, control)
         return forecast_of(self._reasons(evidence, experiment, data, high))

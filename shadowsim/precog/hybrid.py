@@ -18,7 +18,10 @@ class Hybrid:
         self._variants = tuple(variants)
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        forecasts = [variant.forecast(evidence) for variant in self._variants]
+        return self.of([variant.forecast(evidence) for variant in self._variants])
+
+    def of(self, forecasts: Sequence[Forecast]) -> Forecast:
+        """The forecast that these come to together."""
         unknown = set.intersection(*(set(forecast.unknown) for forecast in forecasts))
         reasons = [reason for forecast in forecasts for reason in forecast.reasons]
         return forecast_of(reasons, unknown)

@@ -106,6 +106,8 @@ class Judge:
 
     def _covered(self, seen: Array, judged: Array) -> bool:
         """Whether of what was seen before the change enough can be judged, and of critical too."""
+        if not seen.size:
+            return True
         loss = slice(len(seen) // 2, None)  # that of a demand is known also if nothing arrives
         was, now = seen[loss], judged[loss]
         critical = was & self._limits.critical

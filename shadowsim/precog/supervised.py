@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -44,7 +46,12 @@ class Supervised:
 def forecast_of_row(model: Model, x: Row, phase: str) -> Forecast:
     """What the model says of one row of features."""
     look = model.look(x[None], phase)
-    told = np.where(look.unknown[0], np.nan, look.probabilities[0])
+    told = {
+        mode: math.nan if unknown else p
+        for mode, unknown, p in zip(
+            MODES, look.unknown[0].tolist(), look.probabilities[0].tolist(), strict=True
+        )
+    }
     reasons = [
         _withheld(model, x, phase, look, number)
         if look.unknown[0, number]
@@ -52,8 +59,8 @@ def forecast_of_row(model: Model, x: Row, phase: str) -> Forecast:
         for number in range(len(MODES))
         if look.unknown[0, number] or look.probabilities[0, number] >= TOLD_FROM
     ]
-    reasons.sort(key=lambda reason: (-reason.probability, reason.mode))
-    return Forecast(dict(zip(MODES, told.tolist(), strict=True)), tuple(reasons))
+    reasons.sort(key=lambda reason: -reason.probability)
+    return Forecast(told, tuple(reasons))
 
 
 def _reason(model: Model, x: Row, phase: str, look: Outlook, mode: int) -> Reason:
@@ -85,13 +92,20 @@ def model_path() -> Path:
     if given:
         return Path(given)
     own = user_model()
-    return own if own.exists() else Path(str(files("shadowsim.precog") / "model" / "default.model"))
+    return (
+        own if own.exists() else Path(str(files("shadowsim.precog") / "trained" / "default.model"))
+    )
 
 
 def user_model() -> Path:
     """Where a model of one's own lies, if there is one (XDG base directories)."""
     data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(data) / "shadowsim" / "supervised.model"
+
+
+def beside(path: Path) -> Path:
+    """Where the hybrid's model lies that was learned together with one for `supervised`."""
+    return path.with_name(f"{path.stem}-hybrid{path.suffix}")
 
 
 def supervised(whatif: WhatIf) -> Supervised:
@@ -101,11 +115,14 @@ def supervised(whatif: WhatIf) -> Supervised:
 
 def standing_model() -> Model:
     """The model that `supervised` uses. Raises BadInput if it is missing, damaged or foreign."""
-    path = model_path()
-    stamp = path.stat().st_mtime_ns if path.exists() else 0
-    return _loaded(path, stamp)
+    return loaded(model_path(), NAMES)
+
+
+def loaded(path: Path, names: Sequence[str]) -> Model:
+    """The model of a file, made for these features; read once. Raises BadInput."""
+    return _loaded(path, tuple(names), path.stat().st_mtime_ns if path.exists() else 0)
 
 
 @cache
-def _loaded(path: Path, stamp: int) -> Model:
-    return load(path, NAMES)
+def _loaded(path: Path, names: tuple[str, ...], stamp: int) -> Model:
+    return load(path, names)

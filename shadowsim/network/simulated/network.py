@@ -4,19 +4,20 @@ Between two events its state is constant: the installed plane, the rates offered
 active decide every load, and the meter integrates them exactly. Events are commands that become
 effective, devices that write their tables, faults that come and go, and the tick at which
 traffic varies and telemetry is read.
+
+States are solved when read: they are only written down as time passes, and what they amount to
+is found, for all since anything but the rates changed, in one call of the fluid engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 import simpy
 from numpy.random import Generator
 
-from shadowsim.dataplane.flows import Links, Loads
+from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.meter import Readings
 from shadowsim.model.change import Command, Configs, apply_one
@@ -25,7 +26,7 @@ from shadowsim.model.faults import Fault
 from shadowsim.model.intents import Intents
 from shadowsim.model.services import Service, ServiceStatus
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import DEVICE_METRICS, Sample
+from shadowsim.model.telemetry import Sample
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand, Profile, Traffic
 from shadowsim.model.truth import Spell
@@ -50,6 +51,7 @@ from shadowsim.network.simulated.control import Health, hops_from
 from shadowsim.network.simulated.copying import Copying
 from shadowsim.network.simulated.due import Due
 from shadowsim.network.simulated.edge import Diversion, TestFlows
+from shadowsim.network.simulated.ground import Ground, ground_of
 from shadowsim.network.simulated.service import SimulatedService
 from shadowsim.network.simulated.setting import Setting, setting_of
 from shadowsim.network.simulated.stretch import Stretch
@@ -62,26 +64,8 @@ Array = np.ndarray
 TICK_S = 1.0
 NO_INTENTS = Intents()
 USUAL = ControlModel()
-NOISE = 0.01  # relative, of every reading
 BREATH = 0.02  # relative, of what users want from one second to the next
 MOST_HELD = 64  # states that are written down before they are solved: it bounds the memory
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What all states of a stretch are in; links L, devices D.
-
-    `rate_bps[L]`: what a link can carry with its faults. `background[L]`: the share of that which
-    the background takes; `seen_background[L]`: of the rate that is configured. `memory[D]` and
-    `table[D]`: the shares of a device's memory and of its table's entries that are taken.
-    """
-
-    links: Links
-    rate_bps: Array
-    background: Array
-    seen_background: Array
-    memory: Array
-    table: Array
 
 
 class SimulatedNetwork:
@@ -451,18 +435,10 @@ class SimulatedNetwork:
     def _on(self) -> Ground:
         """What the states of this stretch are in."""
         if self._ground is None:
-            plane, hurt, part = self._installed, self._damage, self._part
-            rate_bps = plane.rate_bps * hurt.rate_left
-            left = hurt.rate_left * part.rate_left(rate_bps)
-            links = self._loader.links(plane, hurt.loss, added_s=hurt.delay_s, rate_left=left)
-            self._ground = Ground(
-                links,
-                rate_bps,
-                part.background_share(rate_bps),
-                part.background_share(plane.rate_bps),
-                self._health.memory(plane.routes),
-                plane.routes / self._table_left(),
-            )
+            plane = self._installed
+            state = plane, self._damage, self._part, self._loader
+            memory = self._health.memory(plane.routes)
+            self._ground = ground_of(*state, memory, self._table_left())
         return self._ground
 
     def _solve(self, offered_bps: Array) -> Loads:
@@ -484,27 +460,12 @@ class SimulatedNetwork:
 
     def _fill(self, samples: Sequence[Due], found: Readings) -> None:
         """Noisy readings of everything that reports."""
-        link, demand, ground = found.link, found.demand, self._on()
-        link[:, :, 2] += ground.seen_background
-        device = np.empty((len(samples), len(self.topology.devices), len(DEVICE_METRICS)))
-        device[:, :, 0] = self._health.cpu(np.array([sample.at_s for sample in samples])[:, None])
-        device[:, :, 1] = ground.memory
-        device[:, :, 2] = ground.table
-        self._blur(device, link[:, :, :3], demand[:, :, :3])
-        loss = demand[:, :, 3]
-        np.minimum(np.maximum(loss, 0.0, out=loss), 1.0, out=loss)
-        np.minimum(device, 1.0, out=device)
-        for sample, *rows in zip(samples, device, link, demand, strict=True):
+        cpu = self._health.cpu(np.array([sample.at_s for sample in samples])[:, None])
+        read = self._on().read(found, cpu, self._random["noise"])
+        for sample, *rows in zip(samples, *read, strict=True):
             self._part.hide(*rows)
             sample.fill(*rows)
             hide(sample, self.topology, self._demands, self._damage.dark)
-
-    def _blur(self, *parts: Array) -> None:
-        """The noise of `[T, rows, columns]` each, drawn reading after reading."""
-        ends = list(accumulate(part[0].size for part in parts))
-        noise = np.exp(self._random["noise"].normal(0.0, NOISE, (len(parts[0]), ends[-1])))
-        for part, end in zip(parts, ends, strict=True):
-            part *= noise[:, end - part[0].size : end].reshape(part.shape)
 
     def _table_left(self) -> Array:
         """Entries that every device has room for in all."""

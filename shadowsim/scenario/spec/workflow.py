@@ -10,7 +10,7 @@ from shadowsim.scenario.spec.base import Duration, Rate, Seconds, Share, Spec
 from shadowsim.scenario.spec.traffic import TrafficClass
 
 Precog = Literal[
-    "always-go", "threshold", "canary", "judge", "script", "rollouts", "hybrid"
+    "always-go", "threshold", "canary", "judge", "script", "rollouts", "supervised", "hybrid"
 ]  # fmt: skip
 PRECOGS: tuple[Precog, ...] = get_args(Precog)
 

@@ -1,0 +1,182 @@
+"""Variants, and a labelled history that none of them has seen, to how good each of them is.
+
+All variants are asked about the same changes, each at its own operating point, chosen on the fold
+"validation"; what is reported is of the fold "test" and of kinds of change held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from shadowsim.history.cases import CHANGES_PER_SITE
+from shadowsim.learning.looks import GATE, came, said_by, walk_of
+from shadowsim.learning.metrics import Interval, intervals
+from shadowsim.learning.splits import Splits
+from shadowsim.learning.stacking import with_supervised
+from shadowsim.learning.walk import Array, Marks, OperatingPoint, Walk, choose, figures, lead_s
+from shadowsim.model.truth import MODES
+from shadowsim.precog.model import PHASES, Model
+from shadowsim.precog.stacked import statements
+
+ORACLE, SHADOW_ORACLE = "oracle", "oracle of the shadow"
+SUREST = "surest"  # the hybrid before it learned: as probable as the surest of three says
+PARTS = ("threshold", "judge", "script")
+Said = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How good one variant is on one slice of the tests.
+
+    `shares`: every figure of `walk.ratios`; `modes`: per failure mode, its figures at the gate;
+    `lead_s`: the median from the trigger to the limit being broken, of those rolled back before.
+    """
+
+    variant: str
+    slice: str
+    changes: int
+    failures: int
+    point: OperatingPoint
+    shares: Mapping[str, Interval]
+    modes: Mapping[str, Mapping[str, Interval]]
+    lead_s: float
+
+
+def said_by_all(
+    looks: pl.DataFrame, labels: pl.DataFrame, asked: Sequence[str], model: Model, stacked: Model
+) -> dict[str, Array]:
+    """What every variant says at every look, `[looks, modes]` each, nan where it abstains.
+
+    `asked` are those that were asked when the history was made.
+    """
+    found = {"always-go": np.zeros((looks.height, len(MODES)))}
+    found |= {name: said_by(looks, name) for name in asked}
+    found[SUREST] = _surest([found[name] for name in PARTS])
+    told = with_supervised(looks, model)
+    found["supervised"] = said_by(told, "supervised")
+    found["hybrid"] = _stacked(told, stacked, found[SUREST])
+    found[ORACLE], found[SHADOW_ORACLE] = _oracles(looks, labels)
+    return found
+
+
+def _surest(said: Sequence[Array]) -> Array:
+    """A mode is as probable as the surest says, and unknown if it is to all."""
+    stacked = np.stack(said)
+    most = np.where(np.isfinite(stacked), stacked, -np.inf).max(axis=0)
+    return np.asarray(np.where(np.isfinite(most), most, np.nan))
+
+
+def _stacked(looks: pl.DataFrame, model: Model, careful: Array) -> Array:
+    """What the learned hybrid says; where it does not know, it is careful."""
+    x = looks.select(model.features).cast(pl.Float64).to_numpy()
+    found = careful.copy()
+    for phase in PHASES:
+        rows = np.flatnonzero((looks["phase"] == phase).to_numpy())
+        if rows.size:
+            told = model.look(np.ascontiguousarray(x[rows]), phase)
+            found[rows] = np.where(told.unknown, careful[rows], told.probabilities)
+    return found
+
+
+def _oracles(looks: pl.DataFrame, labels: pl.DataFrame) -> tuple[Array, Array]:
+    """One that knows what will come, and one that knows what the shadow shows, and no more.
+
+    Both know in production what will have begun a look later: 2 s.
+    """
+    of = looks.select("case", "phase", "since_s").join(labels, on="case", maintain_order="left")
+    gate = (of["phase"] == GATE).to_numpy()[:, None]
+    bad = of.select(MODES).to_numpy()
+    at_s = of.select([f"{mode}_at_s" for mode in MODES]).cast(pl.Float64).to_numpy()
+    soon = bad & (np.nan_to_num(at_s, nan=np.inf) <= of["since_s"].to_numpy()[:, None] + 15.0)
+    sign = of["sign"].to_numpy()[:, None]
+    all_ = np.where(gate, bad, soon).astype(np.float64)
+    return all_, np.where(gate, bad & sign, soon).astype(np.float64)
+
+
+def judge_all(
+    looks: pl.DataFrame, labels: pl.DataFrame, said: Said, splits: Splits, seed: int
+) -> Iterator[Verdict]:
+    """Every variant on every slice of the tests, all at one operating point each."""
+    slices = {name: chosen for name, chosen in splits.slices().items() if chosen.any()}
+    slices = {"unseen networks": splits.of("test"), **slices}
+    validation = splits.of("validation")
+    for variant, told in said.items():
+        point = choose(_walk(looks, labels, told, validation))
+        for name, chosen in slices.items():
+            yield _judged(variant, name, looks, labels, told, chosen, point, seed)
+
+
+def _judged(
+    variant: str, name: str, looks: pl.DataFrame, labels: pl.DataFrame, told: Array,
+    chosen: Marks, point: OperatingPoint, seed: int,
+) -> Verdict:  # fmt: skip
+    walk = _walk(looks, labels, told, chosen)
+    leads = lead_s(walk, point)
+    gate = told[_rows(looks, labels, chosen) & (looks["phase"] == GATE).to_numpy()]
+    truth = labels.filter(pl.Series(chosen)).select(MODES).to_numpy()
+    modes = {}
+    for number, mode in enumerate(MODES):
+        known = np.isfinite(gate[:, number])
+        p, real, site = gate[known, number], truth[known, number], walk.site[known]
+        modes[mode] = intervals(p, real, site, seed)
+    return Verdict(
+        variant, name, len(walk.bad), int(walk.bad.sum()), point,
+        figures(walk, point, seed), modes, float(np.median(leads)) if leads.size else float("nan"),
+    )  # fmt: skip
+
+
+def _walk(looks: pl.DataFrame, labels: pl.DataFrame, told: Array, chosen: Marks) -> Walk:
+    rows = _rows(looks, labels, chosen)
+    return walk_of(
+        looks.filter(pl.Series(rows)), labels.filter(pl.Series(chosen)), told[rows],
+        CHANGES_PER_SITE,
+    )  # fmt: skip
+
+
+def _rows(looks: pl.DataFrame, labels: pl.DataFrame, chosen: Marks) -> Marks:
+    """The looks at the changes chosen."""
+    place = np.searchsorted(labels["case"].to_numpy(), looks["case"].to_numpy())
+    return np.asarray(chosen[place])
+
+
+def slipped(
+    looks: pl.DataFrame, labels: pl.DataFrame, told: Array, chosen: Marks, point: OperatingPoint
+) -> pl.DataFrame:
+    """Of the failures with a sign, per kind of change: those let through all the same."""
+    walk = _walk(looks, labels, told, chosen)
+    mine = labels.filter(pl.Series(chosen)).select("kind")
+    missed = walk.let_through(point.no_go_above) & walk.bad & walk.sign
+    return (
+        mine.with_columns(missed=pl.Series(missed), of=pl.Series(walk.bad & walk.sign))
+        .group_by("kind")
+        .agg(pl.col("missed").sum(), pl.col("of").sum())
+        .filter(pl.col("missed") > 0)
+        .sort("missed", "kind", descending=[True, False])
+    )
+
+
+def makeup(labels: pl.DataFrame, splits: Splits) -> pl.DataFrame:
+    """Per fold: changes, networks, and how many fail, in which mode and without any sign."""
+    bad = pl.Series(came(labels, MODES))
+    return (
+        labels.with_columns(fold=pl.Series(splits.fold), bad=bad)
+        .group_by("fold")
+        .agg(
+            changes=pl.len(),
+            networks=pl.col("network").n_unique(),
+            failed=pl.col("bad").mean(),
+            **{mode: pl.col(mode).mean() for mode in MODES},
+            without_a_sign=(~pl.col("sign")).filter(pl.col("bad")).mean(),
+        )
+        .sort("changes", descending=True)
+    )
+
+
+def names_asked(looks: pl.DataFrame) -> list[str]:
+    """The variants that were asked when a history was made."""
+    of = [name.rpartition(".")[0] for name in looks.columns if name.endswith(f".{MODES[0]}")]
+    return [name for name in of if set(statements([name])) <= set(looks.columns)]

@@ -1,0 +1,86 @@
+"""What came of a sweep to MLflow: a run for the whole, and below it one for each run of it.
+
+It is tracked once all is made, by one process: workers would wait for each other at the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from shadowsim.batch.folder import keep
+from shadowsim.carried import Document
+from shadowsim.plots.sweep import sweep_figure
+from shadowsim.sweep.plan import Plan
+from shadowsim.tracking import Tracking
+
+MARK = "tracked.json"  # how many runs of this sweep are tracked already, and where
+
+
+def track(
+    tracking: Tracking,
+    store: str,
+    folder: Path,
+    plan: Plan,
+    found: Sequence[Document],
+    table: pl.DataFrame,
+    files: Sequence[str],
+) -> None:
+    """Track all runs that are there, with these files, unless all of them are tracked there."""
+    mark = json.dumps({"store": store, "runs": len(found)}).encode()
+    if not found or _marked(folder) == mark:
+        return
+    parameters = {
+        "scenarios": ", ".join(scenario.name for scenario in plan.scenarios),
+        "seeds": len(plan.seeds),
+        "variants": ", ".join(plan.variants),
+        "network": plan.network,
+        "runs": len(found),
+    }
+    with tracking.run("sweep", parameters, {"kind": "sweep", "out": str(folder)}) as whole:
+        for document in found:
+            name = "/".join(str(document[key]) for key in ("scenario", "precog", "seed"))
+            given = {key: document[key] for key in ("scenario", "precog", "seed", "network")}
+            with whole.inner(name, given, _tags(document)) as run:
+                run.metrics(_numbers(document))
+        whole.metrics(_summed(table))
+        whole.figure(sweep_figure(table), "summary.png")
+        for name in files:
+            whole.artifact(folder / name)
+    keep(folder / MARK, mark)
+
+
+def _marked(folder: Path) -> bytes:
+    try:
+        return (folder / MARK).read_bytes()
+    except OSError:
+        return b""
+
+
+def _tags(document: Document) -> dict[str, str]:
+    names = ("decision", "end_state", "failure_mode", "observed_in", "root_cause", "out")
+    return {"kind": "run", **{name: str(document[name]) for name in names}}
+
+
+def _numbers(document: Document) -> dict[str, float]:
+    """What of an outcome is a number; what there is none of is left out."""
+    values: dict[str, Any] = {
+        name: document[name] for name in ("breach_s", "duration_s", "time_to_rollback_s")
+    }
+    values |= {f"forecast/{mode}": p for mode, p in document["forecast"].items()}
+    if document["expectations"]["details"]:
+        values["expectations_met"] = document["expectations"]["met"]
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def _summed(table: pl.DataFrame) -> dict[str, float]:
+    return {
+        f"{row['scenario']}/{row['precog']}/{name}": float(row[name])
+        for row in table.iter_rows(named=True)
+        for name in table.columns[2:]
+        if row[name] is not None
+    }
