@@ -91,7 +91,10 @@ def sweep(
         found = outcomes(out, plan)
         table = _keep(out, found)
         _add(store, found)
-        track(tracking_of(mlflow, time.time), mlflow, out, plan, found, table, (OUTCOMES, SUMMARY))
+        with progress_of("tracked", quiet=as_json) as progress:
+            store_of_runs = tracking_of(mlflow, time.time)
+            made = plan, found, table
+            track(store_of_runs, mlflow, out, made, (OUTCOMES, SUMMARY), progress)
     _tell(out, plan, table, failures, as_json=as_json)
     if failures:
         codes = {failure.exit_code for failure in failures}

@@ -6,7 +6,7 @@ It is tracked once all is made, by one process: workers would wait for each othe
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,16 @@ def track(
     tracking: Tracking,
     store: str,
     folder: Path,
-    plan: Plan,
-    found: Sequence[Document],
-    table: pl.DataFrame,
+    made: tuple[Plan, Sequence[Document], pl.DataFrame],
     files: Sequence[str],
+    progress: Callable[[int, int], None],
 ) -> None:
-    """Track all runs that are there, with these files, unless all of them are tracked there."""
+    """Track a plan, all outcomes that are there, their summary, and these files.
+
+    If as many of them are tracked in this store already, nothing is done. `progress` is told how
+    many outcomes of how many are tracked.
+    """
+    plan, found, table = made
     mark = json.dumps({"store": store, "runs": len(found)}).encode()
     if not found or _marked(folder) == mark:
         return
@@ -42,11 +46,12 @@ def track(
         "runs": len(found),
     }
     with tracking.run("sweep", parameters, {"kind": "sweep", "out": str(folder)}) as whole:
-        for document in found:
+        for number, document in enumerate(found, 1):
             name = "/".join(str(document[key]) for key in ("scenario", "precog", "seed"))
             given = {key: document[key] for key in ("scenario", "precog", "seed", "network")}
             with whole.inner(name, given, _tags(document)) as run:
                 run.metrics(_numbers(document))
+            progress(number, len(found))
         whole.metrics(_summed(table))
         whole.figure(sweep_figure(table), "summary.png")
         for name in files:
