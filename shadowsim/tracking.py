@@ -41,6 +41,11 @@ Item = TypeVar("Item")
 class Tracked(Protocol):
     """One run while it is tracked."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of it had to be kept elsewhere so far."""
+        ...
+
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Numbers by name; nan is one."""
         ...
@@ -92,6 +97,8 @@ class Untracked:
 
 
 class _Nothing:
+    complete = True
+
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None: ...
 
     def figure(self, figure: Figure, name: str) -> None: ...
@@ -208,6 +215,10 @@ class _Run:
         self._store, self._name = store, name
         self._id: str | None = None
         self._lost = lost
+
+    @property
+    def complete(self) -> bool:
+        return not self._lost
 
     @contextmanager
     def followed(self, parameters: Mapping[str, object], tags: Mapping[str, str]) -> Iterator[_Run]:

@@ -363,8 +363,8 @@ def test_mlflow_has_one_run_for_the_sweep_and_below_it_one_for_each(
     shutil.copytree(whole, tmp_path / "s")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     words = ["sweep", *files, "--seeds", "0:3", "--variants", "hybrid,threshold"]
-    for _ in range(2):  # the second time everything is there
-        said = shadowsim(*words, "--out", tmp_path / "s", "--mlflow", uri)
+    for store in (uri, "off", uri):  # the last time everything is there
+        said = shadowsim(*words, "--out", tmp_path / "s", "--mlflow", store)
         assert (said.returncode, said.stderr) == (0, "")
     client = MlflowClient(uri, uri)
     found = client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -392,6 +392,7 @@ def test_where_nothing_can_be_tracked_no_run_is_lost(
     said = shadowsim(*words, cwd=tmp_path)
     assert said.returncode == 0
     assert json.loads(said.stdout)["runs"] == 12
+    assert not (tmp_path / "s" / "tracked.json").exists()  # the next time it is tried again
     assert said.stderr.count("MLflow does not track") == 1  # once, not once a run
     lines = (tmp_path / "runs" / "untracked" / "untracked.jsonl").read_text().splitlines()
     kept = [json.loads(line) for line in lines]

@@ -16,9 +16,9 @@ from shadowsim.batch.folder import keep
 from shadowsim.carried import Document
 from shadowsim.plots.sweep import sweep_figure
 from shadowsim.sweep.plan import Plan
-from shadowsim.tracking import Tracking
+from shadowsim.tracking import OFF, Tracking
 
-MARK = "tracked.json"  # how many runs of this sweep are tracked already, and where
+MARK = "tracked.json"  # in which store how many runs of this sweep are tracked already
 
 
 def track(
@@ -35,8 +35,8 @@ def track(
     many outcomes of how many are tracked.
     """
     plan, found, table = made
-    mark = json.dumps({"store": store, "runs": len(found)}).encode()
-    if not found or _marked(folder) == mark:
+    tracked = _marked(folder)
+    if store == OFF or not found or tracked.get(store) == len(found):
         return
     parameters = {
         "scenarios": ", ".join(scenario.name for scenario in plan.scenarios),
@@ -56,14 +56,16 @@ def track(
         whole.figure(sweep_figure(table), "summary.png")
         for name in files:
             whole.artifact(folder / name)
-    keep(folder / MARK, mark)
+    if whole.complete:
+        keep(folder / MARK, json.dumps({**tracked, store: len(found)}).encode())
 
 
-def _marked(folder: Path) -> bytes:
+def _marked(folder: Path) -> dict[str, Any]:
     try:
-        return (folder / MARK).read_bytes()
-    except OSError:
-        return b""
+        found = json.loads((folder / MARK).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _tags(document: Document) -> dict[str, str]:
