@@ -29,7 +29,7 @@ ORDER = (
     {"batch"},
     {"history"},
     {"learning"},
-    {"env", "vector_env"},
+    {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
      "examine", "doctor", "capabilities", "live", "session", "carried"},
     {"sweep"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -45,12 +45,20 @@ def generate(folder: Path, made: Manifest, jobs: int, progress: Progress) -> Non
         missing = unfinished(folder, made)
         done = made.changes - sum(len(made.at(number)) for number in missing)
         progress(done, made.changes)
-        work = partial(make_site, folder, made)
-        with closing(Local(jobs).answers(work, missing)) as answers:
-            for answer in answers:
-                _check(answer)
-                done += len(made.at(answer.piece))
+        with closing(finished(partial(make_site, folder, made), missing, jobs)) as numbers:
+            for number in numbers:
+                done += len(made.at(number))
                 progress(done, made.changes)
+
+
+def finished(work: Callable[[int], None], pieces: Sequence[int], jobs: int) -> Generator[int]:
+    """Have every piece worked on in `jobs` processes, and say of each when it is done. Raises what
+    the work raises, ShadowsimError for a process that dies.
+    """
+    with closing(Local(jobs).answers(work, pieces)) as answers:
+        for answer in answers:
+            _check(answer)
+            yield answer.piece
 
 
 def _check(answer: Answer[int, None]) -> None:

@@ -97,6 +97,6 @@ def _calibration(
         if name in (ORACLE, SHADOW_ORACLE, "always-go"):
             continue
         p = told[gate][chosen]
-        known = np.isfinite(p)
+        known = np.isfinite(p).all(axis=1)
         found[name] = (p[known], truth[known])
     return found
