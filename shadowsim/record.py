@@ -227,18 +227,20 @@ def table(telemetry: Mapping[str, Telemetry]) -> Any:
 
     parts = []
     for network, series in telemetry.items():
-        at_s = series.at_s
         for subject, metrics in METRICS.items():
-            names = series.layout.names(subject)
-            for metric in metrics:
-                values = series.series(subject, metric)
-                parts.append(
-                    pl.DataFrame({
-                        "at_s": np.repeat(at_s, len(names)),
-                        "name": np.tile(np.array(names, dtype=object), len(at_s)).astype(str),
-                        "value": values.ravel(),
-                    }).with_columns(
-                        network=pl.lit(network), subject=pl.lit(subject), metric=pl.lit(metric)
-                    )
-                )  # fmt: skip
+            names = pl.Series(series.layout.names(subject), dtype=pl.String)
+            samples, subjects = len(series.at_s), len(names)
+            of = pl.DataFrame({
+                "at_s": np.repeat(series.at_s, subjects),
+                "name": names.gather(np.tile(np.arange(subjects), samples)),
+            })  # fmt: skip
+            parts += [
+                of.with_columns(
+                    value=pl.Series(series.series(subject, metric).ravel()),
+                    network=pl.lit(network),
+                    subject=pl.lit(subject),
+                    metric=pl.lit(metric),
+                )
+                for metric in metrics
+            ]
     return pl.concat(parts).select("at_s", "network", "subject", "name", "metric", "value")
