@@ -18,6 +18,7 @@ from shadowsim.shadow_commands import answered, shadow
 if TYPE_CHECKING:
     from shadowsim.network import Controller
     from shadowsim.precog import Forecast
+    from shadowsim.precog.past import Past
     from shadowsim.scenario import Scenario
     from shadowsim.workflow import Run
 
@@ -280,6 +281,7 @@ def _run_one(
     pace: float | None,
 ) -> dict[str, Any]:
     from shadowsim.commit.hold import held, stow
+    from shadowsim.history.recording import Recorder
     from shadowsim.journal import Journal
     from shadowsim.network import factory
     from shadowsim.outcomes import OutcomeStore
@@ -294,7 +296,11 @@ def _run_one(
     journal = Journal(view.event)
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
     networks = factory(network, cast("Controller", controller))
-    state = Run(scenario, networks, precog, whatif, journal, view.paused(approve), beside)
+    recorder = Recorder(scenario)
+    state = Run(
+        scenario, networks, precog, whatif, journal, view.paused(approve), beside,
+        looked=recorder, past=_past(scenario, store),
+    )  # fmt: skip
     folder = out / scenario.name
     try:
         # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
@@ -305,8 +311,9 @@ def _run_one(
         # An interrupted run leaves its record too: what was taken back, and whether that held.
         if state.telemetry:
             found = document(state, network, str(folder))
+            found["looks"] = recorder.document()
             try:
-                write(state, found, folder, key)
+                write(state, found, folder, key, recorder.parquet())
                 stow(folder, key)
                 with OutcomeStore(store) as outcomes:
                     outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -314,6 +321,27 @@ def _run_one(
                 raise _not_kept(folder, error) from error
             view.result(found)
     return found
+
+
+def _past(scenario: Scenario, store: Path) -> Past:
+    """The earlier changes of this network; none where their outcomes cannot be read, which is told:
+    no change has to wait for that.
+    """
+    from shadowsim.learning.uses import past_of
+    from shadowsim.outcomes import OutcomeStore
+    from shadowsim.precog.past import Past
+    from shadowsim.record import site_of
+
+    if not store.exists():
+        return Past()
+    try:
+        with OutcomeStore(store) as outcomes:
+            rows = outcomes.read()
+        documents = [json.loads(row["document"]) for row in rows]
+        return past_of(documents, site_of(scenario.topology)["digest"])
+    except (ShadowsimError, ValueError, TypeError, LookupError, AttributeError) as error:
+        typer.echo(f"earlier changes are not known: {error}", err=True)
+        return Past()
 
 
 def _not_kept(folder: Path, error: OSError) -> ShadowsimError:
