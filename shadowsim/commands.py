@@ -155,6 +155,12 @@ def report(
 def analytics(
     store: Store = DEFAULT_STORE,
     plot: Annotated[Path | None, typer.Option(help="Draw them too, into this PNG or SVG.")] = None,
+    over_time: Annotated[
+        bool, typer.Option("--over-time", help="Week by week, with causes found and drift.")
+    ] = False,
+    window: Annotated[
+        int | None, typer.Option(help="With --over-time: so many runs instead of weeks.", min=1)
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -166,6 +172,11 @@ def analytics(
         raise BadInput([Mistake("no outcomes yet; 'shadowsim run' makes some", str(store))])
     with OutcomeStore(store) as outcomes:
         rows = outcomes.read()
+    if over_time:
+        from shadowsim.outcomes_command import show_over_time
+
+        show_over_time(rows, store, window, plot, as_json)
+        return
     if as_json:
         _print_json(numbers.summary(rows))
     else:
