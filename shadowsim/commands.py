@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from shadowsim import __version__, learning_commands, machine_commands, rollback_command
+from shadowsim import (
+    __version__,
+    learning_commands,
+    machine_commands,
+    rollback_command,
+    sweep_command,
+)
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
 if TYPE_CHECKING:
+    from shadowsim.carried import NotKept
     from shadowsim.network import Controller
     from shadowsim.precog import Forecast
     from shadowsim.precog.past import Past
@@ -44,7 +51,6 @@ Out = Annotated[Path, typer.Option(help="Folder that gets one folder a run.")]
 DEFAULT_OUT = Path("runs")
 DEFAULT_STORE = DEFAULT_OUT / "outcomes.sqlite"
 NOT_MET = 1
-MOST_TELEMETRY = 4 * 2**30  # bytes
 
 
 @app.command()
@@ -76,9 +82,10 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run scenarios end to end: shadow, judgement, deployment, monitoring, rollback."""
+    from shadowsim.given import adjusted, load_all
     from shadowsim.live import View, warn_of_first_run
 
-    loaded = [_adjusted(s, precog, autonomy, seed) for s in _load(scenarios)]
+    loaded = [adjusted(s, precog, autonomy, seed) for s in load_all(scenarios)]
     _check_places(loaded, network, out, store, controller)
     beside = answered(api, network, pace, out, writes=api_writes)
     if not as_json:
@@ -101,8 +108,9 @@ def run(
 def check(scenarios: Files, seed: Seed = None, as_json: AsJson = False) -> None:
     """Read scenarios, and say what their configs and change mean, without running anything."""
     from shadowsim.examine import examine
+    from shadowsim.given import adjusted, load_all
 
-    found = [examine(_adjusted(s, None, None, seed)) for s in _load(scenarios)]
+    found = [examine(adjusted(s, None, None, seed)) for s in load_all(scenarios)]
     if as_json:
         _print_json(found[0] if len(found) == 1 else found)
         return
@@ -192,6 +200,7 @@ def analytics(
 
 for command in (
     rollback_command.rollback,
+    *sweep_command.COMMANDS,
     *learning_commands.COMMANDS,
     *machine_commands.COMMANDS,
 ):
@@ -201,84 +210,24 @@ for command in (
 # -- pieces ------------------------------------------------------------------------------------
 
 
-def _load(paths: list[Path]) -> list[Scenario]:
-    """All scenarios, or BadInput with the mistakes of all of them."""
-    from shadowsim.scenario import load
-
-    loaded: list[Scenario] = []
-    mistakes: list[Mistake] = []
-    for path in paths:
-        try:
-            loaded.append(load(path))
-        except BadInput as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise BadInput(mistakes)
-    return loaded
-
-
-def _adjusted(
-    scenario: Scenario, precog: str | None, autonomy: str | None, seed: int | None
-) -> Scenario:
-    """The scenario with what the command line says instead."""
-    from dataclasses import replace
-
-    from shadowsim.errors import choices
-    from shadowsim.precog import VARIANTS
-
-    if precog is not None and precog not in VARIANTS:
-        raise BadInput(f"--precog: there is no '{precog}'; {choices(precog, VARIANTS)}")
-    settings = ("observe", "ask", "automatic")
-    if autonomy is not None and autonomy not in settings:
-        raise BadInput(f"--autonomy: there is no '{autonomy}'; {choices(autonomy, settings)}")
-    workflow = replace(
-        scenario.workflow,
-        precog=precog or scenario.workflow.precog,
-        autonomy=autonomy or scenario.workflow.autonomy,
-    )
-    return replace(scenario, workflow=workflow, seed=scenario.seed if seed is None else seed)
-
-
 def _check_places(
     scenarios: list[Scenario], network: str, out: Path, store: Path, controller: str
 ) -> None:
     """What would only be found out later: nothing is run if anything could not be kept."""
-    from shadowsim.errors import choices
-    from shadowsim.network import CONTROLLERS, NETWORKS
+    from shadowsim import given
     from shadowsim.outcomes import OutcomeStore
     from shadowsim.record import claim
     from shadowsim.rollback.key import installation_key
 
-    if network not in NETWORKS:
-        raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
-    if controller not in CONTROLLERS:
-        raise BadInput(
-            f"--controller: there is no '{controller}'; {choices(controller, CONTROLLERS)}"
-        )
-    names = [scenario.name for scenario in scenarios]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise BadInput(f"several scenarios are named {', '.join(twice)}; their folders would clash")
-    for name in names:
-        claim(out / name)
+    given.check_networks(network, controller)
+    given.check_apart(scenarios)
     for scenario in scenarios:
-        _check_size(scenario)
+        claim(out / scenario.name)
+        given.check_size(scenario)
     installation_key()
     if store.exists():
         with OutcomeStore(store):
             pass  # opening it finds out whether it is one
-
-
-def _check_size(scenario: Scenario) -> None:
-    """Refuse what would not fit into memory, before it is begun."""
-    from shadowsim.record import telemetry_bytes
-
-    wanted = telemetry_bytes(scenario)
-    if wanted > MOST_TELEMETRY:
-        raise BadInput(
-            f"{scenario.name}: its telemetry would take {wanted / 2**30:.1f} GiB of memory, more "
-            f"than {MOST_TELEMETRY / 2**30:.0f}; take fewer demands or shorter phases"
-        )
 
 
 def _run_one(
@@ -291,47 +240,32 @@ def _run_one(
     beside: Callable[[Run], None],
     pace: float | None,
 ) -> dict[str, Any]:
-    from shadowsim.commit.hold import held, stow
+    from shadowsim.carried import NotKept, begin, carry_out
+    from shadowsim.commit.hold import held
     from shadowsim.history.recording import Recorder
     from shadowsim.journal import Journal
     from shadowsim.network import factory
     from shadowsim.outcomes import OutcomeStore
-    from shadowsim.precog import WhatIf, variant
-    from shadowsim.record import document, write
     from shadowsim.rollback.key import installation_key
-    from shadowsim.workflow import Run, run_workflow
+
+    def keep(found: dict[str, Any]) -> None:
+        with OutcomeStore(store) as outcomes:
+            outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
+        view.result(found)
 
     key = installation_key()
-    whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
-    precog = variant(scenario.workflow.precog, whatif)
-    journal = Journal(view.event)
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
     networks = factory(network, cast("Controller", controller))
     recorder = Recorder(scenario)
-    state = Run(
-        scenario, networks, precog, whatif, journal, view.paused(approve), beside,
-        looked=recorder, past=_past(scenario, store),
-    )  # fmt: skip
+    state = begin(scenario, networks, Journal(view.event), view.paused(approve))
+    state.beside, state.looked, state.past = beside, recorder, _past(scenario, store)
     folder = out / scenario.name
+    # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
+    lease_s = scenario.workflow.confirm_within_s / min(pace or 1.0, 1.0)
     try:
-        # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
-        lease_s = scenario.workflow.confirm_within_s / min(pace or 1.0, 1.0)
-        with held(folder, key, lease_s) as state.hold:
-            run_workflow(state)
-    finally:
-        # An interrupted run leaves its record too: what was taken back, and whether that held.
-        if state.telemetry:
-            found = document(state, network, str(folder))
-            found["looks"] = recorder.document()
-            try:
-                write(state, found, folder, key, recorder.parquet())
-                stow(folder, key)
-                with OutcomeStore(store) as outcomes:
-                    outcomes.add(found, datetime.now(UTC).isoformat(timespec="seconds"))
-            except OSError as error:
-                raise _not_kept(folder, error) from error
-            view.result(found)
-    return found
+        return carry_out(state, network, folder, key, held(folder, key, lease_s), keep, recorder)
+    except NotKept as error:
+        raise _not_kept(folder, error) from error
 
 
 def _past(scenario: Scenario, store: Path) -> Past:
@@ -355,14 +289,13 @@ def _past(scenario: Scenario, store: Path) -> Past:
         return Past()
 
 
-def _not_kept(folder: Path, error: OSError) -> ShadowsimError:
+def _not_kept(folder: Path, error: NotKept) -> ShadowsimError:
     """A run without a record: what is to be known of it all the same is what production has."""
-    why = f"{error.filename or folder}: the run could not be kept: {error.strerror}"
     try:
         settled, how = rollback_command.told(folder)
     except (ShadowsimError, OSError):
-        return PersonNeeded(why)
-    return (ShadowsimError if settled else PersonNeeded)(f"{why}\n{how}")
+        return PersonNeeded(str(error))
+    return (ShadowsimError if settled else PersonNeeded)(f"{error}\n{how}")
 
 
 def _ask(question: str, forecast: Forecast) -> bool | None:

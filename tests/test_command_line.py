@@ -264,7 +264,7 @@ def interrupted(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Said:
     def stop(run: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shadowsim.workflow.run_workflow", stop)
+    monkeypatch.setattr("shadowsim.carried.run_workflow", stop)
     return shell("run", shell.scenario(), "--json")
 
 

@@ -12,7 +12,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -25,7 +24,6 @@ from shadowsim.history.generate import generate, settings
 from shadowsim.history.sites import Site
 from shadowsim.history.store import claimed, read, unfinished
 from shadowsim.history.tables import LABELS
-from shadowsim.history.workers import spread
 from shadowsim.model.truth import MODES
 
 # -- a folder that comes out the same -----------------------------------------------------------
@@ -149,30 +147,15 @@ def test_finished_sites_are_not_made_again(small: Path, monkeypatch: pytest.Monk
     assert content(small) == before
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_what_a_piece_of_work_raises_is_raised(jobs: int) -> None:
-    done = []
-    with pytest.raises(BadInput, match="seven"):
-        done += spread(_no_seven, range(5, 12), jobs)
-    assert multiprocessing.active_children() == []
-
-
-@pytest.mark.parametrize(("jobs", "pieces"), [(1, 9), (2, 9), (50, 2)])
-def test_every_piece_is_done_once(jobs: int, pieces: int, tmp_path: Path) -> None:
-    found = list(spread(partial(_leave_a_file, tmp_path), range(pieces), jobs))
-    assert sorted(found) == list(range(pieces))
-    assert {path.name for path in tmp_path.iterdir()} == set(map(str, range(pieces)))
-    assert list(spread(_no_seven, [], jobs)) == []
-
-
-def _no_seven(piece: int) -> None:
-    if piece == 7:
+def test_what_a_piece_of_work_raises_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(where: Site, index: int) -> Case:
         raise BadInput("seven")
 
-
-def _leave_a_file(folder: Path, piece: int) -> None:
-    with (folder / str(piece)).open("x"):
-        pass
+    monkeypatch.setattr(generating, "change_at", broken)
+    with pytest.raises(BadInput, match="seven"):
+        generate(tmp_path / "h", SMALL, 1, quiet)
 
 
 def running(group: int) -> list[str]:

@@ -26,15 +26,18 @@ ORDER = (
     {"precog"},
     {"rollback", "commit"},
     {"journal", "workflow"},
+    {"batch"},
     {"history"},
     {"learning"},
-    {"env", "vector_env"},
+    {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
-     "examine", "doctor", "capabilities", "live", "session"},
+     "examine", "doctor", "capabilities", "live", "session", "carried"},
+    {"sweep"},
     {"bench", "fidelity"},
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
-     "train_command", "outcomes_command", "evaluate_command", "commands", "__main__"},
+     "train_command", "outcomes_command", "evaluate_command", "sweep_command", "given", 
+     "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 
@@ -100,7 +103,7 @@ def loaded(statement: str, names: list[str]) -> list[str]:
     return sorted(done.stdout.split())
 
 
-HEAVY = ["numpy", "numba", "polars", "matplotlib", "scipy", "torch", "mlflow"]
+HEAVY = ["numpy", "numba", "polars", "matplotlib", "scipy", "torch", "mlflow", "ray"]
 
 
 def test_the_command_line_starts_light():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from shadowsim.batch import Answer, Died, Local
+from shadowsim.errors import ShadowsimError
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
 from shadowsim.history.folds import ALL
 from shadowsim.history.looks import LOOKS, Observer
@@ -13,7 +16,6 @@ from shadowsim.history.simulate import Record, over_s, simulate
 from shadowsim.history.sites import Site, site
 from shadowsim.history.store import Manifest, claimed, unfinished, write
 from shadowsim.history.tables import labels_of, looks_of
-from shadowsim.history.workers import spread
 from shadowsim.model.intents import Intents
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
@@ -46,9 +48,28 @@ def generate(folder: Path, made: Manifest, jobs: int, progress: Progress) -> Non
         missing = unfinished(folder, made)
         done = made.changes - sum(len(made.at(number)) for number in missing)
         progress(done, made.changes)
-        for number in spread(partial(make_site, folder, made), missing, jobs):
-            done += len(made.at(number))
-            progress(done, made.changes)
+        with closing(finished(partial(make_site, folder, made), missing, jobs)) as numbers:
+            for number in numbers:
+                done += len(made.at(number))
+                progress(done, made.changes)
+
+
+def finished(work: Callable[[int], None], pieces: Sequence[int], jobs: int) -> Generator[int]:
+    """Have every piece worked on in `jobs` processes, and say of each when it is done. Raises what
+    the work raises, ShadowsimError for a process that dies.
+    """
+    with closing(Local(jobs).answers(work, pieces)) as answers:
+        for answer in answers:
+            _check(answer)
+            yield answer.piece
+
+
+def _check(answer: Answer[int, None]) -> None:
+    try:
+        answer.get()
+    except Died as error:
+        kept = "what is finished is kept, and the same command goes on from there"
+        raise ShadowsimError(f"{error}; {kept}") from None
 
 
 def make_site(folder: Path, made: Manifest, number: int) -> None:

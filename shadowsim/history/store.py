@@ -6,12 +6,9 @@ never written again; `history.json` says what the folder holds.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,14 @@ from typing import Any
 import polars as pl
 
 from shadowsim import __version__
-from shadowsim.commit.disk import RealDisk
-from shadowsim.errors import BadInput, Mistake, ShadowsimError
+from shadowsim.batch import folder as batch
+from shadowsim.errors import BadInput, Mistake
 from shadowsim.history.cases import CHANGES_PER_SITE
 from shadowsim.history.folds import ALL
 
 MANIFEST = "history.json"
 FORMAT = 1
-TEMPORARY = ".part"
-LARGEST_MANIFEST = 1 << 20  # bytes
+HISTORY = "a history"
 
 
 @dataclass(frozen=True)
@@ -63,30 +59,13 @@ class History:
     labels: pl.DataFrame
 
 
-@contextmanager
-def claimed(folder: Path, manifest: Manifest) -> Iterator[None]:
+def claimed(folder: Path, manifest: Manifest) -> AbstractContextManager[None]:
     """Have a folder for oneself to make this history in; one begun before is gone on with.
 
     Raises BadInput if it is not a folder to write to, is one of something else, or was made with
     other settings, ShadowsimError if another process is at it.
     """
-    with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / MANIFEST).exists():
-            strange = sorted(p.name for p in folder.iterdir() if p.suffix != TEMPORARY)
-            if strange:
-                what = f"a folder of something else (it holds {strange[0]}); take a new one"
-                raise BadInput([Mistake(what, str(folder))])
-            _keep(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
-        with (folder / MANIFEST).open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ShadowsimError(f"{folder}: another process is making it") from None
-            _check_same(folder, read_manifest(folder), manifest)
-            for left in folder.glob(f"*{TEMPORARY}"):
-                left.unlink(missing_ok=True)
-            yield
+    return batch.claimed(folder / MANIFEST, manifest, _manifest, HISTORY)
 
 
 def unfinished(folder: Path, manifest: Manifest) -> list[int]:
@@ -96,11 +75,11 @@ def unfinished(folder: Path, manifest: Manifest) -> list[int]:
 
 def write(folder: Path, site: int, looks: pl.DataFrame, labels: pl.DataFrame) -> None:
     """Keep a site: durable and whole when this returns, and not there if it does not."""
-    with _told(folder):
+    with batch.told(folder, HISTORY):
         for path, table in ((_looks(folder, site), looks), (_labels(folder, site), labels)):
             buffer = BytesIO()
             table.write_parquet(buffer, compression="zstd")
-            _keep(path, buffer.getvalue())
+            batch.keep(path, buffer.getvalue())
 
 
 def read(folder: Path) -> History:
@@ -129,18 +108,11 @@ def read_labels(folder: Path, manifest: Manifest) -> pl.DataFrame:
 
 def read_manifest(folder: Path) -> Manifest:
     """What a folder was made with. Raises BadInput if it holds no history."""
-    path = folder / MANIFEST
     try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(LARGEST_MANIFEST))
-        return _manifest(found)
+        return batch.settings_in(folder / MANIFEST, _manifest)
     except FileNotFoundError:
         what = "no history; 'shadowsim history --out' makes one"
         raise BadInput([Mistake(what, str(folder))]) from None
-    except OSError as error:
-        raise BadInput([Mistake(f"cannot be read: {error.strerror}", str(path))]) from None
-    except (ValueError, TypeError, LookupError, RecursionError):
-        raise BadInput([Mistake("damaged, or of another program", str(path))]) from None
 
 
 def _manifest(found: Any) -> Manifest:
@@ -160,23 +132,6 @@ def _manifest(found: Any) -> Manifest:
     ):
         raise ValueError("a number stands there")
     return made
-
-
-def _check_same(folder: Path, there: Manifest, wanted: Manifest) -> None:
-    different = [
-        _difference(field.name, getattr(there, field.name), getattr(wanted, field.name))
-        for field in fields(Manifest)
-        if getattr(there, field.name) != getattr(wanted, field.name)
-    ]
-    if different:
-        what = f"made with other settings: {'; '.join(different)}; take another folder"
-        raise BadInput([Mistake(what, str(folder))])
-
-
-def _difference(name: str, there: Any, wanted: Any) -> str:
-    if isinstance(there, tuple):
-        return f"other {name}"
-    return f"{name} {there}, now {wanted}"
 
 
 def _tables(paths: Sequence[Path]) -> pl.DataFrame:
@@ -206,23 +161,3 @@ def _looks(folder: Path, site: int) -> Path:
 
 def _labels(folder: Path, site: int) -> Path:
     return folder / f"labels-{site:05}.parquet"
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """A file that is there whole or not at all."""
-    disk = RealDisk()
-    fresh = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    disk.create(fresh, data)
-    disk.sync(fresh)
-    disk.rename(fresh, path)
-    disk.sync(path.parent)
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Turn what the file system raises into what a person can act on."""
-    try:
-        yield
-    except OSError as error:
-        what = f"a history cannot be kept here: {error.strerror}"
-        raise BadInput([Mistake(what, str(error.filename or folder))]) from None

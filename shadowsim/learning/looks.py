@@ -12,9 +12,18 @@ import polars as pl
 from shadowsim.errors import BadInput, Mistake
 from shadowsim.history import store
 from shadowsim.learning.walk import NEVER, Array, Marks, Walk
-from shadowsim.model.truth import MODES
+from shadowsim.model.truth import (
+    DEGRADATION,
+    DEGRADATION_S,
+    MODES,
+    OUTAGE,
+    OUTAGE_S,
+    VULNERABILITY,
+)
 
 GATE = "shadow"
+# How long something must be broken without a break to be a failure (`model.truth`).
+LASTS_S = {DEGRADATION: DEGRADATION_S, OUTAGE: OUTAGE_S, VULNERABILITY: 0.0}
 APART = 10_000_000  # between the numbers of the changes of two histories: whole sites
 
 
@@ -76,6 +85,9 @@ def walk_of(looks: pl.DataFrame, labels: pl.DataFrame, said: Array, per_site: in
         bad=came(labels, MODES),
         sign=labels["sign"].to_numpy(),
         onset_s=np.min(onsets, axis=0),
+        failed_s=np.min(
+            [onset + LASTS_S[mode] for onset, mode in zip(onsets, MODES, strict=True)], axis=0
+        ),
         gate=np.maximum(worst[gate], 0.0),
         unsure=unsure[gate],
         first=first.astype(np.int64),

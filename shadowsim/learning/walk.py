@@ -18,7 +18,8 @@ Array = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 
-ROLLBACK_S = 2.0  # from the sign to the verified end of a rollback: issue and docs/reliability.md
+# From the sign to the verified end of a rollback, the median of `shadowsim bench revert-time`.
+ROLLBACK_S = 1.1
 NEVER = np.inf
 
 
@@ -27,8 +28,9 @@ class Walk:
     """Many changes, each with its gate and its looks at production, in the order of time.
 
     Per change `[N]`: `site` it belongs to; `bad`, whether it failed when left alone; `sign`,
-    whether anything of that could be seen before deployment; `onset_s`, when the limit was first
-    broken (inf: never); `gate`, how probable any failure was said to be; `unsure`, whether the
+    whether anything of that could be seen before deployment; `onset_s`, when a limit or an intent
+    was first broken, and `failed_s`, when that had lasted for so long that it counts as a failure
+    (inf: never); `gate`, how probable any failure was said to be; `unsure`, whether the
     forecaster abstained there. Looks of change i are `first[i]:first[i + 1]` of `since_s[M]` and
     `watch[M]`.
     """
@@ -37,6 +39,7 @@ class Walk:
     bad: Marks
     sign: Marks
     onset_s: Array
+    failed_s: Array
     gate: Array
     unsure: Marks
     first: Numbers
@@ -113,7 +116,8 @@ def ratios(walk: Walk, point: OperatingPoint) -> Mapping[str, Ratio]:
     `no_go_precision`: of what is refused, what would have failed. `no_go_recall_of_signs`: of the
     failures that leave any sign before deployment, those refused. `stopped`: of all failures,
     those that never reach production, refused or left to a person. `rolled_back_before`: of
-    those that slip through, those whose rollback is complete before the limit is broken.
+    those that slip through, those whose rollback is complete before the limit is broken;
+    `rolled_back_in_time`: before it has been broken for so long that it counts as a failure.
     `rolled_back`: those taken back at all. `false_rollbacks`: of the good changes let through,
     those taken back. `inconclusive`: of all, those left to a person.
     """
@@ -121,13 +125,14 @@ def ratios(walk: Walk, point: OperatingPoint) -> Mapping[str, Ratio]:
     trigger_s = walk.triggered_s(point.roll_back_above)
     slipped, good = through & walk.bad, through & ~walk.bad
     taken = np.isfinite(trigger_s)
-    before = trigger_s + ROLLBACK_S <= walk.onset_s
+    over_s = trigger_s + ROLLBACK_S
     everything = np.ones(len(walk.bad), dtype=np.bool_)
     marks = {
         "no_go_precision": (stopped & walk.bad, stopped),
         "no_go_recall_of_signs": (stopped & walk.bad & walk.sign, walk.bad & walk.sign),
         "stopped": (walk.bad & ~through, walk.bad),
-        "rolled_back_before": (slipped & taken & before, slipped),
+        "rolled_back_before": (slipped & taken & (over_s <= walk.onset_s), slipped),
+        "rolled_back_in_time": (slipped & taken & (over_s <= walk.failed_s), slipped),
         "rolled_back": (slipped & taken, slipped),
         "false_rollbacks": (good & taken, good),
         "false_refusals": (stopped & ~walk.bad, ~walk.bad),

@@ -63,7 +63,7 @@ def onsets(spells: Collection[Spell], less: Collection[Spell] = ()) -> dict[str,
         starts = [
             from_s
             for name, found in stretches(spells, of).items()
-            for from_s, to_s in _apart(found, anyway.get(name, ()))
+            for from_s, to_s in apart(found, anyway.get(name, ()))
             if to_s - from_s >= lasting_s - 1e-9
         ]
         return min(starts, default=None)
@@ -112,7 +112,7 @@ def stretches(spells: Iterable[Spell], of: Aspect) -> dict[str, list[Stretch]]:
     return found
 
 
-def _apart(broken: Iterable[Stretch], anyway: Iterable[Stretch]) -> list[Stretch]:
+def apart(broken: Iterable[Stretch], anyway: Iterable[Stretch]) -> list[Stretch]:
     """What is left of these stretches at a distance from those."""
     left = list(broken)
     for from_s, to_s in anyway:

@@ -25,6 +25,7 @@ COLUMNS = {
     "no_go_recall_of_signs": "recall of no-go, of failures with a sign",
     "stopped": "failures stopped before production",
     "rolled_back_before": "slipped through: rolled back before the limit is broken",
+    "rolled_back_in_time": "slipped through: rolled back before it counts as a failure",
     "rolled_back": "slipped through: rolled back at all",
     "false_rollbacks": "false rollbacks, of good changes let through",
     "false_refusals": "good changes refused",

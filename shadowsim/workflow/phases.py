@@ -280,11 +280,8 @@ def _give_up(run: Run) -> bool:
 
 def realtime_monitoring(run: Run) -> bool:
     """Watch production; take the change back if it fails, or is about to, because of it."""
-    end_s = run.now + run.scenario.workflow.monitor_s
-    while run.now < end_s - 1e-9:
-        run.advance(min(TICK_S, end_s - run.now))
-        if watch(run):
-            return False
+    if not leave(run, watch):
+        return False
     if has_been_dark(run, run.since_s("production")) and roll_back_dark(run):
         return False
     reference = exceeded(run, run.baseline("production"))
@@ -293,6 +290,16 @@ def realtime_monitoring(run: Run) -> bool:
         unmet = ("the change is not in force any more", *unmet)
     run.end("halted" if unmet else "confirmed", unmet=unmet)
     return False
+
+
+def leave(run: Run, enough: Check) -> bool:
+    """Leave production with its change for as long as it is monitored; False once `enough(run)`."""
+    end_s = run.now + run.scenario.workflow.monitor_s
+    while run.now < end_s - 1e-9:
+        run.advance(min(TICK_S, end_s - run.now))
+        if enough(run):
+            return False
+    return True
 
 
 PHASES: tuple[Phase, ...] = (

@@ -1,0 +1,65 @@
+"""A scenario to a finished run with its folder: the one way of it, whoever asks for the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from shadowsim.commit.hold import Hold, stow
+from shadowsim.errors import ShadowsimError
+from shadowsim.history.recording import Recorder
+from shadowsim.journal import Journal
+from shadowsim.network import Factory
+from shadowsim.precog import WhatIf, variant
+from shadowsim.record import document, write
+from shadowsim.scenario import Scenario
+from shadowsim.workflow import Approve, Run, nobody, run_workflow
+
+Document = dict[str, Any]
+
+
+class NotKept(ShadowsimError):
+    """The record of a run could not be written."""
+
+
+def begin(
+    scenario: Scenario, networks: Factory, journal: Journal, approve: Approve = nobody
+) -> Run:
+    """A run that waits to be carried out, judged by the variant that the scenario names."""
+    whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+    precog = variant(scenario.workflow.precog, whatif)
+    return Run(scenario, networks, precog, whatif, journal, approve)
+
+
+def carry_out(
+    state: Run,
+    network: str,
+    folder: Path,
+    key: bytes,
+    holding: AbstractContextManager[Hold],
+    keep: Callable[[Document], None] = lambda found: None,
+    recorder: Recorder | None = None,
+) -> Document:
+    """Walk the phases under this hold, and write the folder of the run; the outcome.
+
+    `keep` is told the outcome before it is returned. What the recorder kept is written too. An interrupted run leaves its record too: what
+    was taken back, and whether that held. Raises NotKept if it cannot be written.
+    """
+    try:
+        with holding as state.hold:
+            run_workflow(state)
+    finally:
+        if state.telemetry:
+            found = document(state, network, str(folder))
+            looks = b"" if recorder is None else recorder.parquet()
+            found["looks"] = None if recorder is None else recorder.document()
+            try:
+                write(state, found, folder, key, looks)
+                stow(folder, key)
+                keep(found)
+            except OSError as error:
+                what = f"{error.filename or folder}: the run could not be kept: {error.strerror}"
+                raise NotKept(what) from error
+    return found

@@ -1,0 +1,1 @@
+"""The workflow as an environment in which an agent decides: single, and many at once."""

@@ -1,0 +1,134 @@
+"""Policies that nobody has to train: what is observed to an action, for many episodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shadowsim.env.actions import GO, REFUSE, WAIT, WHOLE
+from shadowsim.env.observation import scaled
+from shadowsim.env.pool import OVER, Bools, Ints, Pool, Singles
+from shadowsim.errors import BadInput
+from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE, VULNERABILITY
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What N agents have before them: `observations[N, names]` and `masks[N, ACTIONS]`. `looks[N]`
+    are numbers in the pool; only an oracle reads them.
+    """
+
+    names: tuple[str, ...]
+    observations: Singles
+    masks: Bools
+    looks: Ints
+
+    def of(self, name: str) -> Singles:
+        """One number of each observation, as it stands there."""
+        return self.observations[:, self.names.index(name)]
+
+    def above(self, name: str, bound: float) -> Bools:
+        """Where a number exceeds a bound that is given as it was before it was scaled."""
+        found: Bools = self.of(name) > scaled(bound)
+        return found
+
+    @property
+    def in_production(self) -> Bools:
+        return self.above("telemetry_production", 0.5)
+
+
+Policy = Callable[[Seen], Ints]  # to actions [N]
+
+
+def at_random(seed: int) -> Policy:
+    """Any action that is open, each equally likely."""
+    random = np.random.default_rng(seed)
+
+    def policy(seen: Seen) -> Ints:
+        drawn = np.where(seen.masks, random.random(seen.masks.shape), -1.0)
+        return np.asarray(drawn.argmax(axis=1))
+
+    return policy
+
+
+def always_go(seen: Seen) -> Ints:
+    """Deploys at once, and leaves it."""
+    return np.where(seen.in_production, WAIT, GO)
+
+
+def never_go(seen: Seen) -> Ints:
+    """Refuses at once."""
+    return np.full(len(seen.looks), REFUSE)
+
+
+def by_hand(seen: Seen) -> Ints:
+    """The rule of an operator who reads the script and watches the limits.
+
+    It goes after the whole trial unless the script leads to a state, or the shadow shows one, in
+    which an intent breaks, something is exposed, or a limit is exceeded that was not before; and
+    takes all back as soon as production shows one.
+    """
+    worse = seen.above("script_severity_end", 1.0) & ~seen.above("script_severity_before", 1.0)
+    limit = seen.above("telemetry_severity_level", 1.0) & seen.above(
+        "telemetry_severity_shift", 0.05
+    )
+    starving = seen.above("telemetry_starved_level", 0.0)
+    exposed = seen.above("script_now_exposed", 0.0) | seen.above("script_exposed_end", 0.0)
+    outage = seen.above("script_now_broken", 0.0) | seen.above("script_broken_end", 0.0) | starving
+    mode = np.select(
+        [exposed, outage],
+        [MODES.index(VULNERABILITY), MODES.index(OUTAGE)],
+        MODES.index(DEGRADATION),
+    )
+    return _decided(seen, exposed | outage | worse | limit, mode)
+
+
+def by_forecast(refuse_above: float, roll_back_above: float) -> Policy:
+    """The supervised model with an operating point: a bound at the gate, after the whole trial, and
+    one in production. A mode of which nothing is known counts as the gate's bound exceeded.
+    """
+
+    def policy(seen: Seen) -> Ints:
+        if f"p_{MODES[0]}" not in seen.names:
+            raise BadInput(
+                "this policy reads the model's forecast: make the pool with supervised=True"
+            )
+        chance = np.stack([seen.of(f"p_{mode}") for mode in MODES], axis=1)
+        unknown = np.stack([seen.of(f"unknown_{mode}") for mode in MODES], axis=1).any(axis=1)
+        worst, mode = chance.max(axis=1), np.argmax(chance, axis=1)
+        gate = (worst > scaled(refuse_above)) | unknown
+        later = worst > scaled(roll_back_above)
+        return _decided(seen, np.where(seen.in_production, later, gate), mode)
+
+    return policy
+
+
+def oracle(pool: Pool) -> Policy:
+    """Does what costs least in the end, of everything that can be done. It knows the tapes, so
+    nobody can be better.
+    """
+    best = best_actions(pool)
+    return lambda seen: best[seen.looks]
+
+
+def best_actions(pool: Pool) -> Ints:
+    """`[R]`: the action that costs least from each decision on."""
+    worth, best = np.zeros(len(pool.masks)), np.zeros(len(pool.masks), np.int64)
+    for look in range(len(worth) - 1, -1, -1):  # what follows a decision has a higher number
+        to = pool.to[look]
+        value = pool.reward[look] + np.where(to == OVER, 0.0, worth[to])
+        best[look] = int(np.argmax(np.where(pool.masks[look], value, -np.inf)))
+        worth[look] = value[best[look]]
+    return best
+
+
+def _decided(seen: Seen, wrong: Bools, mode: Ints) -> Ints:
+    """Refuse or take all back where something is wrong; else wait, and go after the last look."""
+    last = ~seen.above("left", 0.0)
+    trial = np.where(last, np.where(wrong, REFUSE, GO), WAIT)
+    return np.where(seen.in_production, np.where(wrong, WHOLE + mode, WAIT), trial)
