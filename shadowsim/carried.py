@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shadowsim.commit.hold import Hold, stow
 from shadowsim.errors import ShadowsimError
-from shadowsim.history.recording import Recorder
 from shadowsim.journal import Journal
 from shadowsim.network import Factory
 from shadowsim.precog import WhatIf, variant
 from shadowsim.record import document, write
 from shadowsim.scenario import Scenario
 from shadowsim.workflow import Approve, Run, nobody, run_workflow
+
+if TYPE_CHECKING:
+    from shadowsim.history.recording import Recorder
 
 Document = dict[str, Any]
 
@@ -44,8 +46,9 @@ def carry_out(
 ) -> Document:
     """Walk the phases under this hold, and write the folder of the run; the outcome.
 
-    `keep` is told the outcome before it is returned. What the recorder kept is written too. An interrupted run leaves its record too: what
-    was taken back, and whether that held. Raises NotKept if it cannot be written.
+    `keep` is told the outcome before it is returned; what `recorder` kept is written too. An
+    interrupted run leaves its record too: what was taken back, and whether that held. Raises
+    NotKept if it cannot be written.
     """
     try:
         with holding as state.hold:

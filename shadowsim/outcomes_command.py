@@ -163,7 +163,7 @@ def _show(
         show_drift(moved)
     if found is None:
         typer.echo(f"too few outcomes: {'; '.join(short)}")
-        typer.echo(f"nothing was trained or promoted; {target} stays as it is")
+        typer.echo("nothing was trained or promoted; the model in use stays")
         return
     for variant, duel in found.duels.items():
         rows = [

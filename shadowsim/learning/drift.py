@@ -52,7 +52,8 @@ class Calibrated:
 
     @property
     def drifted(self) -> bool:
-        return self.p < CERTAIN
+        """Never of few looks, since the test is one for many."""
+        return self.looks >= LEAST and self.p < CERTAIN
 
 
 @dataclass(frozen=True)

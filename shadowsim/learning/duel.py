@@ -134,4 +134,5 @@ def _compared(
     apart = spreads[1] - spreads[0]
     apart = apart[np.isfinite(apart)]
     low, high = np.quantile(apart, (0.025, 0.975)) if apart.size else (np.nan, np.nan)
-    return Compared(*values, Interval(values[1] - values[0], float(low), float(high)))
+    before, after = values
+    return Compared(before, after, Interval(after - before, float(low), float(high)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from shadowsim.learning.comparison import LEARNED
 from shadowsim.learning.dataset import Floats
 from shadowsim.learning.drift import (
     RECENT,
@@ -21,7 +22,7 @@ from shadowsim.learning.drift import (
 from shadowsim.learning.evaluation import names_asked, said_by_all
 from shadowsim.learning.looks import GATE
 from shadowsim.learning.outcomes import Outcomes
-from shadowsim.learning.retraining import LEARNED, Pair
+from shadowsim.learning.retraining import Pair
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 
