@@ -48,18 +48,23 @@ class Verdict:
 
 
 def said_by_all(
-    looks: pl.DataFrame, labels: pl.DataFrame, asked: Sequence[str], model: Model, stacked: Stack
+    looks: pl.DataFrame,
+    labels: pl.DataFrame,
+    asked: Sequence[str],
+    model: Model,
+    stacked: Stack | None,
 ) -> dict[str, Array]:
     """What every variant says at every look, `[looks, modes]` each, nan where it abstains.
 
-    `asked` are those that were asked when the history was made.
+    `asked` are those that were asked when the history was made; without `stacked` the hybrid has
+    not learned, and is as careful as the surest.
     """
     found = {"always-go": np.zeros((looks.height, len(MODES)))}
     found |= {name: said_by(looks, name) for name in asked}
     found[SUREST] = _surest([found[name] for name in PARTS])
     told = with_supervised(looks, model)
     found["supervised"] = said_by(told, "supervised")
-    found["hybrid"] = _stacked(told, stacked)
+    found["hybrid"] = found[SUREST] if stacked is None else _stacked(told, stacked)
     found[ORACLE], found[SHADOW_ORACLE] = _oracles(looks, labels)
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.learning.card import Measured, Timed, measure, measure_time, with_card
-from shadowsim.learning.dataset import Bools, Floats, Table, table
+from shadowsim.learning.dataset import Bools, Changes, Floats, Table, table
 from shadowsim.learning.fit import fit
 from shadowsim.learning.looks import Past
 from shadowsim.learning.splits import Splits, split
@@ -22,6 +22,7 @@ STACKED = ("threshold", "judge", "script", "canary", "supervised")  # what the h
 WEIGHED = 400  # rows whose contributions are looked at
 
 Told = Callable[[str], None]
+Share = Callable[[Changes, int], Splits]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +40,14 @@ class Trained:
     seeds: tuple[int, ...]
 
 
-def trained(past: Past, seed: int, jobs: int, tell: Told = lambda _: None) -> Trained:
-    """Fit, calibrate and stack, each on networks of its own. Raises BadInput."""
+def trained(
+    past: Past, seed: int, jobs: int, tell: Told = lambda _: None, share: Share = split
+) -> Trained:
+    """Fit, calibrate and stack, each on networks of its own, as `share` parts them. Raises
+    BadInput.
+    """
     found = table(past.looks, past.labels, NAMES)
-    splits = split(found.changes, seed)
+    splits = share(found.changes, seed)
     data_seed = past.seeds[0]
     model = fit(found, splits, seed, data_seed=data_seed, jobs=jobs, tell=tell)
     hybrid = stack(with_supervised(past.looks, model), past.labels, splits, STACKED, seed)
