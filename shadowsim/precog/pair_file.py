@@ -1,4 +1,4 @@
-"""The models of `supervised` and of `hybrid`, learned together, to two files that change together."""
+"""The models of `supervised` and `hybrid`, learned together, to files that change together."""
 
 from __future__ import annotations
 
