@@ -167,7 +167,7 @@ def test_evaluate_is_tracked(said: dict[str, Any]) -> None:
 
 def test_too_short_a_history_for_the_hybrid_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="make a longer history"):
-        trained(read([kept(tmp_path / "h", 600)]), 2, 1)
+        trained(read([kept(tmp_path / "h", 400)]), 2, 1)
 
 
 # ---- the stack and its file

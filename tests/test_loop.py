@@ -281,7 +281,7 @@ def test_a_worse_model_in_use_is_replaced_and_an_equal_one_is_not(
     said = learn(world)
     assert said.exit_code == 0, said.output
     first = json.loads(said.stdout)
-    assert first["promoted"]
+    assert first["promoted"], said.stdout
     assert path.read_bytes() != before
     loss = {c["variant"]: c for c in first["compared"] if c["figure"] == "log_loss"}
     assert loss["hybrid"]["new"] < loss["hybrid"]["old"]

@@ -19,7 +19,7 @@ from shadowsim.precog.stack import Stack, Weights, inputs
 from shadowsim.precog.stacked import statements
 
 STACK = "stack"  # the fold that no variant was fitted to, and no test is of
-LEAST_NETWORKS = 10
+LEAST_NETWORKS = 4
 RIDGE = 1.0  # on the weights: as much as one change that speaks against each
 
 
