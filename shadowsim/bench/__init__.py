@@ -31,7 +31,17 @@ def _emulated() -> dict[str, Callable[[], list[Row]]]:
 
 
 def _simulated() -> dict[str, Callable[[], list[Row]]]:
-    from shadowsim.bench import features, fluid, forwarding, planner, rollouts, sweep, verify, whole
+    from shadowsim.bench import (
+        env,
+        features,
+        fluid,
+        forwarding,
+        planner,
+        rollouts,
+        sweep,
+        verify,
+        whole,
+    )
 
     return {
         "abilene": fluid.abilene_132,
@@ -41,6 +51,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "next-hops": forwarding.next_hops_k32,
         "verify": verify.run,
         "rollouts": rollouts.futures_1000,
+        "env": env.run,
         "plan": planner.germany_ten,
         "plan-fat-tree": planner.fat_tree_ten,
         "features": features.looks,

@@ -13,7 +13,8 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,16 +73,53 @@ class _Document(_Frozen):
 
 def save(model: Model, path: Path) -> None:
     """Write a model to a file, whole or not at all. Raises BadInput where it cannot be written."""
+    keep(path, to_bytes(model))
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises BadInput where it cannot be written."""
+    with _told(path), _fresh(path, data) as fresh:
+        fresh.replace(path)
+
+
+def keep_pair(first: tuple[Path, bytes], second: tuple[Path, bytes]) -> None:
+    """Write two files that belong together. Raises BadInput where that fails, and then both are as
+    they were; only a process that dies between two renames leaves the first alone.
+    """
+    (path, data), (beside, more) = first, second
+    with _told(path), _fresh(path, data) as fresh:
+        before = path.read_bytes() if path.exists() else None
+        with _told(beside), _fresh(beside, more) as fresh_beside:
+            fresh.replace(path)
+            try:
+                fresh_beside.replace(beside)
+            except OSError:
+                if before is None:
+                    path.unlink()
+                else:
+                    with _fresh(path, before) as old:
+                        old.replace(path)
+                raise
+
+
+@contextmanager
+def _fresh(path: Path, data: bytes) -> Iterator[Path]:
+    """A file in the folder of another, to be renamed to it; gone if that does not happen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(to_bytes(model))
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).chmod(0o644)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BadInput([Mistake(f"cannot be written: {error.strerror}", str(path))]) from None
 

@@ -167,6 +167,7 @@ def risk_assessment(run: Run) -> bool:
     plan_ = run.scenario.workflow
     run.forecast = forecast = run.predict("shadow")
     failed, missing = hard_checks(run)
+    run.refused_by = tuple(failed)
     missing += [f"the forecast says nothing of {mode}" for mode in forecast.unknown]
     unjudged = not_covered(run)
     if unjudged:

@@ -39,6 +39,10 @@ def nothing(run: Run) -> None:
     """Nothing is done beside the run."""
 
 
+def unrecorded(run: Run, evidence: Evidence) -> None:
+    """What a forecast was made from is not kept."""
+
+
 class ShadowLost(Unreachable):
     """The shadow is gone before production was touched: nothing more can be judged."""
 
@@ -54,6 +58,7 @@ class Run:
     journal: Journal
     approve: Approve = nobody
     beside: Callable[[Run], None] = nothing  # called whenever time has passed in both networks
+    looked: Callable[[Run, Evidence], None] = unrecorded  # called whenever a forecast was made
     hold: Hold = field(default_factory=Unheld)
     past: Past = NO_PAST  # of the site, before this change
     phase: str = ""
@@ -72,6 +77,8 @@ class Run:
     unclear: bool = False  # whether what was seen at the last look is still to be told apart
     decision: str = "inconclusive"
     end_state: str = "halted"
+    refused_by: tuple[str, ...] = ()  # the hard checks that failed at the gate
+    signs: tuple[str, ...] = ()  # what was broken when the change was taken back
     failure_mode: str = "none"
     blamed: tuple[Command, ...] = ()
     root_cause: str = "none"
@@ -253,7 +260,9 @@ class Run:
         )
 
     def predict(self, where: str) -> Forecast:
-        forecast = self.precog.forecast(self.evidence(where))
+        evidence = self.evidence(where)
+        forecast = self.precog.forecast(evidence)
         self.forecasts.append((self.now, where, forecast))
         self.note("forecast", network=where, probabilities=forecast.probabilities)
+        self.looked(self, evidence)
         return forecast
