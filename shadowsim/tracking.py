@@ -17,7 +17,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -188,6 +188,8 @@ class Mlflow:
         if found is not None:
             return found.experiment_id
         database = database_of(self._uri)
+        if database is not None:
+            _write_ahead(database)
         place = None if database is None else (database.parent / "artifacts").as_uri()
         return client.create_experiment(self._experiment, artifact_location=place)
 
@@ -332,6 +334,12 @@ def check(uri: str, wait_s: float) -> None:
             connection.rollback()
     except (OSError, sqlite3.Error) as error:
         raise Down(f"{database}: {_words(error)}") from error
+
+
+def _write_ahead(database: Path) -> None:
+    """Give a new database a write-ahead log for good, if nobody is at it: that is twice as fast."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def database_of(uri: str) -> Path | None:

@@ -26,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowsim.batch import Local
+from shadowsim.commit.hold import Held, Unheld
 from shadowsim.errors import BadInput
 from shadowsim.outcomes import OutcomeStore
 from shadowsim.scenario import Scenario, load
@@ -220,6 +221,20 @@ def test_a_worker_that_is_killed_loses_its_run_alone(plan: Plan, tmp_path: Path)
     assert [failure.why for failure in failures] == ["a worker died (exit code -9)"]
     assert len(outcomes(tmp_path / "s", plan)) == len(plan.pieces()) - 1
     assert carried(tmp_path / "s", plan) == []
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="all nodes need to see the folder of the sweep"):
+        carrying.carry(plan, tmp_path / "s", plan.pieces()[0])
+    assert not (tmp_path / "s").exists()
+
+
+def test_every_run_on_real_packets_has_a_guardian(plan: Plan, tmp_path: Path) -> None:
+    emulated, place = replace(plan, network="emulated"), tmp_path / "run"
+    with carrying._holding(emulated, plan.scenarios[0], place, bytes(32)) as hold:
+        assert isinstance(hold, Held)
+    with carrying._holding(plan, plan.scenarios[0], place, bytes(32)) as hold:
+        assert isinstance(hold, Unheld)
 
 
 # -- interrupted --------------------------------------------------------------------------------
