@@ -163,7 +163,7 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A history, models of it, and a store of 240 runs."""
+    """A history, models of it, and a store of 400 runs."""
     folder = tmp_path_factory.mktemp("loop")
     looks, labels = tables(900)
     looks = widened(looks, 2)
@@ -173,7 +173,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             mine = pl.col("case") // 20 == site
             write(folder / "history", site, looks.filter(mine), labels.filter(mine))
     found = trained(read([folder / "history"]), 3, 2)
-    return World(folder, add_runs(folder, 240), found.model, found.hybrid)
+    return World(folder, add_runs(folder, 400), found.model, found.hybrid)
 
 
 def blind(model: Model) -> Model:
@@ -204,7 +204,7 @@ def learn(world: World, store: Path | None = None) -> Any:
 def test_outcomes_are_tables_and_all_others_are_counted(world: World) -> None:
     rows = rows_of(world.store)
     found = outcomes.tables(rows, world.store, ASKED)
-    assert sum(found.used.values()) == found.labels.height == 240
+    assert sum(found.used.values()) == found.labels.height == 400
     assert found.unused == {}
     refused = found.labels.filter(pl.col("use") == uses.SHADOW)
     of_refused = found.looks.filter(pl.col("case").is_in(refused["case"].implode()))
@@ -437,12 +437,13 @@ def test_only_what_is_better_by_more_than_chance_wins(world: World) -> None:
     assert not fought(good, poor).better
     assert not fought(good, good).better
     # A better log loss that comes with more good changes refused is no better model.
-    over = good.copy()
-    gate = (looks["phase"] == GATE).to_numpy()
-    over[gate] = np.where(came[gate], 0.98, 0.501)
-    soft = np.full(came.shape, 0.45)
-    assert "false_refusals" in fought(soft, over).worse
-    assert not fought(soft, over).better
+    soft = np.where(came, 0.6, 0.4)
+    over = np.where(came, 0.98, [0.501, 0.01, 0.01])
+    found = fought(soft, over)
+    assert found.loss.difference.high < 0.0
+    assert found.shares["false_refusals"].difference.low > 0.0
+    assert found.worse
+    assert not found.better
 
 
 def test_two_alike_are_rarely_told_apart(world: World) -> None:
@@ -451,12 +452,12 @@ def test_two_alike_are_rarely_told_apart(world: World) -> None:
     labels, looks = real.labels, real.looks
     group = [str(name) for name in labels["case"]]
     wrong = 0
-    for seed in range(60):
+    for seed in range(25):
         random = np.random.default_rng(seed)
         old, new = random.uniform(0.05, 0.95, (2, looks.height, 3))
         found = duel.duel(looks, labels, old, new, group, POINT, RATES, 15.0, seed)
         wrong += not found.loss.difference.low <= 0.0 <= found.loss.difference.high
-    assert wrong <= 8
+    assert wrong <= 4
 
 
 # ---- drift
