@@ -32,7 +32,7 @@ from shadowsim.model.truth import MODES, Spell, onsets
 
 Floats = np.ndarray
 
-REHEARSED = 3  # looks from one rollback that is simulated to the next
+REHEARSED = 5  # looks from one rollback that is simulated to the next
 PARTS = 3  # of a change that are taken back
 AFTERMATH_S = 60.0  # for which what is broken at the end stays so, until a person has found it
 LATEST_S = 60.0  # after the last look, that a rollback is looked at

@@ -23,7 +23,15 @@ from shadowsim.history.cases import CHANGES_PER_SITE, change_at
 from shadowsim.history.folds import ALL, NETWORKS
 from shadowsim.history.generate import finished
 from shadowsim.history.sites import site
-from shadowsim.history.store import Manifest, claimed, read, read_manifest, unfinished, write
+from shadowsim.history.store import (
+    MANIFEST,
+    Manifest,
+    claimed,
+    read,
+    read_manifest,
+    unfinished,
+    write,
+)
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.past import Past
@@ -92,14 +100,14 @@ def tapes_of(made: Manifest, number: int) -> Iterator[tuple[int, Tape]]:
 
 def read_tapes(folder: Path) -> list[Tape]:
     """The tapes of a finished folder. Raises BadInput where they are not there, whole and sound."""
+    if not (folder / MANIFEST).exists():
+        raise BadInput([Mistake("no tapes; shadowsim.env.store.make makes them", str(folder))])
     made = read_manifest(folder)
-    if made.looks != LOOKS or made.features != NAMES:
-        what = (
-            f"a history with looks for {made.looks}, not tapes of episodes"
-            if made.looks != LOOKS
-            else "made with other features; make it again"
-        )
+    if made.looks != LOOKS:
+        what = f"a history with {made.looks} looks, not tapes ({LOOKS}); make them anew"
         raise BadInput([Mistake(what, str(folder))])
+    if made.features != NAMES:
+        raise BadInput([Mistake("made with other features; make them anew", str(folder))])
     history = read(folder)
     looks = history.looks.partition_by("case", as_dict=True)
     return [_tape(row, looks[row["case"],]) for row in history.labels.iter_rows(named=True)]

@@ -73,8 +73,9 @@ class Trial:
 class World:
     """Production that gets the change at `go_s` and is left alone: its looks, until `end_s`.
 
-    `left`: the share of the monitoring still to come; `parts`: the part of the change that is to blame by what is seen then, empty where it is all of
-    it or none. `spells` is the truth, until BEYOND_S after the end.
+    `left`: the share of the monitoring still to come; `parts`: the part of the change that is to
+    blame by what is seen then, empty where it is all of it or none. `spells` is the truth, until
+    BEYOND_S after the end.
     """
 
     go_s: float

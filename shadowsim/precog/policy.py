@@ -91,7 +91,7 @@ class Policy:
 
 def _first(found: Bools) -> Floats:
     """The first of each row that is found, as 1."""
-    return (found & (found.cumsum(axis=1) == 1)).astype(np.float64)
+    return np.asarray(found & (found.cumsum(axis=1) == 1), np.float64)
 
 
 def _wrong(policy: Policy) -> str:

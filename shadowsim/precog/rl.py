@@ -84,10 +84,11 @@ def observation(featurizer: Featurizer, evidence: Evidence, model: Model | None)
     is not known to a forecast: it stands as none.
     """
     features = featurizer.of(evidence)
-    return observations(
+    rows = observations(
         features[None], np.array([evidence.phase == "production"]), np.array([evidence.since_s]),
         np.array([evidence.left]), np.array([False]), model,
-    )[0]  # fmt: skip
+    )  # fmt: skip
+    return np.asarray(rows[0])
 
 
 def rl(whatif: WhatIf) -> Rl:
@@ -129,5 +130,3 @@ def standing_policy(name: str) -> Policy:
 @cache
 def _loaded(path: Path, stamp: int) -> Policy:
     return load(path)
-
-
