@@ -133,9 +133,11 @@ class ChangeRollbackVector(VectorEnv[Observation, Ints, Any]):
         with this seed; what is observed there.
         """
         found = np.asarray(looks, np.int64)
-        if found.shape != (self.num_envs,) or not (0 <= found).all() or not (
-            found < len(self.pool.masks)
-        ).all():
+        if (
+            found.shape != (self.num_envs,)
+            or not (found >= 0).all()
+            or not (found < len(self.pool.masks)).all()
+        ):
             raise error.Error(f"{self.num_envs} numbers of looks are needed")
         self._looks, self._over = found.copy(), np.zeros(self.num_envs, bool)
         self._random = [seeding.np_random(one)[0] for one in self._seeds(seed) if one is not None]
