@@ -36,7 +36,8 @@ ORDER = (
     {"bench", "fidelity"},
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
-     "train_command", "train_rl_command", "evaluate_command", "sweep_command", "given", "commands", "__main__"},
+     "train_command", "train_rl_command", "evaluate_command", "sweep_command", "given",
+     "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

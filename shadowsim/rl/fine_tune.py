@@ -2,10 +2,10 @@
 
 What can happen to the change is simulated again and again, as the shadow can: with the configs and
 the demands of production as they are known, but none of what is still to come there, which nobody
-knows: how much traffic there is is drawn, and half of the time it steps up or down later. Over these tapes the gradient of the
-expected reward is exact, since every decision and what follows it is on a tape (policy gradient
-theorem, Sutton et al., "Policy gradient methods for reinforcement learning with function
-approximation", NIPS 1999); a penalty keeps the policy near what it was.
+knows: the traffic is drawn, and half of the time it steps up or down later. Over these tapes the
+gradient of the expected reward is exact, since every decision and what follows it is on a tape
+(policy gradient theorem, Sutton et al., "Policy gradient methods for reinforcement learning with
+function approximation", NIPS 1999); a penalty keeps the policy near what it was.
 """
 
 from __future__ import annotations
