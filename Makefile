@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCENARIOS ?= scenarios/*.yml
 EMULATED := $(VENV)/.emulated
+HISTORY ?= history
+MODELS ?= models
+CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
 ATTACKS ?= all
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios test lint bench torture schemas clean
+.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate mlflow test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,6 +54,24 @@ demo: $(READY) ## the main job: a change refused in the shadow, one confirmed, o
 
 scenarios: $(READY) ## run every scenario (or SCENARIOS=...) and compare with what it expects
 	$(BIN)/shadowsim run $(SCENARIOS)
+
+history: $(READY) ## labelled past changes on networks to learn from, to set by, and to test on (HISTORY, CHANGES)
+	$(BIN)/shadowsim history --changes $(CHANGES) --seed 101 --networks known --out $(HISTORY)/known
+	$(BIN)/shadowsim history --changes $$(($(CHANGES) / 8)) --seed 102 --networks validation --looks evaluation --out $(HISTORY)/validation
+	$(BIN)/shadowsim history --changes $$(($(CHANGES) / 4)) --seed 103 --networks unseen --looks evaluation --out $(HISTORY)/unseen
+
+train: history ## PreCog's models from that history, for five seeds (MODELS)
+	for seed in 0 1 2 3 4; do \
+	    $(BIN)/shadowsim train --seed $$seed --out $(MODELS)/$$seed.model \
+	        --history $(HISTORY)/known --history $(HISTORY)/validation --history $(HISTORY)/unseen || exit; \
+	done
+
+evaluate: $(READY) ## all PreCog variants on the same changes, on networks never seen
+	$(BIN)/shadowsim evaluate --history $(HISTORY)/validation --history $(HISTORY)/unseen \
+	    $(foreach seed,0 1 2 3 4,--model $(MODELS)/$(seed).model) --out docs/precog
+
+mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
 
 test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/ruff check .

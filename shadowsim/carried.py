@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shadowsim.commit.hold import Hold, stow
 from shadowsim.errors import ShadowsimError
@@ -15,6 +15,9 @@ from shadowsim.precog import WhatIf, variant
 from shadowsim.record import document, write
 from shadowsim.scenario import Scenario
 from shadowsim.workflow import Approve, Run, nobody, run_workflow
+
+if TYPE_CHECKING:
+    from shadowsim.history.recording import Recorder
 
 Document = dict[str, Any]
 
@@ -39,11 +42,13 @@ def carry_out(
     key: bytes,
     holding: AbstractContextManager[Hold],
     keep: Callable[[Document], None] = lambda found: None,
+    recorder: Recorder | None = None,
 ) -> Document:
     """Walk the phases under this hold, and write the folder of the run; the outcome.
 
-    `keep` is told the outcome before it is returned. An interrupted run leaves its record too: what
-    was taken back, and whether that held. Raises NotKept if it cannot be written.
+    `keep` is told the outcome before it is returned; what `recorder` kept is written too. An
+    interrupted run leaves its record too: what was taken back, and whether that held. Raises
+    NotKept if it cannot be written.
     """
     try:
         with holding as state.hold:
@@ -51,8 +56,10 @@ def carry_out(
     finally:
         if state.telemetry:
             found = document(state, network, str(folder))
+            looks = b"" if recorder is None else recorder.parquet()
+            found["looks"] = None if recorder is None else recorder.document()
             try:
-                write(state, found, folder, key)
+                write(state, found, folder, key, looks)
                 stow(folder, key)
                 keep(found)
             except OSError as error:

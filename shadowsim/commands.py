@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shadowsim.carried import NotKept
     from shadowsim.network import Controller
     from shadowsim.precog import Forecast
+    from shadowsim.precog.past import Past
     from shadowsim.scenario import Scenario
     from shadowsim.workflow import Run
 
@@ -162,6 +163,12 @@ def report(
 def analytics(
     store: Store = DEFAULT_STORE,
     plot: Annotated[Path | None, typer.Option(help="Draw them too, into this PNG or SVG.")] = None,
+    over_time: Annotated[
+        bool, typer.Option("--over-time", help="Week by week, with causes found and drift.")
+    ] = False,
+    window: Annotated[
+        int | None, typer.Option(help="With --over-time: so many runs instead of weeks.", min=1)
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -173,6 +180,11 @@ def analytics(
         raise BadInput([Mistake("no outcomes yet; 'shadowsim run' makes some", str(store))])
     with OutcomeStore(store) as outcomes:
         rows = outcomes.read()
+    if over_time:
+        from shadowsim.outcomes_command import show_over_time
+
+        show_over_time(rows, store, window, plot, as_json)
+        return
     if as_json:
         _print_json(numbers.summary(rows))
     else:
@@ -230,6 +242,7 @@ def _run_one(
 ) -> dict[str, Any]:
     from shadowsim.carried import NotKept, begin, carry_out
     from shadowsim.commit.hold import held
+    from shadowsim.history.recording import Recorder
     from shadowsim.journal import Journal
     from shadowsim.network import factory
     from shadowsim.outcomes import OutcomeStore
@@ -243,15 +256,37 @@ def _run_one(
     key = installation_key()
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
     networks = factory(network, cast("Controller", controller))
+    recorder = Recorder(scenario)
     state = begin(scenario, networks, Journal(view.event), view.paused(approve))
-    state.beside = beside
+    state.beside, state.looked, state.past = beside, recorder, _past(scenario, store)
     folder = out / scenario.name
     # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
     lease_s = scenario.workflow.confirm_within_s / min(pace or 1.0, 1.0)
     try:
-        return carry_out(state, network, folder, key, held(folder, key, lease_s), keep)
+        return carry_out(state, network, folder, key, held(folder, key, lease_s), keep, recorder)
     except NotKept as error:
         raise _not_kept(folder, error) from error
+
+
+def _past(scenario: Scenario, store: Path) -> Past:
+    """The earlier changes of this network; none where their outcomes cannot be read, which is told:
+    no change has to wait for that.
+    """
+    from shadowsim.learning.uses import past_of
+    from shadowsim.outcomes import OutcomeStore
+    from shadowsim.precog.past import Past
+    from shadowsim.record import site_of
+
+    if not store.exists():
+        return Past()
+    try:
+        with OutcomeStore(store) as outcomes:
+            rows = outcomes.read()
+        documents = [json.loads(row["document"]) for row in rows]
+        return past_of(documents, site_of(scenario.topology)["digest"])
+    except (ShadowsimError, ValueError, TypeError, LookupError, AttributeError) as error:
+        typer.echo(f"earlier changes are not known: {error}", err=True)
+        return Past()
 
 
 def _not_kept(folder: Path, error: NotKept) -> ShadowsimError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import io
 import json
 import math
@@ -18,11 +19,13 @@ from shadowsim.errors import BadInput
 from shadowsim.model.change import Configs
 from shadowsim.model.telemetry import METRICS, Telemetry
 from shadowsim.model.topology import Topology
-from shadowsim.model.truth import breach_s, failure_modes, since
+from shadowsim.model.truth import breach_s, onsets, since
+from shadowsim.precog.past import concerned
 from shadowsim.scenario import Expect, Scenario
 from shadowsim.workflow import Run
 
 Document = dict[str, Any]
+LOOKS = "looks.parquet"
 BYTES_A_READING = 180  # measured: the arrays, and the row of the table with its names
 
 
@@ -36,6 +39,7 @@ def document(run: Run, network: str, out: str = "") -> Document:
         else (run.shadow, run.trial_since_s)
     )
     spells = since(witness.spells(), since_s)
+    came = onsets(spells)
     touched = tuple(d for d in scenario.change.devices if d in run.before)
     found: Document = {
         "scenario": scenario.name,
@@ -65,8 +69,15 @@ def document(run: Run, network: str, out: str = "") -> Document:
             for r in run.forecast.reasons[:10]
         ],
         "failure_mode": run.failure_mode,
-        "failure_modes": list(failure_modes(spells)),
+        "failure_modes": list(came),
+        "failed_after_s": {mode: round(at_s - since_s, 3) for mode, at_s in came.items()},
         "observed_in": "production" if deployed else "shadow",
+        "refused_by": list(run.refused_by),
+        "signs": list(run.signs),
+        "triggered_after_s": _after(run.triggered_s, run.deployed_since_s),
+        "site": site_of(scenario.topology),
+        "changed": changed_by(scenario),
+        "truth": truth_of(scenario),
         "shadow": shadow_of(run),
         "blamed": [str(command) for command in run.blamed],
         "root_cause": run.root_cause,
@@ -82,6 +93,39 @@ def document(run: Run, network: str, out: str = "") -> Document:
     }
     found["expectations"] = expectations(found, scenario.expect)
     return found
+
+
+def _after(at_s: float | None, since_s: float | None) -> float | None:
+    return None if at_s is None or since_s is None else round(at_s - since_s, 3)
+
+
+def site_of(topology: Topology) -> Document:
+    """Which network it is: by name, and by a digest of its devices and links."""
+    text = json.dumps(
+        [sorted((d.name, d.model) for d in topology.devices),
+         sorted((link.a, link.b, link.rate_bps) for link in topology.links)]
+    )  # fmt: skip
+    return {"name": topology.name, "digest": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def changed_by(scenario: Scenario) -> Document:
+    """What later changes of the same network are compared by."""
+    models, kinds = concerned(scenario.topology, scenario.change)
+    return {"devices": sorted(scenario.change.devices), "models": models, "kinds": kinds}
+
+
+def truth_of(scenario: Scenario) -> Document:
+    """What nobody in the run knows: the commands at fault, where the scenario says so (else null),
+    and the faults that strike production.
+    """
+    parts = None if scenario.expect is None else scenario.expect.blamed
+    commands = [str(command) for command in scenario.change.commands]
+    return {
+        "at_fault": None
+        if parts is None
+        else [text for text in commands if any(part in text for part in parts)],
+        "background": sorted({f.name for f in scenario.faults if f.network != "shadow"}),
+    }
 
 
 def shadow_of(run: Run) -> Document:
@@ -157,10 +201,11 @@ def telemetry_bytes(scenario: Scenario) -> int:
     return int(2 * samples * rows * BYTES_A_READING)
 
 
-def write(run: Run, found: Document, folder: Path, key: bytes) -> None:
+def write(run: Run, found: Document, folder: Path, key: bytes, looks: bytes = b"") -> None:
     """Write the folder of a run, all of it or nothing; one of an earlier run is replaced.
 
-    The rollback signature in it is sealed with the key of the installation.
+    The rollback signature in it is sealed with the key of the installation. `looks` is the Parquet
+    file of what can be learned from, if any was kept.
     """
     claim(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +222,8 @@ def write(run: Run, found: Document, folder: Path, key: bytes) -> None:
         telemetry = io.BytesIO()  # polars has its own words for a full disk, and no OSError
         table(run.telemetry).write_parquet(telemetry)
         (fresh / "telemetry.parquet").write_bytes(telemetry.getbuffer())
+        if looks:
+            (fresh / LOOKS).write_bytes(looks)
         if folder.exists():
             folder.rename(gone)  # else a part of it might be found, which is nobody's run
         fresh.rename(folder)
@@ -227,18 +274,20 @@ def table(telemetry: Mapping[str, Telemetry]) -> Any:
 
     parts = []
     for network, series in telemetry.items():
-        at_s = series.at_s
         for subject, metrics in METRICS.items():
-            names = series.layout.names(subject)
-            for metric in metrics:
-                values = series.series(subject, metric)
-                parts.append(
-                    pl.DataFrame({
-                        "at_s": np.repeat(at_s, len(names)),
-                        "name": np.tile(np.array(names, dtype=object), len(at_s)).astype(str),
-                        "value": values.ravel(),
-                    }).with_columns(
-                        network=pl.lit(network), subject=pl.lit(subject), metric=pl.lit(metric)
-                    )
-                )  # fmt: skip
+            names = pl.Series(series.layout.names(subject), dtype=pl.String)
+            samples, subjects = len(series.at_s), len(names)
+            of = pl.DataFrame({
+                "at_s": np.repeat(series.at_s, subjects),
+                "name": names.gather(np.tile(np.arange(subjects), samples)),
+            })  # fmt: skip
+            parts += [
+                of.with_columns(
+                    value=pl.Series(series.series(subject, metric).ravel()),
+                    network=pl.lit(network),
+                    subject=pl.lit(subject),
+                    metric=pl.lit(metric),
+                )
+                for metric in metrics
+            ]
     return pl.concat(parts).select("at_s", "network", "subject", "name", "metric", "value")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from shadowsim.errors import BadInput, Mistake, ShadowsimError
+from shadowsim.tracking import DEFAULT_STORE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,6 +63,9 @@ def sweep(
         int | None,
         typer.Option(help="Processes; one a core (emulated: 1) if not given.", min=1, max=512),
     ] = None,
+    mlflow: Annotated[
+        str, typer.Option(help="MLflow store: sqlite:///FILE, an address, or off.")
+    ] = DEFAULT_STORE,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")
     ] = False,
@@ -71,8 +76,9 @@ def sweep(
     outcomes.parquet (a row a run), summary.csv and summary.svg. Exit code 0 if every run came to
     its end, whatever it was; those that did not are told, and are tried again by the same command.
     """
-    from shadowsim.live import progress_of, warn_of_first_run
+    from shadowsim.live import progress_of, tracking_of, warn_of_first_run
     from shadowsim.sweep.carry import carry_all, claim, outcomes
+    from shadowsim.sweep.track import track
 
     plan = _plan(scenarios, seeds, variants, network, controller)
     chosen = _engine(engine, address, jobs, network)
@@ -84,7 +90,11 @@ def sweep(
             failures = carry_all(out, plan, chosen, progress)
         found = outcomes(out, plan)
         table = _keep(out, found)
-        _add(store, out, found)
+        _add(store, found)
+        with progress_of("tracked", quiet=as_json) as progress:
+            store_of_runs = tracking_of(mlflow, time.time)
+            made = plan, found, table
+            track(store_of_runs, mlflow, out, made, (OUTCOMES, SUMMARY), progress)
     _tell(out, plan, table, failures, as_json=as_json)
     if failures:
         codes = {failure.exit_code for failure in failures}
@@ -167,7 +177,7 @@ def _keep(out: Path, found: Sequence[Document]) -> pl.DataFrame:
     return table
 
 
-def _add(store: Path | None, out: Path, found: Sequence[Document]) -> None:
+def _add(store: Path | None, found: Sequence[Document]) -> None:
     """Add the outcomes to the store that it does not have, with the time they were written at."""
     from datetime import UTC, datetime
 

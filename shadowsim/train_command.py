@@ -25,6 +25,10 @@ def train(
         list[Path] | None,
         typer.Option(help="Folder that 'shadowsim history' made; several may be given."),
     ] = None,
+    from_outcomes: Annotated[
+        Path | None,
+        typer.Option(help="Store of outcomes to learn from too; promotes only what is better."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="File that gets the model; the one in use if not given.")
     ] = None,
@@ -47,24 +51,39 @@ def train(
     from shadowsim.learning.looks import read
     from shadowsim.learning.training import trained
     from shadowsim.live import tracking_of
-    from shadowsim.precog.model_file import save
-    from shadowsim.precog.supervised import beside, user_model
+    from shadowsim.precog.pair_file import save_pair
+    from shadowsim.precog.supervised import user_model
 
+    if from_outcomes is not None:
+        from shadowsim.outcomes_command import learn_from_outcomes
+
+        tell = _quiet if as_json else _told
+        learn_from_outcomes(
+            from_outcomes, history or [Path("history")], out, seed,
+            jobs or len(os.sched_getaffinity(0)), tracking_of(mlflow, time.time), tell, as_json,
+        )  # fmt: skip
+        return
     target = out or user_model()
     past = read(history or [Path("history")])
     began_s = time.monotonic()
     found = trained(
-        past, seed, jobs or len(os.sched_getaffinity(0)),
-        lambda text: None if as_json else typer.echo(text, err=True),
+        past, seed, jobs or len(os.sched_getaffinity(0)), _quiet if as_json else _told
     )  # fmt: skip
     took_s = time.monotonic() - began_s
-    save(found.model, target)
-    save(found.hybrid, beside(target))
+    save_pair(found.model, found.hybrid, target)
     _track(tracking_of(mlflow, time.time), found, target, took_s)
     if as_json:
         typer.echo(json.dumps(_document(target, found.measured, found.timed), indent=2))
     else:
         _show(target, found.measured, found.timed)
+
+
+def _told(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _quiet(text: str) -> None:
+    pass
 
 
 def _track(tracking: Tracking, found: Trained, target: Path, took_s: float) -> None:

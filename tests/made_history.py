@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from shadowsim.history.store import Manifest, claimed, write
 from shadowsim.learning.dataset import Table, table
 from shadowsim.learning.fit import Growing, fit
 from shadowsim.learning.splits import Splits, split
 from shadowsim.model.truth import MODES
+from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import Model
 from shadowsim.precog.trees import LEAF, Trees
 
@@ -22,7 +25,9 @@ KINDS = ("drain", "undrain", "recost", "capacity", "uncap", "shut", "retire", "s
 SHADOW, PRODUCTION = (10.0, 28.0), (1.0, 4.0, 9.0, 20.0)
 
 
-def tables(changes: int = 1200, seed: int = 5) -> tuple[pl.DataFrame, pl.DataFrame]:
+def tables(
+    changes: int = 1200, seed: int = 5, networks: int = 30
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """looks and labels of sites of 20 changes; f0 to f2 tell of one mode each, f5 of nothing.
 
     What they tell comes through in full at the gate, and in production from 3 s on; f3 is missing
@@ -31,7 +36,7 @@ def tables(changes: int = 1200, seed: int = 5) -> tuple[pl.DataFrame, pl.DataFra
     random = np.random.default_rng(seed)
     number = np.arange(changes)
     site = number // 20
-    network = np.array([f"net/{n}" for n in random.integers(30, size=site.max() + 1)])[site]
+    network = np.array([f"net/{n}" for n in random.integers(networks, size=site.max() + 1)])[site]
     kind = np.array(KINDS)[random.integers(8, size=changes)]
     hidden = random.normal(size=(changes, 3))
     chance = 1.0 / (1.0 + np.exp(-(3.0 * hidden - np.array([2.5, 3.0, 3.5]))))
@@ -60,6 +65,33 @@ def tables(changes: int = 1200, seed: int = 5) -> tuple[pl.DataFrame, pl.DataFra
     })  # fmt: skip
     frame = pl.DataFrame(looks).join(labels.select("case", "network", "kind"), on="case")
     return frame, labels
+
+
+def kept(folder: Path, changes: int = 2400, seed: int = 5, data_seed: int = 11) -> Path:
+    """A made-up history in the columns of a real one: `script` tells the truth as far as features
+    do, of `judge` half is noise, `threshold` always says the same, `canary` the contrary.
+    """
+    looks, labels = tables(changes, seed, networks=200)
+    looks = looks.filter((pl.col("phase") == "production") | (pl.col("since_s") > 20.0))
+    random = np.random.default_rng([seed, 1])
+    renamed = looks.rename(dict(zip(FEATURES, NAMES, strict=False)))
+    columns = [pl.lit(0.0).alias(name) for name in NAMES[len(FEATURES) :]]
+    for n, mode in enumerate(MODES):
+        true = 1.0 / (1.0 + np.exp(-(3.0 * looks[FEATURES[n]].to_numpy() - 3.0)))
+        noise = random.random(len(true))
+        columns += [
+            pl.Series(f"script.{mode}", true),
+            pl.Series(f"judge.{mode}", np.where(noise < 0.5, noise * 2.0, true)),
+            pl.lit(0.1).alias(f"threshold.{mode}"),
+            pl.Series(f"canary.{mode}", 1.0 - true),
+        ]
+    labels = labels.with_columns(sign=pl.any_horizontal(MODES), hidden=pl.lit([]), mistake=None)
+    made, looks = Manifest(changes, data_seed, "training", NAMES, ()), renamed.with_columns(columns)
+    with claimed(folder, made):
+        for site in range(made.sites):
+            mine = pl.col("case") // 20 == site
+            write(folder, site, looks.filter(mine), labels.filter(mine))
+    return folder
 
 
 @cache

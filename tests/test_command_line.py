@@ -145,7 +145,7 @@ def test_run_writes_a_folder_and_an_outcome(shell: Shell) -> None:
     assert folder == shell.folder / "runs" / "pair"
     assert {p.name for p in folder.iterdir()} == {
         "journal.jsonl", "result.json", "topology.json", "signature.json", "telemetry.parquet",
-        "commit",
+        "looks.parquet", "commit",
     }  # fmt: skip
     assert json.loads((folder / "result.json").read_text("utf-8")) == found
     signature = read_signature(folder / "signature.json", installation_key())

@@ -16,14 +16,13 @@ import pytest
 import typer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_history import FEATURES, GROWING, KINDS, fitted, tables
+from made_history import FEATURES, GROWING, KINDS, fitted, kept, tables
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from test_precog import evidence, whatif
 from typer.testing import CliRunner
 
 from shadowsim.errors import BadInput
 from shadowsim.history.folds import KNOWN, fold_of
-from shadowsim.history.store import Manifest, claimed, write
 from shadowsim.learning.calibration import beta, conformal_bound
 from shadowsim.learning.card import measure, measure_time, with_card
 from shadowsim.learning.dataset import Changes, table
@@ -402,16 +401,7 @@ def test_the_card_goes_with_the_model() -> None:
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up history in the columns of a real one."""
-    looks, labels = tables(900)
-    renamed = looks.rename(dict(zip(FEATURES, NAMES, strict=False)))
-    rest = [pl.lit(0.0).alias(name) for name in NAMES[len(FEATURES) :]]
-    folder = tmp_path_factory.mktemp("history")
-    made, looks = Manifest(900, 11, "training", NAMES, ()), renamed.with_columns(rest)
-    with claimed(folder, made):
-        for site in range(made.sites):
-            mine = pl.col("case") // 20 == site
-            write(folder, site, looks.filter(mine), labels.filter(mine))
-    return folder
+    return kept(tmp_path_factory.mktemp("history"))
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +411,8 @@ def trained(history: Path) -> tuple[dict[str, Any], Path]:
     app.command()(train)
     out = history / "made" / "by.model"
     said = CliRunner().invoke(
-        app, ["--history", str(history), "--out", str(out), "--seed", "2", "--json"]
+        app,
+        ["--history", str(history), "--out", str(out), "--seed", "2", "--json", "--mlflow", "off"],
     )
     assert said.exit_code == 0, said.output
     return json.loads(said.stdout), out
@@ -445,7 +436,7 @@ def test_train_writes_a_model_and_says_how_good_it_is(trained: tuple[dict[str, A
 
 def test_train_without_a_history_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="shadowsim history"):
-        train(history=tmp_path, out=tmp_path / "m", seed=0, jobs=1, as_json=True)
+        train([tmp_path], tmp_path / "m", 0, 1, "off", as_json=True)
 
 
 def test_the_variant_forecasts_with_the_model_that_stands(

@@ -26,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowsim.batch import Local
+from shadowsim.commit.hold import Held, Unheld
 from shadowsim.errors import BadInput
 from shadowsim.outcomes import OutcomeStore
 from shadowsim.scenario import Scenario, load
@@ -222,6 +223,20 @@ def test_a_worker_that_is_killed_loses_its_run_alone(plan: Plan, tmp_path: Path)
     assert carried(tmp_path / "s", plan) == []
 
 
+def test_a_node_that_does_not_see_the_folder_says_so(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="all nodes need to see the folder of the sweep"):
+        carrying.carry(plan, tmp_path / "s", plan.pieces()[0])
+    assert not (tmp_path / "s").exists()
+
+
+def test_every_run_on_real_packets_has_a_guardian(plan: Plan, tmp_path: Path) -> None:
+    emulated, place = replace(plan, network="emulated"), tmp_path / "run"
+    with carrying._holding(emulated, plan.scenarios[0], place, bytes(32)) as hold:
+        assert isinstance(hold, Held)
+    with carrying._holding(plan, plan.scenarios[0], place, bytes(32)) as hold:
+        assert isinstance(hold, Unheld)
+
+
 # -- interrupted --------------------------------------------------------------------------------
 
 
@@ -246,7 +261,16 @@ def wait_for(what: Callable[[], Any], most_s: float) -> None:
 def test_ctrl_c_leaves_nothing_running_and_the_second_call_goes_on(
     files: tuple[Path, Path], tmp_path: Path, jobs: str
 ) -> None:
-    words = ["sweep", *map(str, files), "--seeds", "0:200", "--out", str(tmp_path / "s")]
+    words = [
+        "sweep",
+        *map(str, files),
+        "--seeds",
+        "0:200",
+        "--out",
+        str(tmp_path / "s"),
+        "--mlflow",
+        "off",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "shadowsim", *words, "--jobs", jobs],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -340,11 +364,62 @@ def test_a_mean_lies_in_its_interval(values: list[float]) -> None:
     assert mean(values) == (value, low, high)
 
 
+# -- tracked ------------------------------------------------------------------------------------
+
+needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow is not installed")
+
+
+@needs_mlflow
+def test_mlflow_has_one_run_for_the_sweep_and_below_it_one_for_each(
+    files: tuple[Path, Path], whole: Path, plan: Plan, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    shutil.copytree(whole, tmp_path / "s")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    words = ["sweep", *files, "--seeds", "0:3", "--variants", "hybrid,threshold"]
+    for store in (uri, "off", uri):  # the last time everything is there
+        said = shadowsim(*words, "--out", tmp_path / "s", "--mlflow", store)
+        assert (said.returncode, said.stderr) == (0, "")
+    client = MlflowClient(uri, uri)
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    (above,) = [run for run in found if run.data.tags["kind"] == "sweep"]
+    below = [run for run in found if run.data.tags["kind"] == "run"]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {above.info.run_id}
+    assert {
+        (run.data.params["scenario"], run.data.params["precog"], int(run.data.params["seed"]))
+        for run in below
+    } == {(piece.scenario, piece.precog, piece.seed) for piece in plan.pieces()}
+    assert len(below) == 12
+    assert above.data.metrics["dearer/hybrid/met"] == 1.0
+    assert above.data.metrics["shut/hybrid/met"] == 0.0
+    met = {run.data.params["scenario"]: run.data.metrics["expectations_met"] for run in below}
+    assert met == {"dearer": 1.0, "shut": 0.0}
+
+
+def test_where_nothing_can_be_tracked_no_run_is_lost(
+    files: tuple[Path, Path], whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "s")
+    words = ["sweep", *files, "--seeds", "0:3", "--variants", "hybrid,threshold", "--json"]
+    words += ["--out", tmp_path / "s", "--mlflow", "sqlite:////proc/no/mlflow.db"]
+    said = shadowsim(*words, cwd=tmp_path)
+    assert said.returncode == 0
+    assert json.loads(said.stdout)["runs"] == 12
+    assert not (tmp_path / "s" / "tracked.json").exists()  # the next time it is tried again
+    assert said.stderr.count("MLflow does not track") == 1  # once, not once a run
+    lines = (tmp_path / "runs" / "untracked" / "untracked.jsonl").read_text().splitlines()
+    kept = [json.loads(line) for line in lines]
+    assert len([line for line in kept if line["kind"] == "start"]) == 13
+
+
 # -- bad input ----------------------------------------------------------------------------------
 
 
 def shadowsim(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "shadowsim", *map(str, words)]
+    argv += ["--mlflow", "off"] if words[0] == "sweep" and "--mlflow" not in words else []
     said = subprocess.run(argv, capture_output=True, text=True, timeout=300, cwd=cwd)
     assert "Traceback" not in said.stdout + said.stderr
     return said
@@ -439,7 +514,17 @@ def test_a_node_that_is_killed_loses_nothing(
 ) -> None:
     node = cluster.add_node(**SMALL_NODE)
     folder, seeds = tmp_path / "s", tuple(range(60))
-    words = ["sweep", *map(str, files), "--seeds", "0:60", "--out", str(folder), "--json"]
+    words = [
+        "sweep",
+        *map(str, files),
+        "--seeds",
+        "0:60",
+        "--out",
+        str(folder),
+        "--json",
+        "--mlflow",
+        "off",
+    ]
     words += ["--engine", "ray", "--address", cluster.address]
     process = subprocess.Popen(
         [sys.executable, "-m", "shadowsim", *words],

@@ -309,6 +309,43 @@ def test_workers_write_side_by_side_to_what_was_prepared(house: House) -> None:
     assert counts == [40, 40]
 
 
+# -- runs below runs ------------------------------------------------------------------------------
+
+
+@needs_mlflow
+def test_what_is_lost_on_the_way_is_told_once_for_all_parts(house: House) -> None:
+    with house.tracking.run("whole", {}, {}) as whole:
+        with whole.inner("first", {"n": 1}, {"kind": "part"}) as part:
+            part.metrics({"a": 1.0})
+        assert whole.complete
+        with closing(sqlite3.connect(house.database)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with whole.inner("second", {"n": 2}, {}) as part:
+                part.metrics({"a": 2.0})
+        with whole.inner("third", {"n": 3}, {}) as part:
+            part.metrics({"a": 3.0})
+        assert not whole.complete
+    assert len(house.said) == 1
+    found = {run.info.run_name: run for run in house.runs()}
+    assert found.keys() == {"whole", "first"}
+    assert found["first"].data.tags["mlflow.parentRunId"] == found["whole"].info.run_id
+    assert found["first"].data.metrics == {"a": 1.0}
+    values = [line["values"] for line in house.lines() if line["kind"] == "metrics"]
+    assert values == [{"a": 2.0}, {"a": 3.0}]
+
+
+@needs_mlflow
+def test_a_part_that_fails_is_a_failed_run(house: House) -> None:
+    with (
+        pytest.raises(ValueError, match="mine"),
+        house.tracking.run("whole", {}, {}) as whole,
+        whole.inner("part", {}, {}),
+    ):
+        raise ValueError("mine")
+    assert {run.info.status for run in house.runs()} == {"FAILED"}
+    assert len(house.runs()) == 2
+
+
 def test_untracked_does_nothing(tmp_path: Path) -> None:
     assert work(Untracked(), tmp_path) == "done"
     with pytest.raises(ValueError, match="mine"), Untracked().run("", {}, {}):

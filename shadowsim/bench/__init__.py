@@ -31,7 +31,17 @@ def _emulated() -> dict[str, Callable[[], list[Row]]]:
 
 
 def _simulated() -> dict[str, Callable[[], list[Row]]]:
-    from shadowsim.bench import env, features, fluid, forwarding, planner, rollouts, verify, whole
+    from shadowsim.bench import (
+        env,
+        features,
+        fluid,
+        forwarding,
+        planner,
+        rollouts,
+        sweep,
+        verify,
+        whole,
+    )
 
     return {
         "abilene": fluid.abilene_132,
@@ -48,6 +58,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "revert-time": planner.time_to_rollback,
         "scenario": whole.scenario_90s,
         "journal": whole.journal,
+        "sweep": sweep.runs_1000,
         "command-line": whole.command_line,
     }
 

@@ -16,6 +16,9 @@ from shadowsim.history.simulate import Record, over_s, simulate
 from shadowsim.history.sites import Site, site
 from shadowsim.history.store import Manifest, claimed, unfinished, write
 from shadowsim.history.tables import labels_of, looks_of
+from shadowsim.model.intents import Intents
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
 from shadowsim.network import Simulation
 from shadowsim.precog import VARIANTS, Variant, WhatIf
 from shadowsim.precog.features import NAMES, Featurizer
@@ -93,7 +96,14 @@ def _happened(where: Site, made: Manifest) -> Iterator[tuple[Case, Record]]:
 
 
 def _observer(where: Site, names: Sequence[str]) -> Observer:
-    network = where.topology, where.traffic.demands, where.intents
+    return observer_of(where.topology, where.traffic.demands, where.intents, names)
+
+
+def observer_of(
+    topology: Topology, demands: Sequence[Demand], intents: Intents, names: Sequence[str]
+) -> Observer:
+    """What changes of one network are looked at with; `names` are of variants."""
+    network = topology, demands, intents
     whatif = WhatIf(*network)
     variants: dict[str, Variant] = {
         name: Rollouts(whatif, FUTURES, least=FUTURES) if name in SLOW else VARIANTS[name](whatif)

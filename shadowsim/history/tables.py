@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from shadowsim.history.cases import Case
+from shadowsim.history.looks import Look
 from shadowsim.history.simulate import Record
 from shadowsim.model.truth import MODES
 
@@ -30,14 +31,28 @@ LABELS: dict[str, pl.DataType] = {
 
 def looks_of(happened: Happened, features: Sequence[str], variants: Sequence[str]) -> pl.DataFrame:
     """One row per look: of which change, when, every feature, and what each variant said then."""
-    rows = [(case, look) for case, record in happened for look in record.looks]
+    rows = [
+        ((case.number, case.network, case.kind), look)
+        for case, record in happened
+        for look in record.looks
+    ]
+    return table_of(rows, features, variants)
+
+
+Of = tuple[int, str, str]  # the number of a change, its network, and its kind
+
+
+def table_of(
+    rows: Sequence[tuple[Of, Look]], features: Sequence[str], variants: Sequence[str]
+) -> pl.DataFrame:
+    """Looks, each with what it is a look at, as a table."""
     told = [f"{variant}.{mode}" for variant in variants for mode in MODES]
     values = np.array([[*look.features, *look.forecasts.ravel()] for _, look in rows])
     values = values.reshape(len(rows), len(features) + len(told))
     return pl.DataFrame({
-        "case": pl.Series([case.number for case, _ in rows], dtype=pl.Int64),
-        "network": pl.Series([case.network for case, _ in rows], dtype=pl.String),
-        "kind": pl.Series([case.kind for case, _ in rows], dtype=pl.String),
+        "case": pl.Series([of[0] for of, _ in rows], dtype=pl.Int64),
+        "network": pl.Series([of[1] for of, _ in rows], dtype=pl.String),
+        "kind": pl.Series([of[2] for of, _ in rows], dtype=pl.String),
         "phase": pl.Series([look.phase for _, look in rows], dtype=pl.String),
         "since_s": pl.Series([look.since_s for _, look in rows], dtype=pl.Float64),
         **dict(zip((*features, *told), values.T, strict=True)),

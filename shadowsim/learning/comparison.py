@@ -28,7 +28,7 @@ from shadowsim.learning.walk import Array, Marks
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model_file import load
-from shadowsim.precog.stacked import statements
+from shadowsim.precog.stack import read_stack
 from shadowsim.precog.supervised import beside
 
 LEARNED = ("supervised", "hybrid")
@@ -70,7 +70,7 @@ def compare(past: Past, models: Sequence[Path], seed: int, tell: Told) -> Compar
     of_seeds = []
     for number, path in enumerate(models):
         tell(f"asking the models of {path}")
-        model, hybrid = load(path, NAMES), load(beside(path), statements(STACKED))
+        model, hybrid = load(path, NAMES), read_stack(beside(path), STACKED)
         said = said_by_all(looks, labels, names_asked(looks), model, hybrid)
         if number == 0:
             verdicts = list(judge_all(looks, labels, said, splits, seed))

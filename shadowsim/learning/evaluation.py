@@ -20,6 +20,7 @@ from shadowsim.learning.stacking import with_supervised
 from shadowsim.learning.walk import Array, Marks, OperatingPoint, Walk, choose, figures, lead_s
 from shadowsim.model.truth import MODES
 from shadowsim.precog.model import PHASES, Model
+from shadowsim.precog.stack import Stack
 from shadowsim.precog.stacked import statements
 
 ORACLE, SHADOW_ORACLE = "oracle", "oracle of the shadow"
@@ -47,18 +48,23 @@ class Verdict:
 
 
 def said_by_all(
-    looks: pl.DataFrame, labels: pl.DataFrame, asked: Sequence[str], model: Model, stacked: Model
+    looks: pl.DataFrame,
+    labels: pl.DataFrame,
+    asked: Sequence[str],
+    model: Model,
+    stacked: Stack | None,
 ) -> dict[str, Array]:
     """What every variant says at every look, `[looks, modes]` each, nan where it abstains.
 
-    `asked` are those that were asked when the history was made.
+    `asked` are those that were asked when the history was made; without `stacked` the hybrid has
+    not learned, and is as careful as the surest.
     """
     found = {"always-go": np.zeros((looks.height, len(MODES)))}
     found |= {name: said_by(looks, name) for name in asked}
     found[SUREST] = _surest([found[name] for name in PARTS])
     told = with_supervised(looks, model)
     found["supervised"] = said_by(told, "supervised")
-    found["hybrid"] = _stacked(told, stacked, found[SUREST])
+    found["hybrid"] = found[SUREST] if stacked is None else _stacked(told, stacked)
     found[ORACLE], found[SHADOW_ORACLE] = _oracles(looks, labels)
     return found
 
@@ -70,16 +76,15 @@ def _surest(said: Sequence[Array]) -> Array:
     return np.asarray(np.where(np.isfinite(most), most, np.nan))
 
 
-def _stacked(looks: pl.DataFrame, model: Model, careful: Array) -> Array:
-    """What the learned hybrid says; where it does not know, it is careful."""
-    x = looks.select(model.features).cast(pl.Float64).to_numpy()
-    found = careful.copy()
+def _stacked(looks: pl.DataFrame, stack: Stack) -> Array:
+    """What the learned hybrid says."""
+    said = np.stack([said_by(looks, name) for name in stack.variants], axis=1)
+    heard = np.isfinite(said).any(axis=1)
+    found = np.full(heard.shape, np.nan)
     for phase in PHASES:
         rows = np.flatnonzero((looks["phase"] == phase).to_numpy())
-        if rows.size:
-            told = model.look(np.ascontiguousarray(x[rows]), phase)
-            found[rows] = np.where(told.unknown, careful[rows], told.probabilities)
-    return found
+        found[rows] = stack.probabilities(said[rows], phase)
+    return np.where(heard, found, np.nan)
 
 
 def _oracles(looks: pl.DataFrame, labels: pl.DataFrame) -> tuple[Array, Array]:

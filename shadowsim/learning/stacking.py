@@ -1,24 +1,26 @@
-"""What variants said of past changes to a model of whom to believe."""
+"""What variants said of past changes to a stack that has learned whom to believe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from scipy.optimize import minimize
+from scipy.special import expit
 
-from shadowsim.learning.dataset import Table, table
-from shadowsim.learning.fit import Growing, fit
-from shadowsim.learning.splits import Splits, share_out
+from shadowsim.errors import BadInput
+from shadowsim.learning.dataset import Bools, Floats, Table, table
+from shadowsim.learning.fit import HORIZON_S
+from shadowsim.learning.splits import Splits
 from shadowsim.model.truth import MODES
 from shadowsim.precog.model import PHASES, Model
+from shadowsim.precog.stack import Stack, Weights, inputs
 from shadowsim.precog.stacked import statements
 
 STACK = "stack"  # the fold that no variant was fitted to, and no test is of
-SHARES = np.array([0.65, 0.35])  # of it: to fit, and to calibrate
-# Few numbers, most of them near 0 or 1: small trees do, and more would learn the networks.
-GROWING = Growing(learning_rate=0.1, most_trees=150, most_leaves=8, least_rows=60, l2=5.0)
+LEAST_NETWORKS = 4
+RIDGE = 1.0  # on the weights: as much as one change that speaks against each
 
 
 def with_supervised(looks: pl.DataFrame, model: Model) -> pl.DataFrame:
@@ -40,18 +42,44 @@ def stack(
     splits: Splits,
     variants: Sequence[str],
     seed: int,
-    jobs: int = 1,
-) -> Model:
-    """Learn whom of the variants to believe, from the fold STACK alone."""
-    found: Table = table(looks, labels, statements(variants))
-    return fit(found, _within(splits, found, seed), seed, growing=GROWING, jobs=jobs)
+) -> Stack:
+    """Learn whom of the variants to believe, from the fold STACK alone. Raises BadInput."""
+    found = table(looks, labels, statements(variants))
+    mine = splits.of(STACK)
+    networks = len(np.unique(found.changes.network[mine]))
+    if networks < LEAST_NETWORKS:
+        raise BadInput(
+            f"the hybrid learns from networks that nothing else does, and there are {networks} of "
+            f"these; {LEAST_NETWORKS} are needed, so make a longer history"
+        )
+    phases = {phase: _phase(found, mine, phase, len(variants)) for phase in PHASES}
+    return Stack(tuple(variants), phases, seed)
 
 
-def _within(splits: Splits, found: Table, seed: int) -> Splits:
-    """The fold STACK parted by network; all other changes are in no fold that is fitted to."""
-    mine = np.flatnonzero(splits.of(STACK))
-    fold = np.full(len(splits.fold), "elsewhere", dtype="<U16")
-    random = np.random.default_rng([seed, 4])
-    part = share_out(found.changes.network[mine], SHARES, random)
-    fold[mine] = np.array(["train", "calibration"])[part]
-    return replace(splits, fold=fold)
+def _phase(found: Table, mine: Bools, phase: str, variants: int) -> Weights:
+    rows = found.rows(phase, mine)
+    fitted = [_mode(found, rows, mode, variants) for mode in range(len(MODES))]
+    return Weights(
+        np.array([f[:variants] for f in fitted]),
+        np.array([f[variants:-1] for f in fitted]),
+        np.array([f[-1] for f in fitted]),
+    )
+
+
+def _mode(found: Table, rows: np.ndarray, mode: int, variants: int) -> Floats:
+    """Weights of what was said, of silence, and the bias: the most likely, less the ridge."""
+    asked, came = found.outcomes(rows, mode, HORIZON_S)
+    odds, silent = inputs(found.x[asked].reshape(len(asked), variants, len(MODES)))
+    x = np.hstack([odds[:, :, mode], silent[:, :, mode], np.ones((len(asked), 1))])
+    y = came.astype(np.float64)
+    penalty = np.append(np.full(2 * variants, RIDGE), 1e-3)
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        z = x @ w
+        value = np.logaddexp(0.0, z).sum() - y @ z + 0.5 * penalty @ w**2
+        return float(value), x.T @ (expit(z) - y) + penalty * w
+
+    bounds = [(0.0, None)] * variants + [(None, None)] * (variants + 1)
+    start = np.zeros(x.shape[1])
+    best: Floats = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    return best

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.learning.card import Measured, Timed, measure, measure_time, with_card
-from shadowsim.learning.dataset import Bools, Floats, Table, table
+from shadowsim.learning.dataset import Bools, Changes, Floats, Table, table
 from shadowsim.learning.fit import fit
 from shadowsim.learning.looks import Past
 from shadowsim.learning.splits import Splits, split
@@ -16,11 +16,13 @@ from shadowsim.learning.stacking import stack, with_supervised
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES, Model
+from shadowsim.precog.stack import Stack
 
 STACKED = ("threshold", "judge", "script", "canary", "supervised")  # what the hybrid listens to
 WEIGHED = 400  # rows whose contributions are looked at
 
 Told = Callable[[str], None]
+Share = Callable[[Changes, int], Splits]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class Trained:
     """
 
     model: Model
-    hybrid: Model
+    hybrid: Stack
     measured: Sequence[Measured]
     timed: Sequence[Timed]
     calibration: Mapping[str, tuple[Floats, Bools]]
@@ -38,13 +40,17 @@ class Trained:
     seeds: tuple[int, ...]
 
 
-def trained(past: Past, seed: int, jobs: int, tell: Told = lambda _: None) -> Trained:
-    """Fit, calibrate and stack, each on networks of its own. Raises BadInput."""
+def trained(
+    past: Past, seed: int, jobs: int, tell: Told = lambda _: None, share: Share = split
+) -> Trained:
+    """Fit, calibrate and stack, each on networks of its own, as `share` parts them. Raises
+    BadInput.
+    """
     found = table(past.looks, past.labels, NAMES)
-    splits = split(found.changes, seed)
+    splits = share(found.changes, seed)
     data_seed = past.seeds[0]
     model = fit(found, splits, seed, data_seed=data_seed, jobs=jobs, tell=tell)
-    hybrid = stack(with_supervised(past.looks, model), past.labels, splits, STACKED, seed, jobs)
+    hybrid = stack(with_supervised(past.looks, model), past.labels, splits, STACKED, seed)
     measured, timed = measure(model, found, splits, seed), measure_time(model, found, splits)
     return Trained(
         with_card(model, found, splits, measured, timed), hybrid, measured, timed,

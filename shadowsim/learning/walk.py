@@ -157,7 +157,7 @@ def figures(
     Changes of one site share network and traffic, so they are not independent. A share of
     nothing is nan. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13.
     """
-    drawn = _resampled(walk.site, seed, resamples)
+    drawn = resampled(walk.site, seed, resamples)
     _, place = np.unique(walk.site, return_inverse=True)
     found = {}
     for name, (part, whole) in ratios(walk, point).items():
@@ -168,7 +168,7 @@ def figures(
     return found
 
 
-def _resampled(site: Numbers, seed: int, resamples: int) -> Array:
+def resampled(site: Numbers, seed: int, resamples: int) -> Array:
     """How often each site is drawn, `[resamples, sites]`."""
     sites = len(np.unique(site))
     random = np.random.default_rng(seed)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from shadowsim.plots.outcomes import analytics_figure, save_analytics
+from shadowsim.plots.outcomes import analytics_figure, save_analytics, save_figure
 from shadowsim.plots.overtime import Mark, Period, forecast_figure, networks_figure
 from shadowsim.plots.style import svg
 from shadowsim.plots.topology import Drawing, Snapshot, topology_figure
+from shadowsim.plots.weeks import weeks_figure
 
 __all__ = [
     "Drawing",
@@ -16,6 +17,8 @@ __all__ = [
     "forecast_figure",
     "networks_figure",
     "save_analytics",
+    "save_figure",
     "svg",
     "topology_figure",
+    "weeks_figure",
 ]

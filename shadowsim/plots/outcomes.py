@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ STATES: dict[str, Style] = {
 
 def save_analytics(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the analytics of these outcomes into a PNG or SVG file. BadInput for another ending."""
+    save_figure(partial(analytics_figure, rows), path)
+
+
+def save_figure(draw: Callable[[], Figure], path: Path) -> None:
+    """Draw a figure into a PNG or SVG file. BadInput for another ending."""
     ending = path.suffix.lower()
     if ending not in (".png", ".svg"):
         raise BadInput(
@@ -34,9 +40,9 @@ def save_analytics(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if ending == ".svg":
-            path.write_bytes(svg(analytics_figure(rows)))
+            path.write_bytes(svg(draw()))
         else:
-            analytics_figure(rows).savefig(path, dpi=150)
+            draw().savefig(path, dpi=150)
     except OSError as error:
         raise BadInput([Mistake(f"cannot be written: {error.strerror}", str(path))]) from None
 

@@ -13,10 +13,12 @@ from shadowsim.precog.canary import Canary
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
 from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
+from shadowsim.precog.rl import HYBRID_RL, RL, hybrid_rl, rl
 from shadowsim.precog.rollouts import Rollouts
 from shadowsim.precog.script import Script
-from shadowsim.precog.stacked import Stacked, statements
-from shadowsim.precog.supervised import beside, loaded, model_path, supervised
+from shadowsim.precog.stack import read_stack
+from shadowsim.precog.stacked import Stacked
+from shadowsim.precog.supervised import beside, model_path, supervised
 from shadowsim.precog.threshold import Threshold
 from shadowsim.precog.whatif import WhatIf
 
@@ -29,9 +31,8 @@ def hybrid(whatif: WhatIf) -> Variant:
     path = beside(model_path())
     if not path.exists():
         return Hybrid(plain)
-    others = (Canary(whatif.limits), supervised(whatif))
-    names = [variant.name for variant in (*plain, *others)]
-    return Stacked(plain, others, loaded(path, statements(names)))
+    parts = (*plain, Canary(whatif.limits), supervised(whatif))
+    return Stacked(parts, read_stack(path, tuple(part.name for part in parts)))
 
 
 VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
@@ -43,6 +44,8 @@ VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "rollouts": Rollouts,
     "supervised": supervised,
     "hybrid": hybrid,
+    RL: rl,
+    HYBRID_RL: hybrid_rl,
 }
 
 

@@ -26,14 +26,30 @@ class Past:
 
     def with_outcome(self, topology: Topology, change: Change, failed: bool) -> Past:
         """The past after one more change."""
-        models = {device.name: device.model for device in topology.devices}
-        kinds = {kind_of(str(command)) for command in change.commands}
+        return self.counting(change.devices, *concerned(topology, change), failed=failed)
+
+    def counting(
+        self,
+        devices: Iterable[str],
+        models: Iterable[str],
+        kinds: Iterable[str],
+        *,
+        failed: bool,
+    ) -> Past:
+        """The past after one more change of these devices, of these models, by these commands."""
         return Past(
-            _counted(self.by_device, change.devices, failed),
-            _counted(self.by_model, {models[name] for name in change.devices}, failed),
+            _counted(self.by_device, devices, failed),
+            _counted(self.by_model, models, failed),
             _counted(self.by_kind, kinds, failed),
             (self.total[0] + 1, self.total[1] + failed),
         )
+
+
+def concerned(topology: Topology, change: Change) -> tuple[list[str], list[str]]:
+    """The models of the devices that a change is of, and the kinds of its commands; each once."""
+    models = {device.name: device.model for device in topology.devices}
+    kinds = {kind_of(str(command)) for command in change.commands}
+    return sorted({models[name] for name in change.devices}), sorted(kinds)
 
 
 def _counted(counts: Counts, names: Iterable[str], failed: bool) -> Counts:

@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from shadowsim.model.truth import MODES
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
-from shadowsim.precog.hybrid import Hybrid
-from shadowsim.precog.model import Model
-
-Row = npt.NDArray[np.float64]
+from shadowsim.precog.stack import Stack
 
 
 def statements(variants: Sequence[str]) -> tuple[str, ...]:
@@ -22,56 +18,33 @@ def statements(variants: Sequence[str]) -> tuple[str, ...]:
 
 
 class Stacked:
-    """The hybrid that has learned whom to believe (Wolpert, "Stacked generalization", Neural
-    Networks 5, 1992), on changes that none of its variants was fitted to.
-
-    Where what they say is unlike anything it learned from, or what it learned on different
-    networks disagrees, it goes by the plain variants alone: a mode is as probable as the surest of
-    these says.
+    """The hybrid that has learned whom to believe, on changes that none of its variants was fitted
+    to. A mode is unknown where it is to all of them.
     """
 
     name = "hybrid"
 
-    def __init__(self, plain: Sequence[Variant], others: Sequence[Variant], model: Model) -> None:
-        self._plain, self._others = tuple(plain), tuple(others)
-        self._careful = Hybrid(plain)
-        self._model = model
+    def __init__(self, variants: Sequence[Variant], stack: Stack) -> None:
+        self._variants = tuple(variants)
+        self._stack = stack
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        plain = [variant.forecast(evidence) for variant in self._plain]
-        others = [variant.forecast(evidence) for variant in self._others]
-        look = self._model.look(self._row(plain + others)[None], evidence.phase)
-        careful = self._careful.of(plain)
-        learned = {
-            mode: float(p)
-            for mode, unknown, p in zip(MODES, look.unknown[0], look.probabilities[0], strict=True)
-            if not unknown
-        }
-        reasons = [reason for forecast in plain + others for reason in forecast.reasons]
-        told = _weighed([r for r in reasons if r.mode in learned], learned)
-        told += [r for r in careful.reasons if r.mode not in learned]
-        return Forecast(
-            {**careful.probabilities, **learned},
-            tuple(sorted(told, key=lambda r: (-r.probability, r.mode, r.text))),
-        )
-
-    def _row(self, forecasts: Sequence[Forecast]) -> Row:
-        names = [variant.name for variant in self._plain + self._others]
-        said = {
-            f"{name}.{mode}": forecast.probabilities[mode]
-            for name, forecast in zip(names, forecasts, strict=True)
-            for mode in MODES
-        }
-        return np.array([said[name] for name in self._model.features])
+        forecasts = [variant.forecast(evidence) for variant in self._variants]
+        said = np.array([[f.probabilities[mode] for mode in MODES] for f in forecasts])
+        p = self._stack.probabilities(said[None], evidence.phase)[0]
+        heard = np.isfinite(said).any(axis=0)
+        told = dict(zip(MODES, np.where(heard, p, np.nan).tolist(), strict=True))
+        return Forecast(told, _weighed([r for f in forecasts for r in f.reasons], told))
 
 
-def _weighed(reasons: Sequence[Reason], learned: Mapping[str, float]) -> list[Reason]:
+def _weighed(reasons: Sequence[Reason], told: Mapping[str, float]) -> tuple[Reason, ...]:
     """The reasons, each mode's surest as probable as the mode, and the others in proportion."""
     surest = dict.fromkeys(MODES, 0.0)
     for reason in reasons:
         surest[reason.mode] = max(surest[reason.mode], reason.probability)
-    return [
-        replace(reason, probability=learned[reason.mode] * reason.probability / surest[reason.mode])
+    found = [
+        replace(reason, probability=told[reason.mode] * reason.probability / surest[reason.mode])
         for reason in reasons
-        if surest[reason.mode] > 0.0
+        if surest[reason.mode] > 0.0 and np.isfinite(told[reason.mode])
     ]
+    return tuple(sorted(found, key=lambda r: (-r.probability, r.mode, r.text)))

@@ -104,8 +104,8 @@ def user_model() -> Path:
 
 
 def beside(path: Path) -> Path:
-    """Where the hybrid's model lies that was learned together with one for `supervised`."""
-    return path.with_name(f"{path.stem}-hybrid{path.suffix}")
+    """Where the stack of the hybrid lies that was learned together with this model."""
+    return path.with_name(f"{path.stem}.stack")
 
 
 def supervised(whatif: WhatIf) -> Supervised:

@@ -39,6 +39,10 @@ def nothing(run: Run) -> None:
     """Nothing is done beside the run."""
 
 
+def unrecorded(run: Run, evidence: Evidence) -> None:
+    """What a forecast was made from is not kept."""
+
+
 class ShadowLost(Unreachable):
     """The shadow is gone before production was touched: nothing more can be judged."""
 
@@ -54,6 +58,7 @@ class Run:
     journal: Journal
     approve: Approve = nobody
     beside: Callable[[Run], None] = nothing  # called whenever time has passed in both networks
+    looked: Callable[[Run, Evidence], None] = unrecorded  # called whenever a forecast was made
     hold: Hold = field(default_factory=Unheld)
     past: Past = NO_PAST  # of the site, before this change
     phase: str = ""
@@ -63,6 +68,7 @@ class Run:
     before: Configs = field(init=False)
     telemetry: dict[str, Telemetry] = field(default_factory=dict)
     forecasts: list[tuple[float, str, Forecast]] = field(default_factory=list)
+    watched: dict[str, tuple[float, float]] = field(default_factory=dict)  # from when to when, s
     phases: list[tuple[str, float]] = field(default_factory=list)
     trial: tuple[Command, ...] = ()
     trial_since_s: float = 0.0
@@ -72,6 +78,8 @@ class Run:
     unclear: bool = False  # whether what was seen at the last look is still to be told apart
     decision: str = "inconclusive"
     end_state: str = "halted"
+    refused_by: tuple[str, ...] = ()  # the hard checks that failed at the gate
+    signs: tuple[str, ...] = ()  # what was broken when the change was taken back
     failure_mode: str = "none"
     blamed: tuple[Command, ...] = ()
     root_cause: str = "none"
@@ -227,6 +235,16 @@ class Run:
             return self.trial_since_s
         return self.now if self.deployed_since_s is None else self.deployed_since_s
 
+    def left(self, where: str) -> float:
+        """The share of the trial, or of the monitoring of production, still to come: all of it
+        before monitoring has begun, none of a trial that has no monitoring.
+        """
+        if where not in self.watched:
+            return 0.0 if where == "shadow" else 1.0
+        from_s, to_s = self.watched[where]
+        rest_s = to_s - self.now
+        return rest_s / (to_s - from_s) if rest_s > 1e-9 else 0.0
+
     def baseline(self, where: str) -> Telemetry:
         """The last readings of a network from before it had the change."""
         since_s = self.since_s(where)
@@ -250,10 +268,14 @@ class Run:
             horizon_s=self.scenario.workflow.horizon_s,
             soak_s=self.scenario.workflow.soak_s,
             past=self.past,
+            since_s=self.now - self.since_s(where),
+            left=self.left(where),
         )
 
     def predict(self, where: str) -> Forecast:
-        forecast = self.precog.forecast(self.evidence(where))
+        evidence = self.evidence(where)
+        forecast = self.precog.forecast(evidence)
         self.forecasts.append((self.now, where, forecast))
         self.note("forecast", network=where, probabilities=forecast.probabilities)
+        self.looked(self, evidence)
         return forecast

@@ -50,6 +50,7 @@ def watch(run: Run) -> bool:
     if not verdict.change:
         _tell_once(run, verdict, what)
         return False
+    run.signs = tuple(signs)
     return roll_back(run, _mode(run, forecast, broken, measured), verdict, what)
 
 
