@@ -68,7 +68,7 @@ train: history ## PreCog's models from that history, for five seeds (MODELS)
 
 evaluate: $(READY) ## all PreCog variants on the same changes, on networks never seen
 	$(BIN)/shadowsim evaluate --history $(HISTORY)/validation --history $(HISTORY)/unseen \
-	    $(foreach seed,0 1 2 3 4,--model $(MODELS)/$(seed).model) --out runs/evaluation
+	    $(foreach seed,0 1 2 3 4,--model $(MODELS)/$(seed).model) --out docs/precog
 
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db

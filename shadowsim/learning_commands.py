@@ -14,6 +14,7 @@ import typer
 from shadowsim.errors import BadInput, choices
 from shadowsim.evaluate_command import evaluate
 from shadowsim.train_command import train
+from shadowsim.train_rl_command import train_rl
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 MOST_CHANGES = 10_000_000
@@ -81,4 +82,4 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (history, train, evaluate)
+COMMANDS: tuple[Callable[..., None], ...] = (history, train, train_rl, evaluate)

@@ -109,7 +109,7 @@ def _numbers(duels: Mapping[str, Duel]) -> dict[str, float]:
     return {
         f"{variant}/{name}/{which}": value
         for variant, duel in duels.items()
-        for name, one in {"log_loss": duel.loss, **duel.shares}.items()
+        for name, one in duel.figures.items()
         for which, value in (
             ("old", one.old), ("new", one.new), ("difference", one.difference.value),
         )
@@ -134,7 +134,7 @@ def _document(
                 "low": _number(one.difference.low), "high": _number(one.difference.high),
             }
             for variant, duel in found.duels.items()
-            for name, one in {"log_loss": duel.loss, **duel.shares}.items()
+            for name, one in duel.figures.items()
         ],
         "drift": drift_document(moved),
     }  # fmt: skip
@@ -168,7 +168,7 @@ def _show(
     for variant, duel in found.duels.items():
         rows = [
             [name, one.old, one.new, one.difference.value, one.difference.low, one.difference.high]
-            for name, one in {"log_loss": duel.loss, **duel.shares}.items()
+            for name, one in duel.figures.items()
         ]
         title = f"{variant}, on {duel.changes} changes held out, of {duel.groups} groups"
         columns = ["figure", "in use", "candidate", "difference", "from", "to"]
@@ -181,7 +181,7 @@ def _verdict(target: Path, found: Retrained) -> str:
     if found.better:
         return f"promoted: the candidate is better by more than chance, and is now {target}"
     why = (
-        f"by more than chance it is worse in: {', '.join(duel.worse)}"
+        "by more than chance it decides wrongly more often"
         if duel.worse
         else "its log loss is not lower by more than chance"
     )

@@ -32,11 +32,12 @@ ORDER = (
     {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
      "examine", "doctor", "capabilities", "live", "session", "carried"},
-    {"sweep"},
+    {"sweep", "rl"},
     {"bench", "fidelity"},
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
-     "train_command", "outcomes_command", "evaluate_command", "sweep_command", "given",
+     "train_command", "train_rl_command", "outcomes_command", "evaluate_command",
+     "sweep_command", "given",
      "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
@@ -119,7 +120,9 @@ def test_the_workflow_needs_nothing_for_training_or_pictures():
 
 # ---- what no room does
 
-FREE = {"commands", "bench", "train_command", "evaluate_command", "sweep_command"}
+FREE = {
+    "commands", "bench", "train_command", "train_rl_command", "evaluate_command", "sweep_command",
+}  # fmt: skip
 CLOCKS = {
     ("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow"),
     ("datetime", "today"), ("date", "today"),

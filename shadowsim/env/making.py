@@ -78,13 +78,12 @@ class _Row(NamedTuple):
 def _trial_rows(trial: Trial) -> list[_Row]:
     """The decisions of the trial; what go leads to is not known yet."""
     pauses_s = [*np.diff(trial.at_s), 0.0]
-    looks = len(trial.at_s)
     return [
         _Row(
-            trial.rows[n], -1, trial.since_s[n], 1.0 - (n + 1) / looks, False,
+            trial.rows[n], -1, trial.since_s[n], trial.left[n], False,
             _amounts(delay_s=pauses_s[n]), NOTHING, NOTHING, (True, True), np.zeros(len(MODES)),
         )
-        for n in range(looks)
+        for n in range(len(trial.at_s))
     ]  # fmt: skip
 
 
@@ -115,8 +114,8 @@ class _Costs:
             whole = self._simulated(simulated, place, ())
             part = self._part(simulated, place)
             found.append(_Row(
-                world.rows[place], self.number, at_s - world.go_s,
-                (world.end_s - at_s) / (world.end_s - world.go_s), part is not None,
+                world.rows[place], self.number, at_s - world.go_s, world.left[place],
+                part is not None,
                 self._waiting(place), self._after(whole, at_s), self._after(part, at_s),
                 (whole is None or whole.back.restored, part is None or part.back.restored),
                 self.came,

@@ -42,6 +42,9 @@ class Seen:
         return self.above("telemetry_production", 0.5)
 
 
+BEYOND, NEAR = 1.1, 0.9  # of a limit: measured in production, and by the model of its configs
+SHIFT = 0.05  # of a limit: nearer to it than before
+
 Policy = Callable[[Seen], Ints]  # to actions [N]
 
 
@@ -69,43 +72,51 @@ def never_go(seen: Seen) -> Ints:
 def by_hand(seen: Seen) -> Ints:
     """The rule of an operator who reads the script and watches the limits.
 
-    It goes after the whole trial unless the script leads to a state, or the shadow shows one, in
-    which an intent breaks, something is exposed, or a limit is exceeded that was not before; and
-    takes all back as soon as production shows one.
+    It goes after the whole trial unless something is wrong, refuses then, and takes all back as
+    soon as something is wrong in production. Wrong is an intent that breaks or something that is
+    exposed, by the script or by the configs read back; a critical demand that starves; and a limit
+    to which the script leads, or that is measured beyond and further than before. A limit that the
+    model puts beyond without the change too does not count; in production a measured one does only
+    by a tenth, and if the model puts it near, since what is on its way is measured there too.
     """
-    worse = seen.above("script_severity_end", 1.0) & ~seen.above("script_severity_before", 1.0)
-    limit = seen.above("telemetry_severity_level", 1.0) & seen.above(
-        "telemetry_severity_shift", 0.05
-    )
-    starving = seen.above("telemetry_starved_level", 0.0)
-    exposed = seen.above("script_now_exposed", 0.0) | seen.above("script_exposed_end", 0.0)
-    outage = seen.above("script_now_broken", 0.0) | seen.above("script_broken_end", 0.0) | starving
-    mode = np.select(
-        [exposed, outage],
-        [MODES.index(VULNERABILITY), MODES.index(OUTAGE)],
-        MODES.index(DEGRADATION),
-    )
-    return _decided(seen, exposed | outage | worse | limit, mode)
+    return _decided(seen, *_facts(seen))
 
 
 def by_forecast(refuse_above: float, roll_back_above: float) -> Policy:
     """The supervised model with an operating point: a bound at the gate, after the whole trial, and
-    one in production. A mode of which nothing is known counts as the gate's bound exceeded.
+    one in production, where facts count as well (those of `by_hand`). At the gate a mode of which
+    the model knows nothing is no pass.
     """
 
     def policy(seen: Seen) -> Ints:
         if f"p_{MODES[0]}" not in seen.names:
-            raise BadInput(
-                "this policy reads the model's forecast: make the pool with supervised=True"
-            )
+            raise BadInput("this policy reads the model's forecast: make the pool with it")
         chance = np.stack([seen.of(f"p_{mode}") for mode in MODES], axis=1)
         unknown = np.stack([seen.of(f"unknown_{mode}") for mode in MODES], axis=1).any(axis=1)
-        worst, mode = chance.max(axis=1), np.argmax(chance, axis=1)
+        worst, likely = chance.max(axis=1), np.argmax(chance, axis=1)
+        wrong, mode = _facts(seen)
         gate = (worst > scaled(refuse_above)) | unknown
-        later = worst > scaled(roll_back_above)
-        return _decided(seen, np.where(seen.in_production, later, gate), mode)
+        later = (worst > scaled(roll_back_above)) | wrong
+        return _decided(
+            seen, np.where(seen.in_production, later, gate), np.where(wrong, mode, likely)
+        )
 
     return policy
+
+
+def _facts(seen: Seen) -> tuple[Bools, Ints]:
+    """Where something is wrong, and which failure mode that is."""
+    before = seen.above("script_severity_before", 1.0)
+    worse = seen.above("script_severity_end", 1.0) & ~before
+    near = seen.above("telemetry_severity_level", BEYOND) & seen.above("script_now_severity", NEAR)
+    beyond = np.where(seen.in_production, near, seen.above("telemetry_severity_level", 1.0))
+    limit = beyond & seen.above("telemetry_severity_shift", SHIFT) & ~before
+    exposed = seen.above("script_now_exposed", 0.0) | seen.above("script_exposed_end", 0.0)
+    broken = seen.above("script_now_broken", 0.0) | seen.above("script_broken_end", 0.0)
+    outage = broken | seen.above("telemetry_starved_level", 0.0)
+    modes = [MODES.index(VULNERABILITY), MODES.index(OUTAGE)]
+    mode = np.select([exposed, outage], modes, MODES.index(DEGRADATION))
+    return exposed | outage | worse | limit, mode
 
 
 def oracle(pool: Pool) -> Policy:

@@ -28,6 +28,7 @@ from shadowsim.env.reward import MISNAMED, NEEDLESS_REFUSAL, NEEDLESS_ROLLBACK, 
 from shadowsim.env.tape import AMOUNTS, Tape
 from shadowsim.errors import BadInput
 from shadowsim.model.truth import MODES
+from shadowsim.precog.actions import masks as open_at
 from shadowsim.precog.model import Model
 
 Bools = npt.NDArray[np.bool_]
@@ -123,17 +124,13 @@ def _ways(tape: Tape, start: int) -> tuple[Ints, Bools, npt.NDArray[np.int8]]:
     rows, trial = len(tape.world), tape.trial
     shape = rows, len(ACTIONS)
     to = np.full(shape, OVER, np.int64)
-    masks, ends = np.zeros(shape, bool), np.full(shape, ON, np.int8)
+    shadow = tape.world < 0
+    masks, ends = open_at(~shadow, tape.has_part), np.full(shape, ON, np.int8)
     goes_on = np.append(tape.world[1:] == tape.world[:-1], False)
     to[goes_on, WAIT] = start + np.flatnonzero(goes_on) + 1
-    shadow = tape.world < 0
-    masks[:, WAIT] = True
     ends[~goes_on, WAIT] = np.where(shadow[~goes_on], LAPSED, CONFIRMED)
-    masks[shadow, GO] = masks[shadow, REFUSE] = True
     to[:trial, GO] = start + np.array([np.argmax(tape.world == n) for n in range(trial)])
     ends[:, REFUSE] = REFUSED
-    masks[~shadow, WHOLE:PART] = True
-    masks[:, PART:] = tape.has_part[:, None]
     back = np.where(tape.restored, ROLLED_BACK, HALTED)
     ends[:, WHOLE:PART], ends[:, PART:] = back[:, :1], back[:, 1:]
     return to, masks, ends

@@ -123,6 +123,26 @@ class ChangeRollbackVector(VectorEnv[Observation, Ints, Any]):
             raise error.ResetNeeded("no episode has begun: call reset() first")
         return np.array(self.pool.masks[self._looks])
 
+    @property
+    def looks(self) -> Ints:
+        """`[num_envs]`: the numbers of the looks at which it stands, OVER where nothing began."""
+        return self._looks.copy()
+
+    def stand(self, looks: npt.ArrayLike, seed: int) -> Observation:
+        """Stand at these looks, in the middle of episodes, and draw those to come as after a reset
+        with this seed; what is observed there.
+        """
+        found = np.asarray(looks, np.int64)
+        if (
+            found.shape != (self.num_envs,)
+            or not (found >= 0).all()
+            or not (found < len(self.pool.masks)).all()
+        ):
+            raise error.Error(f"{self.num_envs} numbers of looks are needed")
+        self._looks, self._over = found.copy(), np.zeros(self.num_envs, bool)
+        self._random = [seeding.np_random(one)[0] for one in self._seeds(seed) if one is not None]
+        return self.pool.observations[self._looks]
+
     # -- parts of a step
 
     def _begin(self, number: int, episode: int | None) -> None:

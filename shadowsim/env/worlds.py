@@ -59,10 +59,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trial:
-    """When the shadow was looked at, how long it had the change then, and what was seen."""
+    """When the shadow was looked at, how long it had the change then, what share of the trial was
+    left, and what was seen.
+    """
 
     at_s: Sequence[float]
     since_s: Sequence[float]
+    left: Sequence[float]
     rows: Sequence[Floats]
 
 
@@ -70,13 +73,15 @@ class Trial:
 class World:
     """Production that gets the change at `go_s` and is left alone: its looks, until `end_s`.
 
-    `parts`: the part of the change that is to blame by what is seen then, empty where it is all of
-    it or none. `spells` is the truth, until BEYOND_S after the end.
+    `left`: the share of the monitoring still to come; `parts`: the part of the change that is to
+    blame by what is seen then, empty where it is all of it or none. `spells` is the truth, until
+    BEYOND_S after the end.
     """
 
     go_s: float
     end_s: float = 0.0
     at_s: list[float] = field(default_factory=list)
+    left: list[float] = field(default_factory=list)
     rows: list[Floats] = field(default_factory=list)
     parts: list[Commands] = field(default_factory=list)
     spells: tuple[Spell, ...] = ()
@@ -100,10 +105,12 @@ class _Camera:
     """A variant that forecasts nothing and keeps the features of what it is shown."""
 
     featurizer: Featurizer
+    seen: list[Evidence] = field(default_factory=list)
     rows: list[Floats] = field(default_factory=list)
     name: str = "camera"
 
     def forecast(self, evidence: Evidence) -> Forecast:
+        self.seen.append(evidence)
         self.rows.append(self.featurizer.of(evidence))
         return Forecast()
 
@@ -121,7 +128,8 @@ def tried(setting: Setting) -> Trial:
     run.shadow.close()
     run.production.close()
     times_s = [at_s for at_s, _, _ in run.forecasts]
-    return Trial(times_s, [at_s - run.trial_since_s for at_s in times_s], camera.rows)
+    since_s, left = [e.since_s for e in camera.seen], [e.left for e in camera.seen]
+    return Trial(times_s, since_s, left, camera.rows)
 
 
 def left_alone(setting: Setting, go_s: float) -> World:
@@ -199,7 +207,9 @@ def _deploying(setting: Setting, go_s: float) -> Run:
 
 def _look(run: Run, setting: Setting, world: World) -> None:
     world.at_s.append(run.now)
-    world.rows.append(setting.featurizer.of(run.evidence("production")))
+    evidence = run.evidence("production")
+    world.left.append(evidence.left)
+    world.rows.append(setting.featurizer.of(evidence))
     world.parts.append(_to_blame(run, run.configs(run.production, run.deployed)))
 
 

@@ -8,7 +8,7 @@ Bootstrap, 1993, ch. 13; cluster bootstrap: Field and Welsh, JRSS B 69, 2007).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,14 +17,15 @@ import polars as pl
 from shadowsim.learning.dataset import Bools, Floats, Ints
 from shadowsim.learning.looks import GATE, walk_of
 from shadowsim.learning.metrics import Interval
-from shadowsim.learning.walk import OperatingPoint, ratios, resampled
+from shadowsim.learning.walk import OperatingPoint, Ratio, Walk, ratios, resampled
 from shadowsim.model.truth import MODES
 
 LEAST_P = 0.001  # no forecast is charged for more certainty than that
 RESAMPLES = 2000
-# The shares in which more is better, and those in which less is.
-MORE = ("stopped", "rolled_back_before", "rolled_back")
-LESS = ("false_refusals", "false_rollbacks", "inconclusive")
+SHARES = (
+    "stopped", "rolled_back_before", "rolled_back", "false_refusals", "false_rollbacks",
+    "inconclusive",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,33 @@ class Compared:
 
 @dataclass(frozen=True)
 class Duel:
-    """How two forecasters did on the same changes: the log loss, and shares of `walk.ratios`."""
+    """How two forecasters did on the same changes: the log loss; the share of changes that are
+    decided wrongly (a failure that is neither stopped nor taken back, a good change that is); and
+    the shares of `walk.ratios` that this is made of, of which one is mostly bought with another.
+    """
 
     changes: int
     groups: int
     loss: Compared
+    wrong: Compared
     shares: Mapping[str, Compared]
+
+    @property
+    def figures(self) -> Mapping[str, Compared]:
+        """All of it by name."""
+        return {"log_loss": self.loss, "decided_wrongly": self.wrong, **self.shares}
 
     @property
     def better(self) -> bool:
         """Whether the new one is the better by more than chance: its log loss is lower with the
-        whole interval, and no decision is worse with the whole interval.
+        whole interval, and it does not decide wrongly more often with the whole interval.
         """
         return self.loss.difference.high < 0.0 and not self.worse
 
     @property
-    def worse(self) -> tuple[str, ...]:
-        """The decisions in which the new one is worse by more than chance."""
-        lower = [name for name in MORE if self.shares[name].difference.high < 0.0]
-        higher = [name for name in LESS if self.shares[name].difference.low > 0.0]
-        return (*lower, *higher)
+    def worse(self) -> bool:
+        """Whether the new one decides wrongly more often by more than chance."""
+        return self.wrong.difference.low > 0.0
 
 
 def losses(
@@ -113,20 +121,24 @@ def duel(
     walks = [replace(walk_of(looks, labels, said, 1), site=site) for said in (old, new)]
     parts = [ratios(walk, point) for walk in walks]
     return Duel(
-        labels.height, len(drawn[0]), _compared(pairs[0], pairs[1], site, drawn),
-        {
-            name: _compared(parts[0][name], parts[1][name], site, drawn)
-            for name in (*MORE, *LESS)
-        },
+        labels.height, len(drawn[0]), _compared(pairs, site, drawn),
+        _compared([_wrong(walk, point) for walk in walks], site, drawn),
+        {name: _compared([part[name] for part in parts], site, drawn) for name in SHARES},
     )  # fmt: skip
 
 
-def _compared(
-    old: tuple[Floats, Floats], new: tuple[Floats, Floats], site: Ints, drawn: Floats
-) -> Compared:
-    """Two shares and their difference; nan where there is nothing to divide by."""
+def _wrong(walk: Walk, point: OperatingPoint) -> Ratio:
+    through = walk.let_through(point.no_go_above)
+    kept = through & ~np.isfinite(walk.triggered_s(point.roll_back_above))
+    return (kept == walk.bad).astype(np.float64), np.ones(len(kept))
+
+
+def _compared(both: Sequence[Ratio], site: Ints, drawn: Floats) -> Compared:
+    """The old share and the new one, and their difference; nan where there is nothing to divide
+    by.
+    """
     values, spreads = [], []
-    for part, whole in (old, new):
+    for part, whole in both:
         values.append(float(part.sum() / whole.sum()) if whole.sum() else float("nan"))
         counted = [drawn @ np.bincount(site, one) for one in (part, whole)]
         with np.errstate(invalid="ignore"):

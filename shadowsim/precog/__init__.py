@@ -13,6 +13,7 @@ from shadowsim.precog.canary import Canary
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
 from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
+from shadowsim.precog.rl import HYBRID_RL, RL, hybrid_rl, rl
 from shadowsim.precog.rollouts import Rollouts
 from shadowsim.precog.script import Script
 from shadowsim.precog.stack import read_stack
@@ -43,6 +44,8 @@ VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "rollouts": Rollouts,
     "supervised": supervised,
     "hybrid": hybrid,
+    RL: rl,
+    HYBRID_RL: hybrid_rl,
 }
 
 

@@ -27,8 +27,9 @@ class Evidence:
     `phase` is "shadow" while the trial runs, "production" once the change is out. `observed` is
     the network that has the change, since it has it; `baseline` the same network before;
     `control` production during the trial. `before` are the configs without the change, `now`
-    those read back from the network observed; `past` counts earlier changes at this site. No
-    simulator state, fault or label is in here.
+    those read back from the network observed; `past` counts earlier changes at this site. The
+    network observed has had the change for `since_s` seconds, and `left` is the share of the trial,
+    or of the monitoring, still to come. No simulator state, fault or label is in here.
     """
 
     phase: str
@@ -44,6 +45,8 @@ class Evidence:
     horizon_s: float
     soak_s: float
     past: Past = NO_PAST
+    since_s: float = 0.0
+    left: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shadowsim.precog import packed
 from shadowsim.precog.model import Model
-from shadowsim.precog.model_file import keep_pair, to_bytes
+from shadowsim.precog.model_file import to_bytes
 from shadowsim.precog.stack import Stack, to_text
 from shadowsim.precog.supervised import beside
 
 
 def save_pair(model: Model, stack: Stack, path: Path) -> None:
     """Write both, or leave both as they are. Raises BadInput where they cannot be written."""
-    keep_pair((path, to_bytes(model)), (beside(path), to_text(stack).encode()))
+    packed.save_both((to_bytes(model), path), (to_text(stack).encode(), beside(path)))

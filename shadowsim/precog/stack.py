@@ -18,8 +18,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.special import expit, logit
 
-from shadowsim.errors import BadInput, Mistake
+from shadowsim.errors import BadInput
 from shadowsim.model.truth import MODES
+from shadowsim.precog import packed
 from shadowsim.precog.model import PHASES
 
 Floats = npt.NDArray[np.float64]
@@ -104,19 +105,18 @@ def _rows(array: Floats) -> tuple[tuple[float, ...], ...]:
 
 def read_stack(path: Path, variants: tuple[str, ...]) -> Stack:
     """The stack of a file, for these variants. Raises BadInput if it is altered or of others."""
-    try:
-        with path.open("rb") as file:
-            source = file.read(LARGEST_BYTES + 1)
-        found = from_text(source.decode())
-    except OSError as error:
-        raise BadInput([Mistake(f"cannot be read: {error.strerror}", str(path))]) from None
-    except (ValueError, RecursionError) as error:
-        why = "damaged or altered" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise BadInput([Mistake(why, str(path))]) from None
-    if found.variants != variants:
-        what = f"learned whom of {', '.join(found.variants)} to believe; wanted is one for"
-        raise BadInput([Mistake(f"{what} {', '.join(variants)}", str(path))])
-    return found
+
+    def made_of(data: bytes) -> Stack:
+        try:
+            found = from_text(data.decode())
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"no stack, damaged or altered: {error}") from None
+        if found.variants != variants:
+            learned, wanted = ", ".join(found.variants), ", ".join(variants)
+            raise BadInput(f"learned whom of {learned} to believe; wanted is one for {wanted}")
+        return found
+
+    return packed.load(path, made_of)
 
 
 def from_text(text: str) -> Stack:
@@ -124,7 +124,7 @@ def from_text(text: str) -> Stack:
     digest, _, content = text.partition("\n")
     content = content.removesuffix("\n")
     if len(text) > LARGEST_BYTES or digest != hashlib.sha256(content.encode()).hexdigest():
-        raise ValueError("damaged or altered: its digest is not that of its content")
+        raise ValueError("its digest is not that of its content")
     try:
         document = _Document.model_validate_json(content)
     except ValidationError as error:

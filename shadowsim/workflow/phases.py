@@ -134,6 +134,7 @@ def deploy(run: Run, network: Witnessed, commands: tuple[Command, ...]) -> None:
 def traffic_and_monitoring(run: Run) -> bool:
     """Watch the changed shadow under production's traffic, and keep it in step with production."""
     end_s = run.now + run.scenario.workflow.shadow_s
+    run.watched["shadow"] = run.now, end_s
     while run.now < end_s - 1e-9:
         until_s = min(run.now + FORECAST_EVERY_S, end_s)
         while run.now < until_s - 1e-9:
@@ -295,6 +296,7 @@ def realtime_monitoring(run: Run) -> bool:
 def leave(run: Run, enough: Check) -> bool:
     """Leave production with its change for as long as it is monitored; False once `enough(run)`."""
     end_s = run.now + run.scenario.workflow.monitor_s
+    run.watched["production"] = run.now, end_s
     while run.now < end_s - 1e-9:
         run.advance(min(TICK_S, end_s - run.now))
         if enough(run):

@@ -68,6 +68,7 @@ class Run:
     before: Configs = field(init=False)
     telemetry: dict[str, Telemetry] = field(default_factory=dict)
     forecasts: list[tuple[float, str, Forecast]] = field(default_factory=list)
+    watched: dict[str, tuple[float, float]] = field(default_factory=dict)  # from when to when, s
     phases: list[tuple[str, float]] = field(default_factory=list)
     trial: tuple[Command, ...] = ()
     trial_since_s: float = 0.0
@@ -234,6 +235,16 @@ class Run:
             return self.trial_since_s
         return self.now if self.deployed_since_s is None else self.deployed_since_s
 
+    def left(self, where: str) -> float:
+        """The share of the trial, or of the monitoring of production, still to come: all of it
+        before monitoring has begun, none of a trial that has no monitoring.
+        """
+        if where not in self.watched:
+            return 0.0 if where == "shadow" else 1.0
+        from_s, to_s = self.watched[where]
+        rest_s = to_s - self.now
+        return rest_s / (to_s - from_s) if rest_s > 1e-9 else 0.0
+
     def baseline(self, where: str) -> Telemetry:
         """The last readings of a network from before it had the change."""
         since_s = self.since_s(where)
@@ -257,6 +268,8 @@ class Run:
             horizon_s=self.scenario.workflow.horizon_s,
             soak_s=self.scenario.workflow.soak_s,
             past=self.past,
+            since_s=self.now - self.since_s(where),
+            left=self.left(where),
         )
 
     def predict(self, where: str) -> Forecast:
