@@ -64,7 +64,7 @@ def said_by_all(
     found[SUREST] = _surest([found[name] for name in PARTS])
     told = with_supervised(looks, model)
     found["supervised"] = said_by(told, "supervised")
-    found["hybrid"] = found[SUREST] if stacked is None else _stacked(told, stacked)
+    found["hybrid"] = found[SUREST] if stacked is None else _stacked(told, stacked, found[SUREST])
     found[ORACLE], found[SHADOW_ORACLE] = _oracles(looks, labels)
     return found
 
@@ -76,15 +76,14 @@ def _surest(said: Sequence[Array]) -> Array:
     return np.asarray(np.where(np.isfinite(most), most, np.nan))
 
 
-def _stacked(looks: pl.DataFrame, stack: Stack) -> Array:
-    """What the learned hybrid says."""
+def _stacked(looks: pl.DataFrame, stack: Stack, careful: Array) -> Array:
+    """What the learned hybrid says; of what the last of its variants abstains from, `careful`."""
     said = np.stack([said_by(looks, name) for name in stack.variants], axis=1)
-    heard = np.isfinite(said).any(axis=1)
-    found = np.full(heard.shape, np.nan)
+    found = np.full(careful.shape, np.nan)
     for phase in PHASES:
         rows = np.flatnonzero((looks["phase"] == phase).to_numpy())
         found[rows] = stack.probabilities(said[rows], phase)
-    return np.where(heard, found, np.nan)
+    return np.where(np.isfinite(said[:, -1]), found, careful)
 
 
 def _oracles(looks: pl.DataFrame, labels: pl.DataFrame) -> tuple[Array, Array]:

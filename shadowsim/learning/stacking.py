@@ -69,8 +69,12 @@ def _phase(found: Table, mine: Bools, phase: str, variants: int) -> Weights:
 def _mode(found: Table, rows: np.ndarray, mode: int, variants: int) -> Floats:
     """Weights of what was said, of silence, and the bias: the most likely, less the ridge."""
     asked, came = found.outcomes(rows, mode, HORIZON_S)
-    odds, silent = inputs(found.x[asked].reshape(len(asked), variants, len(MODES)))
-    x = np.hstack([odds[:, :, mode], silent[:, :, mode], np.ones((len(asked), 1))])
+    said = found.x[asked].reshape(len(asked), variants, len(MODES))
+    # Where the last of them, which has learned, abstains, the hybrid does not go by the stack.
+    heard = np.isfinite(said[:, -1, mode])
+    said, came = said[heard], came[heard]
+    odds, silent = inputs(said)
+    x = np.hstack([odds[:, :, mode], silent[:, :, mode], np.ones((len(said), 1))])
     y = came.astype(np.float64)
     penalty = np.append(np.full(2 * variants, RIDGE), 1e-3)
 

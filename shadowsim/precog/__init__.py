@@ -31,8 +31,9 @@ def hybrid(whatif: WhatIf) -> Variant:
     path = beside(model_path())
     if not path.exists():
         return Hybrid(plain)
-    parts = (*plain, Canary(whatif.limits), supervised(whatif))
-    return Stacked(parts, read_stack(path, tuple(part.name for part in parts)))
+    others, learned = (Canary(whatif.limits),), supervised(whatif)
+    names = tuple(variant.name for variant in (*plain, *others, learned))
+    return Stacked(plain, others, learned, read_stack(path, names))
 
 
 VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {

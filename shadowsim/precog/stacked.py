@@ -9,6 +9,7 @@ import numpy as np
 
 from shadowsim.model.truth import MODES
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
+from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.stack import Stack
 
 
@@ -19,32 +20,41 @@ def statements(variants: Sequence[str]) -> tuple[str, ...]:
 
 class Stacked:
     """The hybrid that has learned whom to believe, on changes that none of its variants was fitted
-    to. A mode is unknown where it is to all of them.
+    to. Of a mode that `learned` abstains from, since the change is unlike all that was learned
+    from, it is as careful as the plain hybrid: the surest of `plain` counts.
     """
 
     name = "hybrid"
 
-    def __init__(self, variants: Sequence[Variant], stack: Stack) -> None:
-        self._variants = tuple(variants)
+    def __init__(
+        self, plain: Sequence[Variant], others: Sequence[Variant], learned: Variant, stack: Stack
+    ) -> None:
+        self._plain, self._others, self._learned = tuple(plain), tuple(others), learned
+        self._careful = Hybrid(plain)
         self._stack = stack
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        forecasts = [variant.forecast(evidence) for variant in self._variants]
+        asked = (*self._plain, *self._others, self._learned)
+        forecasts = [variant.forecast(evidence) for variant in asked]
         said = np.array([[f.probabilities[mode] for mode in MODES] for f in forecasts])
         p = self._stack.probabilities(said[None], evidence.phase)[0]
-        heard = np.isfinite(said).any(axis=0)
-        told = dict(zip(MODES, np.where(heard, p, np.nan).tolist(), strict=True))
-        return Forecast(told, _weighed([r for f in forecasts for r in f.reasons], told))
+        careful = self._careful.of(forecasts[: len(self._plain)])
+        known = [mode for mode in MODES if mode not in forecasts[-1].unknown]
+        learned = {mode: float(p[MODES.index(mode)]) for mode in known}
+        reasons = [r for f in forecasts for r in f.reasons if r.mode in learned]
+        told = _weighed(reasons, learned)
+        told += [r for r in careful.reasons if r.mode not in learned]
+        told.sort(key=lambda r: (-r.probability, r.mode, r.text))
+        return Forecast({**careful.probabilities, **learned}, tuple(told))
 
 
-def _weighed(reasons: Sequence[Reason], told: Mapping[str, float]) -> tuple[Reason, ...]:
+def _weighed(reasons: Sequence[Reason], told: Mapping[str, float]) -> list[Reason]:
     """The reasons, each mode's surest as probable as the mode, and the others in proportion."""
     surest = dict.fromkeys(MODES, 0.0)
     for reason in reasons:
         surest[reason.mode] = max(surest[reason.mode], reason.probability)
-    found = [
+    return [
         replace(reason, probability=told[reason.mode] * reason.probability / surest[reason.mode])
         for reason in reasons
-        if surest[reason.mode] > 0.0 and np.isfinite(told[reason.mode])
+        if surest[reason.mode] > 0.0
     ]
-    return tuple(sorted(found, key=lambda r: (-r.probability, r.mode, r.text)))
