@@ -90,6 +90,7 @@ REFUSED = {"decision": "no-go", "end_state": "refused", "observed_in": "shadow"}
         ({}, uses.GOOD, {}),
         ({**FAILED, "root_cause": "none"}, uses.UNNOTICED, {OUTAGE: 4.0}),
         ({**FAILED, "root_cause": "not the change"}, uses.NOT_THE_CHANGE, None),
+        ({"root_cause": "not the change"}, uses.GOOD, {}),
         ({**ROLLED, **FAILED}, uses.BROKEN, {OUTAGE: 4.0}),
         ({**ROLLED, **FAILED, "end_state": "halted"}, uses.HALTED, {OUTAGE: 4.0}),
         ({**ROLLED, "root_cause": "change", "signs": ["loss"]}, uses.SIGN, {OUTAGE: 6.0}),
