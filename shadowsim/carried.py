@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shadowsim.commit.hold import Hold, stow
 from shadowsim.errors import ShadowsimError
+from shadowsim.history.recording import Recorder
 from shadowsim.journal import Journal
 from shadowsim.network import Factory
 from shadowsim.precog import WhatIf, variant
 from shadowsim.record import document, write
 from shadowsim.scenario import Scenario
 from shadowsim.workflow import Approve, Run, nobody, run_workflow
-
-if TYPE_CHECKING:
-    from shadowsim.history.recording import Recorder
 
 Document = dict[str, Any]
 
@@ -42,24 +40,22 @@ def carry_out(
     key: bytes,
     holding: AbstractContextManager[Hold],
     keep: Callable[[Document], None] = lambda found: None,
-    recorder: Recorder | None = None,
 ) -> Document:
     """Walk the phases under this hold, and write the folder of the run; the outcome.
 
-    `keep` is told the outcome before it is returned; what `recorder` kept is written too. An
-    interrupted run leaves its record too: what was taken back, and whether that held. Raises
-    NotKept if it cannot be written.
+    `keep` is told the outcome before it is returned. An interrupted run leaves its record too: what
+    was taken back, and whether that held. Raises NotKept if it cannot be written.
     """
+    recorder = state.looked = Recorder(state.scenario)
     try:
         with holding as state.hold:
             run_workflow(state)
     finally:
         if state.telemetry:
             found = document(state, network, str(folder))
-            looks = b"" if recorder is None else recorder.parquet()
-            found["looks"] = None if recorder is None else recorder.document()
+            found["looks"] = recorder.document()
             try:
-                write(state, found, folder, key, looks)
+                write(state, found, folder, key, recorder.parquet())
                 stow(folder, key)
                 keep(found)
             except OSError as error:

@@ -242,7 +242,6 @@ def _run_one(
 ) -> dict[str, Any]:
     from shadowsim.carried import NotKept, begin, carry_out
     from shadowsim.commit.hold import held
-    from shadowsim.history.recording import Recorder
     from shadowsim.journal import Journal
     from shadowsim.network import factory
     from shadowsim.outcomes import OutcomeStore
@@ -256,14 +255,13 @@ def _run_one(
     key = installation_key()
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
     networks = factory(network, cast("Controller", controller))
-    recorder = Recorder(scenario)
     state = begin(scenario, networks, Journal(view.event), view.paused(approve))
-    state.beside, state.looked, state.past = beside, recorder, _past(scenario, store)
+    state.beside, state.past = beside, _past(scenario, store)
     folder = out / scenario.name
     # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
     lease_s = scenario.workflow.confirm_within_s / min(pace or 1.0, 1.0)
     try:
-        return carry_out(state, network, folder, key, held(folder, key, lease_s), keep, recorder)
+        return carry_out(state, network, folder, key, held(folder, key, lease_s), keep)
     except NotKept as error:
         raise _not_kept(folder, error) from error
 

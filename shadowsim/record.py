@@ -78,6 +78,7 @@ def document(run: Run, network: str, out: str = "") -> Document:
         "site": site_of(scenario.topology),
         "changed": changed_by(scenario),
         "truth": truth_of(scenario),
+        "looks": None,  # whoever keeps them says what they are
         "shadow": shadow_of(run),
         "blamed": [str(command) for command in run.blamed],
         "root_cause": run.root_cause,

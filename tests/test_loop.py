@@ -28,9 +28,19 @@ from shadowsim.history.recording import Recorder
 from shadowsim.history.store import Manifest, claimed, write
 from shadowsim.journal import Journal
 from shadowsim.learning import drift, duel, outcomes, overtime, uses
+from shadowsim.learning.dataset import table
 from shadowsim.learning.looks import GATE, read
 from shadowsim.learning.outcomes import REAL
-from shadowsim.learning.retraining import held_out, in_use, lacking
+from shadowsim.learning.retraining import (
+    HELD_OUT,
+    group_of,
+    held_out,
+    in_use,
+    joined,
+    lacking,
+    sharing,
+)
+from shadowsim.learning.splits import SHARES, split
 from shadowsim.learning.training import trained
 from shadowsim.learning.uses import past_of, use_of
 from shadowsim.learning.walk import OperatingPoint
@@ -81,6 +91,7 @@ REFUSED = {"decision": "no-go", "end_state": "refused", "observed_in": "shadow"}
         ({}, uses.GOOD, {}),
         ({**FAILED, "root_cause": "none"}, uses.UNNOTICED, {OUTAGE: 4.0}),
         ({**FAILED, "root_cause": "not the change"}, uses.NOT_THE_CHANGE, None),
+        ({"root_cause": "not the change"}, uses.GOOD, {}),
         ({**ROLLED, **FAILED}, uses.BROKEN, {OUTAGE: 4.0}),
         ({**ROLLED, **FAILED, "end_state": "halted"}, uses.HALTED, {OUTAGE: 4.0}),
         ({**ROLLED, "root_cause": "change", "signs": ["loss"]}, uses.SIGN, {OUTAGE: 6.0}),
@@ -219,6 +230,10 @@ def learn(world: World, store: Path | None = None) -> Any:
 # ---- outcomes to tables
 
 
+def asked_of(world: World) -> outcomes.Outcomes:
+    return outcomes.tables(rows_of(world.store), world.store, ASKED)
+
+
 def test_outcomes_are_tables_and_all_others_are_counted(world: World) -> None:
     rows = rows_of(world.store)
     found = outcomes.tables(rows, world.store, ASKED)
@@ -277,6 +292,22 @@ def test_what_is_held_out_is_decided_by_name_and_leaves_no_group_on_both_sides(
     again = held_out(labels.sample(fraction=1.0, shuffle=True, seed=3).sort("case"))
     assert (held == again).all()
     assert 0.1 < held.mean() < 0.7
+
+
+def test_nothing_that_is_held_out_is_fitted_to(world: World) -> None:
+    real = asked_of(world)
+    held = held_out(real.labels)
+    history = read([world.folder / "history"])
+    both = joined(history, real)
+    changes = table(both.looks, both.labels, NAMES).changes
+    splits = sharing(group_of(real.labels), held)(changes, 3)
+    alone = split(table(history.looks, history.labels, NAMES).changes, 3)
+    assert (splits.fold[:900] == alone.fold).all()
+    mine = splits.fold[900:]
+    assert (mine[held] == HELD_OUT).all()
+    assert set(mine[~held]) <= set(SHARES)
+    folds = {(site, fold) for site, fold in zip(real.labels["site"], mine, strict=True)}
+    assert len(folds) == real.labels["site"].n_unique()
 
 
 # ---- promotion
@@ -398,10 +429,6 @@ POINT = OperatingPoint(0.5, 0.5)
 RATES = dict.fromkeys(PHASES, np.full(3, 0.1))
 
 
-def asked_of(world: World) -> outcomes.Outcomes:
-    return outcomes.tables(rows_of(world.store), world.store, ASKED)
-
-
 def slow_losses(looks: pl.DataFrame, labels: pl.DataFrame, said: np.ndarray) -> list[float]:
     """`duel.losses` by the definition, look by look."""
     found = []
@@ -469,13 +496,15 @@ def test_two_alike_are_rarely_told_apart(world: World) -> None:
     real = asked_of(world)
     labels, looks = real.labels, real.looks
     group = [str(name) for name in labels["case"]]
-    wrong = 0
+    wrong = better = 0
     for seed in range(25):
         random = np.random.default_rng(seed)
         old, new = random.uniform(0.05, 0.95, (2, looks.height, 3))
         found = duel.duel(looks, labels, old, new, group, POINT, RATES, 15.0, seed)
         wrong += not found.loss.difference.low <= 0.0 <= found.loss.difference.high
+        better += found.better
     assert wrong <= 4
+    assert better <= 3
 
 
 # ---- drift

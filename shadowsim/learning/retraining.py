@@ -121,7 +121,7 @@ def retrained(
     """
     if short := lacking(real):
         raise BadInput("too few outcomes to compare models on: " + "; ".join(short))
-    share = _sharing(group_of(real.labels), held_out(real.labels))
+    share = sharing(group_of(real.labels), held_out(real.labels))
     found = trained(joined(past, real), seed, jobs, tell, share)
     fresh = Pair(_noted(found.model, real), found.hybrid)
     rates = _rates(past.looks, past.labels, found.model.horizon_s)
@@ -140,7 +140,7 @@ def joined(past: Past, real: Outcomes) -> Past:
     )
 
 
-def _sharing(groups: list[str], held: Bools) -> Callable[[Changes, int], Splits]:
+def sharing(groups: list[str], held: Bools) -> Callable[[Changes, int], Splits]:
     """Folds of a history and of the real changes after it."""
 
     def share(changes: Changes, seed: int) -> Splits:

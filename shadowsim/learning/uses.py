@@ -3,7 +3,7 @@
 A change that was refused or taken back never showed whether it would have failed in production, so
 an outcome is a label only where somebody saw the failure, or its absence, with the change in force:
 
-- confirmed, and nothing failed: it is good;
+- confirmed, and nothing failed, whatever disturbed it: it is good;
 - confirmed, and it failed: the modes observed, unless the failure was not the change's;
 - taken back (or halted) after it failed in production: the modes observed; taken back at the first
   measured sign, before it had lasted: the mode of the sign, from the trigger on;
@@ -58,8 +58,10 @@ def use_of(document: Document) -> Use:
         return _not_deployed(document)
     came = _came(document)
     cause, state = document["root_cause"], document["end_state"]
-    if cause not in ("none", "change"):
-        return Use(NOT_THE_CHANGE if cause == "not the change" else OTHER)
+    if cause == "not the change" and (came or state != "confirmed"):
+        return Use(NOT_THE_CHANGE)
+    if cause not in ("none", "change", "not the change"):
+        return Use(OTHER)
     if state == "confirmed":
         return Use(UNNOTICED if came else GOOD, came)
     if came:
