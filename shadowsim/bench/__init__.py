@@ -31,7 +31,7 @@ def _emulated() -> dict[str, Callable[[], list[Row]]]:
 
 
 def _simulated() -> dict[str, Callable[[], list[Row]]]:
-    from shadowsim.bench import features, fluid, forwarding, planner, rollouts, verify, whole
+    from shadowsim.bench import features, fluid, forwarding, planner, rl, rollouts, verify, whole
 
     return {
         "abilene": fluid.abilene_132,
@@ -44,6 +44,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "plan": planner.germany_ten,
         "plan-fat-tree": planner.fat_tree_ten,
         "features": features.looks,
+        "ppo": rl.ppo,
         "revert-time": planner.time_to_rollback,
         "scenario": whole.scenario_90s,
         "journal": whole.journal,
