@@ -45,6 +45,7 @@ from shadowsim.rl.learner import learner, policy_of, told
 from shadowsim.rl.settings import ALGORITHMS, ENVIRONMENT, Settings, parse
 from shadowsim.rl.settings import settings as built_in
 from shadowsim.rl.training import BEST, Plan, acting, trained
+from shadowsim.train_rl_command import train_rl
 from shadowsim.workflow import Run, run_workflow
 from shadowsim.workflow.phases import leave, roll_out
 
@@ -558,3 +559,67 @@ def test_tuning_keeps_to_its_budget_by_the_clock() -> None:
 
 def test_what_is_told_is_all_that_is_observed_but_the_part() -> None:
     assert set(observed(supervised=True)) - set(TOLD) == {PART_NAME}
+
+
+# -- the command
+
+
+def command(tmp_path: Path, **given: Any) -> Path:
+    """Train on the four changes, by the command; the folder of the training."""
+    usual: dict[str, Any] = {
+        "tapes": tmp_path, "algorithm": "ppo", "steps": 64, "out": tmp_path / "run", "jobs": 1,
+        "policy": tmp_path / "rl.policy", "mlflow": "off", "as_json": True, "supervised": False,
+        "pool": None, "validation": None, "test": None, "changes": None, "hyperparameters": None,
+        "checkpoint_every": 32, "evaluate_every": 32, "patience": 0, "resume": False,
+        "fine_tune": None, "budget": "20s", "seed": 0,
+    }  # fmt: skip
+    train_rl(**{**usual, **given})
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shadowsim.env.store.read_tapes", lambda folder: list(tapes()))
+
+
+@pytest.mark.usefixtures("four")
+def test_the_command_trains_keeps_and_compares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "h.yml"
+    file.write_text(written(n_steps="8", batch_size="16", policy_kwargs="{net_arch: [8]}"))
+    command(tmp_path, hyperparameters=file)
+    document = json.loads(capsys.readouterr().out)
+    costs = {row["policy"]: row["cost"] for row in document["unseen"]}
+    assert costs["oracle"] <= min(costs.values())
+    learned = policy_file.load(tmp_path / "rl.policy")
+    again = evaluate(acting(learned), small())["cost"].to_numpy().mean()
+    assert costs["learned"] == pytest.approx(again)
+    with pytest.raises(BadInput, match="--resume goes on"):
+        command(tmp_path, hyperparameters=file)
+    command(tmp_path, hyperparameters=file, resume=True)
+
+
+def test_the_command_tunes_to_a_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shadowsim.scenario.load", lambda file: ring(HARMLESS))
+    policy_file.save(a_policy(), tmp_path / "rl.policy")
+    command(tmp_path, fine_tune=tmp_path / "ring.yml", budget="0.5s")
+    document = json.loads(capsys.readouterr().out)
+    assert document["futures"] >= 2 and document["policy"].endswith("rl-ring.policy")
+    assert policy_file.load(Path(document["policy"])).names == a_policy().names
+    kept = policy_file.to_bytes(policy_file.load(tmp_path / "rl.policy"))
+    assert kept == policy_file.to_bytes(a_policy())  # the general one stays
+
+
+@pytest.mark.parametrize("budget", ["", "-1s", "0s", "5m", "nan", "1e9"])
+def test_a_budget_that_is_none_is_refused(budget: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="wanted seconds"):
+        command(tmp_path, fine_tune=tmp_path / "x.yml", budget=budget)
+
+
+def test_without_tapes_nothing_is_begun(tmp_path: Path) -> None:
+    with pytest.raises(BadInput):
+        command(tmp_path)
+    assert not (tmp_path / "run").exists() and not (tmp_path / "rl.policy").exists()

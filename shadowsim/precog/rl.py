@@ -78,7 +78,7 @@ class Rl:
 
     def _is_dark(self, row: Singles) -> bool:
         of = dict(zip(self._names, row.tolist(), strict=True))
-        return min(of[name] for name in COVERAGE) < float(scaled(LEAST_COVERAGE))
+        return bool(min(of[name] for name in COVERAGE) < float(scaled(LEAST_COVERAGE)))
 
     def _mode(self, row: Singles) -> str:
         """What a refusal is for."""
