@@ -76,6 +76,9 @@ def run(
     api_writes: Annotated[
         bool, typer.Option("--api-writes", help="Let requests start and end test traffic too.")
     ] = False,
+    past: Annotated[
+        bool, typer.Option("--past", help="Let PreCog see what came of earlier changes (--store).")
+    ] = False,
     out: Out = DEFAULT_OUT,
     store: Store = DEFAULT_STORE,
     seed: Seed = None,
@@ -94,7 +97,10 @@ def run(
     for scenario in loaded:
         with View(scenario, quiet=as_json, pace=pace if api is None else None) as view:
             with beside() as attend:
-                found = _run_one(scenario, network, out, store, view, controller, attend, pace)
+                known = _past(scenario, store) if past else None
+                found = _run_one(
+                    scenario, network, out, store, view, controller, attend, pace, known
+                )
             documents.append(found)
     if as_json:
         _print_json(documents[0] if len(documents) == 1 else documents)
@@ -239,6 +245,7 @@ def _run_one(
     controller: str,
     beside: Callable[[Run], None],
     pace: float | None,
+    past: Past | None,
 ) -> dict[str, Any]:
     from shadowsim.carried import NotKept, begin, carry_out
     from shadowsim.commit.hold import held
@@ -256,7 +263,7 @@ def _run_one(
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
     networks = factory(network, cast("Controller", controller))
     state = begin(scenario, networks, Journal(view.event), view.paused(approve))
-    state.beside, state.past = beside, _past(scenario, store)
+    state.beside, state.past = beside, past or state.past
     folder = out / scenario.name
     # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
     lease_s = scenario.workflow.confirm_within_s / min(pace or 1.0, 1.0)

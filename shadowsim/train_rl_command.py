@@ -34,10 +34,10 @@ def train_rl(
         Path, typer.Option(help="Folder with folders of tapes: known, validation, unseen.")
     ] = Path("tapes"),
     pool: Annotated[
-        list[Path] | None, typer.Option(help="Tapes to learn on instead; may be given again.")
+        list[Path] | None, typer.Option(help="Tapes to learn on instead; each may be given again.")
     ] = None,
-    validation: Annotated[Path | None, typer.Option(help="Tapes to choose by instead.")] = None,
-    test: Annotated[Path | None, typer.Option(help="Tapes to compare on instead.")] = None,
+    validation: Annotated[list[Path] | None, typer.Option(help="Tapes to choose by.")] = None,
+    test: Annotated[list[Path] | None, typer.Option(help="Tapes to compare on.")] = None,
     changes: Annotated[
         int | None,
         typer.Option(help="Make tapes of so many changes first, where missing.", min=20, max=10**6),
@@ -53,7 +53,7 @@ def train_rl(
         int | None, typer.Option(help="Decisions; n_timesteps if not given.", min=1, max=10**10)
     ] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps.", min=1)] = 500_000,
-    evaluate_every: Annotated[int, typer.Option(help="Steps.", min=1)] = 50_000,
+    evaluate_every: Annotated[int, typer.Option(help="Steps.", min=1)] = 20_000,
     patience: Annotated[
         int, typer.Option(help="End after so many evaluations without a better one; 0: never.")
     ] = 0,
@@ -107,8 +107,8 @@ def train_rl(
     known, chosen_by, compared_on = (
         _pool(folders, model)
         for folders in (
-            pool or [tapes / "known"], [validation or tapes / "validation"],
-            [test or tapes / "unseen"],
+            pool or [tapes / "known"], validation or [tapes / "validation"],
+            test or [tapes / "unseen"],
         )
     )  # fmt: skip
     name = f"{HYBRID_RL if supervised else RL}-{algorithm}-{seed}"

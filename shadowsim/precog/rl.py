@@ -7,6 +7,7 @@ calibrated probability.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cache
 from importlib.resources import files
@@ -20,12 +21,15 @@ from shadowsim.precog.actions import GO, PART, WAIT, WHOLE, masks
 from shadowsim.precog.features import Featurizer
 from shadowsim.precog.forecast import Evidence, Forecast, Reason
 from shadowsim.precog.model import Model
-from shadowsim.precog.observation import SUPERVISED, Singles, observations, observed
+from shadowsim.precog.observation import SUPERVISED, Singles, observations, observed, scaled
 from shadowsim.precog.policy import Policy
 from shadowsim.precog.policy_file import load
 from shadowsim.precog.supervised import standing_model, user_model
 from shadowsim.precog.whatif import WhatIf
 
+COVERAGE = tuple(f"telemetry_coverage{of}_mean" for of in ("", "_links", "_demands"))
+LEAST_COVERAGE = 0.5
+DARK = "not known: too little telemetry arrives for the policy to go by"
 TOLD_FROM = 0.05  # who is less sure needs no reason
 RL, HYBRID_RL = "rl", "hybrid-rl"
 
@@ -37,7 +41,8 @@ class Rl:
     waiting, which lets the change lapse. A refusal names no failure mode, so the number is that of
     the mode which the supervised model finds likeliest, where the policy reads that, else of the
     one that the script leads to. In production: how probable it makes a rollback for each mode.
-    That the whole of them is what it wants is said by the reason.
+    That the whole of them is what it wants is said by the reason. Where less than half of what
+    devices, links or demands should report has arrived, nothing is known.
     """
 
     def __init__(self, whatif: WhatIf, policy: Policy, model: Model | None, name: str) -> None:
@@ -51,6 +56,11 @@ class Rl:
 
     def forecast(self, evidence: Evidence) -> Forecast:
         row = observation(self._featurizer, evidence, self._model)
+        if self._is_dark(row):
+            return Forecast(
+                dict.fromkeys(MODES, math.nan),
+                tuple(Reason(self.name, mode, 0.0, DARK) for mode in MODES),
+            )
         production = evidence.phase == "production"
         open_ = masks(np.array([production]), np.array([False]))
         chance = self._policy.probabilities(row[None, self._places], open_)[0]
@@ -65,6 +75,10 @@ class Rl:
             text = f"the policy would not let it go ({sure:.0%} sure)"
         reasons = (Reason(self.name, mode, sure, text),) if sure >= TOLD_FROM else ()
         return Forecast(dict(zip(MODES, told.tolist(), strict=True)), reasons)
+
+    def _is_dark(self, row: Singles) -> bool:
+        of = dict(zip(self._names, row.tolist(), strict=True))
+        return bool(min(of[name] for name in COVERAGE) < float(scaled(LEAST_COVERAGE)))
 
     def _mode(self, row: Singles) -> str:
         """What a refusal is for."""

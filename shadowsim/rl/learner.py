@@ -19,13 +19,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from shadowsim.env.pool import Pool
 from shadowsim.env.sb3 import TapeVecEnv
 from shadowsim.env.vector import ChangeRollbackVector
-from shadowsim.precog.actions import ACTIONS
+from shadowsim.precog.actions import ACTIONS, GO, WAIT
 from shadowsim.precog.policy import TOLD, Policy
 from shadowsim.rl.settings import Settings, linear
 
 CLASSES: Mapping[str, type[BaseAlgorithm]] = {
     "ppo": PPO, "ppo_mask": MaskablePPO, "dqn": DQN, "qrdqn": QRDQN,
 }  # fmt: skip
+HEAD_START = 3.0  # log odds
 LAYERS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 VERSIONS = {
     "torch": str(torch.__version__),
@@ -63,7 +64,20 @@ def learner_on(settings: Settings, environment: VecEnv, seed: int) -> BaseAlgori
     made: BaseAlgorithm = kind(
         "MlpPolicy", environment, seed=seed, device="cpu", policy_kwargs=network, **arguments
     )
+    if settings.drawn:
+        _lean(made)
     return made
+
+
+def _lean(made: BaseAlgorithm) -> None:
+    """Have a distribution begin as one that goes, and waits in production.
+
+    One that begins by taking everything back learns first that it is never worth going, and then
+    comes to production no more, where it could learn that waiting costs nothing.
+    """
+    parts: Any = made.policy
+    with torch.no_grad():
+        parts.action_net.bias[[WAIT, GO]] = HEAD_START
 
 
 def policy_of(

@@ -10,7 +10,8 @@ from shadowsim.scenario.spec.base import Duration, Rate, Seconds, Share, Spec
 from shadowsim.scenario.spec.traffic import TrafficClass
 
 Precog = Literal[
-    "always-go", "threshold", "canary", "judge", "script", "rollouts", "supervised", "hybrid"
+    "always-go", "threshold", "canary", "judge", "script", "rollouts", "supervised", "hybrid", "rl",
+    "hybrid-rl",
 ]  # fmt: skip
 PRECOGS: tuple[Precog, ...] = get_args(Precog)
 
