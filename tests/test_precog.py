@@ -712,5 +712,5 @@ def test_precog_and_rollback_do_not_know_the_scenario() -> None:
 def test_evidence_holds_what_an_operator_has() -> None:
     assert {field.name for field in fields(Evidence)} == {
         "phase", "topology", "demands", "intents", "change", "before", "now", "baseline",
-        "observed", "control", "horizon_s", "soak_s", "past",
+        "observed", "control", "horizon_s", "soak_s", "past", "since_s", "left",
     }  # fmt: skip
