@@ -23,7 +23,7 @@ from shadowsim.rollback.key import installation_key
 from shadowsim.rollback.signature import read_signature
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = [c.callback.__name__ for c in app.registered_commands if c.callback]
+COMMANDS = [c.callback.__name__.replace("_", "-") for c in app.registered_commands if c.callback]
 DESIGNED = {
     "scenario", "network", "precog", "seed", "decision", "end_state", "forecast", "failure_modes",
     "blamed", "time_to_rollback_s", "breach_s", "expectations", "digests", "out",

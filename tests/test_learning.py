@@ -436,7 +436,7 @@ def test_train_writes_a_model_and_says_how_good_it_is(trained: tuple[dict[str, A
 
 def test_train_without_a_history_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="shadowsim history"):
-        train([tmp_path], tmp_path / "m", 0, 1, "off", as_json=True)
+        train([tmp_path], out=tmp_path / "m", seed=0, jobs=1, mlflow="off", as_json=True)
 
 
 def test_the_variant_forecasts_with_the_model_that_stands(
