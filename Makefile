@@ -15,7 +15,7 @@ APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate mlflow test lint bench torture schemas clean
+.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl mlflow test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -69,6 +69,12 @@ train: history ## PreCog's models from that history, for five seeds (MODELS)
 evaluate: $(READY) ## all PreCog variants on the same changes, on networks never seen
 	$(BIN)/shadowsim evaluate --history $(HISTORY)/validation --history $(HISTORY)/unseen \
 	    $(foreach seed,0 1 2 3 4,--model $(MODELS)/$(seed).model) --out docs/precog
+
+train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside the rule by hand
+	set -e; for seed in 0 1 2 3 4; do \
+	    $(BIN)/shadowsim train-rl $$([ $$seed = 0 ] && echo --changes 400) --jobs 1 --seed $$seed \
+	        --out runs/rl/$$seed --policy runs/rl/$$seed.policy; \
+	done
 
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
