@@ -693,4 +693,4 @@ def test_the_next_run_of_a_network_knows_what_came_of_the_last(
     store = tmp_path / "runs" / "outcomes.sqlite"
     found = outcomes.tables(rows_of(store), store, ASKED)
     assert found.used == {uses.GOOD: 1}
-    assert found.unused == {outcomes.REPLACED: 1}
+    assert found.unused == {outcomes.REPLACED: 2}
