@@ -23,7 +23,7 @@ from shadowsim.history.folds import KNOWN, fold_of
 from shadowsim.learning.comparison import compare
 from shadowsim.learning.dataset import table
 from shadowsim.learning.evaluation import names_asked
-from shadowsim.learning.looks import APART, GATE, Past, read
+from shadowsim.learning.looks import APART, GATE, Histories, read
 from shadowsim.learning.splits import split
 from shadowsim.learning.stacking import STACK, stack, with_supervised
 from shadowsim.learning.training import STACKED, Trained, trained
@@ -41,12 +41,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def past(folder: Path) -> Past:
+def past(folder: Path) -> Histories:
     return read([folder])
 
 
 @pytest.fixture(scope="module")
-def both(past: Past) -> Trained:
+def both(past: Histories) -> Trained:
     return trained(past, 2, 2)
 
 
@@ -69,7 +69,7 @@ def test_histories_side_by_side_keep_their_changes_apart(folder: Path, tmp_path:
     assert (first["phase"] == GATE).all()
 
 
-def test_the_stack_learns_from_its_own_fold_only(past: Past, both: Trained) -> None:
+def test_the_stack_learns_from_its_own_fold_only(past: Histories, both: Trained) -> None:
     """All other changes replaced by nonsense, it is the same, byte for byte."""
     looks = with_supervised(past.looks, both.model)
     splits = split(table(past.looks, past.labels, NAMES).changes, 2)
@@ -86,7 +86,7 @@ def test_the_stack_learns_from_its_own_fold_only(past: Past, both: Trained) -> N
         pl.Series(splits.of(STACK)))["network"])  # fmt: skip
 
 
-def test_the_hybrid_believes_who_is_right(past: Past, model: Path) -> None:
+def test_the_hybrid_believes_who_is_right(past: Histories, model: Path) -> None:
     found = compare(past, [model], 1, lambda _: None)
     auroc = {
         v.variant: np.mean([v.modes[mode]["AUROC"].value for mode in MODES])
@@ -101,11 +101,11 @@ def test_the_hybrid_believes_who_is_right(past: Past, model: Path) -> None:
     assert nobody.shares["stopped"].value == 0.0
 
 
-def test_nothing_that_is_judged_was_fitted_to(past: Past, model: Path, both: Trained) -> None:
+def test_nothing_that_is_judged_was_fitted_to(past: Histories, model: Path, both: Trained) -> None:
     """Changes on known networks have no part in the comparison."""
     folds = [fold_of(name) for name in past.labels["network"]]
     unknown = past.labels.filter(pl.Series([f != KNOWN for f in folds]))["case"]
-    less = Past(
+    less = Histories(
         past.looks.filter(pl.col("case").is_in(unknown.implode())),
         past.labels.filter(pl.col("case").is_in(unknown.implode())),
         past.seeds,
@@ -114,16 +114,16 @@ def test_nothing_that_is_judged_was_fitted_to(past: Past, model: Path, both: Tra
     assert [str(v) for v in whole.verdicts] == [str(v) for v in part.verdicts]
 
 
-def test_without_networks_that_are_new_it_says_what_to_make(past: Past, model: Path) -> None:
+def test_without_networks_that_are_new_it_says_what_to_make(past: Histories, model: Path) -> None:
     known = past.labels.filter(
         pl.Series([fold_of(name) == KNOWN for name in past.labels["network"]])
     )
     looks = past.looks.filter(pl.col("case").is_in(known["case"].implode()))
     with pytest.raises(BadInput, match="--networks unseen"):
-        compare(Past(looks, known, past.seeds), [model], 1, lambda _: None)
+        compare(Histories(looks, known, past.seeds), [model], 1, lambda _: None)
 
 
-def test_variants_that_were_asked_are_found(past: Past) -> None:
+def test_variants_that_were_asked_are_found(past: Histories) -> None:
     assert set(names_asked(past.looks)) == {"script", "judge", "threshold", "canary"}
 
 

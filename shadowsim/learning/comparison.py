@@ -21,7 +21,7 @@ from shadowsim.learning.evaluation import (
     said_by_all,
     slipped,
 )
-from shadowsim.learning.looks import GATE, Past
+from shadowsim.learning.looks import GATE, Histories
 from shadowsim.learning.splits import split_for_tests
 from shadowsim.learning.training import STACKED
 from shadowsim.learning.walk import Array, Marks
@@ -58,7 +58,7 @@ class Comparison:
         return list(dict.fromkeys(verdict.slice for verdict in self.verdicts))
 
 
-def compare(past: Past, models: Sequence[Path], seed: int, tell: Told) -> Comparison:
+def compare(past: Histories, models: Sequence[Path], seed: int, tell: Told) -> Comparison:
     """Ask every variant about the same changes. Raises BadInput."""
     looks, labels = past.looks, past.labels
     splits = split_for_tests(table(looks, labels, NAMES).changes)

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from shadowsim.history.cases import CHANGES_PER_SITE
+from shadowsim.learning.fit import HORIZON_S
 from shadowsim.learning.looks import GATE, came, said_by, walk_of
 from shadowsim.learning.metrics import Interval, intervals
 from shadowsim.learning.splits import Splits
@@ -89,13 +90,13 @@ def _stacked(looks: pl.DataFrame, stack: Stack, careful: Array) -> Array:
 def _oracles(looks: pl.DataFrame, labels: pl.DataFrame) -> tuple[Array, Array]:
     """One that knows what will come, and one that knows what the shadow shows, and no more.
 
-    Both know in production what will have begun a look later: 2 s.
+    Both know in production what will have begun within the horizon that models are trained for.
     """
     of = looks.select("case", "phase", "since_s").join(labels, on="case", maintain_order="left")
     gate = (of["phase"] == GATE).to_numpy()[:, None]
     bad = of.select(MODES).to_numpy()
     at_s = of.select([f"{mode}_at_s" for mode in MODES]).cast(pl.Float64).to_numpy()
-    soon = bad & (np.nan_to_num(at_s, nan=np.inf) <= of["since_s"].to_numpy()[:, None] + 15.0)
+    soon = bad & (np.nan_to_num(at_s, nan=np.inf) <= of["since_s"].to_numpy()[:, None] + HORIZON_S)
     sign = of["sign"].to_numpy()[:, None]
     all_ = np.where(gate, bad, soon).astype(np.float64)
     return all_, np.where(gate, bad & sign, soon).astype(np.float64)

@@ -28,7 +28,7 @@ APART = 10_000_000  # between the numbers of the changes of two histories: whole
 
 
 @dataclass(frozen=True)
-class Past:
+class Histories:
     """`looks` by change and time, the gate first; `labels` by change; the seeds of their making."""
 
     looks: pl.DataFrame
@@ -36,7 +36,7 @@ class Past:
     seeds: tuple[int, ...]
 
 
-def read(folders: Sequence[Path]) -> Past:
+def read(folders: Sequence[Path]) -> Histories:
     """Several histories as one. Raises BadInput where one is not whole, or was made otherwise."""
     read = [store.read(folder) for folder in folders]
     for folder, one in zip(folders, read, strict=True):
@@ -46,7 +46,7 @@ def read(folders: Sequence[Path]) -> Past:
     apart = [pl.col("case") + number * APART for number in range(len(read))]
     looks = [one.looks.with_columns(a) for one, a in zip(read, apart, strict=True)]
     labels = [one.labels.with_columns(a) for one, a in zip(read, apart, strict=True)]
-    return Past(
+    return Histories(
         pl.concat(looks, how="diagonal").sort("case", pl.col("phase") != GATE, "since_s"),
         pl.concat(labels).sort("case"),
         tuple(one.manifest.seed for one in read),

@@ -20,7 +20,7 @@ from shadowsim.learning.comparison import LEARNED
 from shadowsim.learning.dataset import Bools, Changes, Floats
 from shadowsim.learning.duel import Duel, duel, questions
 from shadowsim.learning.evaluation import names_asked, said_by_all
-from shadowsim.learning.looks import Past, came
+from shadowsim.learning.looks import Histories, came
 from shadowsim.learning.outcomes import REAL, Outcomes
 from shadowsim.learning.splits import SHARES, Splits, share_out, split
 from shadowsim.learning.training import STACKED, Told, Trained, trained
@@ -112,7 +112,7 @@ def _percent(name: str) -> int:
 
 
 def retrained(
-    past: Past, real: Outcomes, champion: Pair, seed: int, jobs: int,
+    past: Histories, real: Outcomes, champion: Pair, seed: int, jobs: int,
     tell: Told = lambda _: None,
 ) -> Retrained:  # fmt: skip
     """Fit new models to both, and compare them with the old ones on the outcomes held out.
@@ -129,11 +129,11 @@ def retrained(
     return Retrained(replace(found, model=fresh.supervised), duels)
 
 
-def joined(past: Past, real: Outcomes) -> Past:
+def joined(past: Histories, real: Outcomes) -> Histories:
     """Both as one: real changes after those of the history."""
     looks = real.looks.with_columns(pl.col("case").cast(pl.Int64))
     labels = real.labels.select(name for name in past.labels.columns if name in real.labels.columns)
-    return Past(
+    return Histories(
         pl.concat([past.looks, looks], how="diagonal_relaxed"),
         pl.concat([past.labels, labels], how="diagonal_relaxed"),
         past.seeds,

@@ -1,4 +1,4 @@
-"""Past changes to the models behind `supervised` and `hybrid`, and to how good they are."""
+"""Histories changes to the models behind `supervised` and `hybrid`, and to how good they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from shadowsim.learning.card import Measured, Timed, measure, measure_time, with_card
 from shadowsim.learning.dataset import Bools, Changes, Floats, Table, table
 from shadowsim.learning.fit import fit
-from shadowsim.learning.looks import Past
+from shadowsim.learning.looks import Histories
 from shadowsim.learning.splits import Splits, split
 from shadowsim.learning.stacking import stack, with_supervised
 from shadowsim.model.truth import MODES
@@ -41,7 +41,7 @@ class Trained:
 
 
 def trained(
-    past: Past, seed: int, jobs: int, tell: Told = lambda _: None, share: Share = split
+    past: Histories, seed: int, jobs: int, tell: Told = lambda _: None, share: Share = split
 ) -> Trained:
     """Fit, calibrate and stack, each on networks of its own, as `share` parts them. Raises
     BadInput.

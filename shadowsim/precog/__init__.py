@@ -11,7 +11,6 @@ from shadowsim.errors import BadInput, choices
 from shadowsim.precog.always_go import AlwaysGo
 from shadowsim.precog.canary import Canary
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
-from shadowsim.precog.hybrid import Hybrid
 from shadowsim.precog.judge import Judge
 from shadowsim.precog.rl import HYBRID_RL, RL, hybrid_rl, rl
 from shadowsim.precog.rollouts import Rollouts
@@ -24,16 +23,13 @@ from shadowsim.precog.whatif import WhatIf
 
 
 def hybrid(whatif: WhatIf) -> Variant:
-    """The composite, with what was learned of whom to believe, where that stands beside the model
-    of `supervised`; else as careful as the surest of those that need no learning. Raises BadInput.
+    """The composite, with what was learned of whom to believe, which stands beside the model of
+    `supervised`. Raises BadInput if one of the two is missing, damaged or foreign.
     """
     plain = (Threshold(), Judge(whatif.limits), Script(whatif))
-    path = beside(model_path())
-    if not path.exists():
-        return Hybrid(plain)
     others, learned = (Canary(whatif.limits),), supervised(whatif)
     names = tuple(variant.name for variant in (*plain, *others, learned))
-    return Stacked(plain, others, learned, read_stack(path, names))
+    return Stacked(plain, others, learned, read_stack(beside(model_path()), names))
 
 
 VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
