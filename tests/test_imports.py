@@ -31,7 +31,7 @@ ORDER = (
     {"learning"},
     {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
-     "examine", "doctor", "capabilities", "live", "session", "carried"},
+     "examine", "doctor", "capabilities", "live", "session", "carried", "readings"},
     {"sweep", "rl"},
     {"bench", "fidelity", "outages"},
     {"sidebyside"},
