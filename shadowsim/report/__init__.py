@@ -17,6 +17,7 @@ from shadowsim.report.timeline import timeline
 from shadowsim.report.verdict import verdict
 
 SECTIONS = (verdict, timeline, topology, networks, forecast, rollback, journal)
+TOKENS = Path(__file__).with_name("tokens.css")  # the colours, which the live page has too
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -25,6 +26,7 @@ def render(folder: Path) -> str:
     run = read_folder(folder)
     result = run.result
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        tokens=TOKENS.read_text(encoding="utf-8"),
         title=escape(result.scenario),
         change=escape(result.change) or "(no summary of the change)",
         summary=escape(result.summary),
