@@ -13,10 +13,11 @@ EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.y
 OUTAGES ?= scenarios/outages
 ATTACKS ?= all
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
+BROWSER := $(VENV)/.browser
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl outages mlflow test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl outages mlflow test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -44,6 +45,20 @@ $(EMULATED): $(READY) build-constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[emulated]'
 	$(BIN)/shadowsim doctor
 	touch $@
+
+setup-browser: $(BROWSER) ## what the tests of the page need: Chromium and playwright (root or sudo)
+
+$(BROWSER): $(READY)
+	@missing=$$(for p in chromium fonts-inter; do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    $(AS_ROOT) apt-get update -qq && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	touch $@
+
+screenshots: $(BROWSER) ## the page's pictures in docs/images, from a run in headless Chromium
+	$(BIN)/python tests/screenshots.py docs/images
 
 emulated: $(EMULATED) ## one change refused and one confirmed, with real packets through real switches
 	$(BIN)/shadowsim run --network emulated $(EMULATED_SCENARIOS)

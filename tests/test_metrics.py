@@ -26,7 +26,7 @@ from shadowsim.api.desk import Desk
 from shadowsim.api.metrics import BUCKETS_S, Outcomes
 from shadowsim.model.truth import MODES
 from shadowsim.outcomes import OutcomeStore
-from shadowsim.shadow_commands import _server
+from shadowsim.shadow_commands import served
 
 ROOT = Path(__file__).parent.parent
 TOKEN, HERE = "of-this-test", "http://127.0.0.1:8000"
@@ -180,7 +180,7 @@ def test_only_who_shows_the_token_may_scrape(store: Path) -> None:
 
 
 def test_a_session_tells_of_the_store_beside_its_file(tmp_path: Path) -> None:
-    desk, server = _server(0, tmp_path / "shadow.json", writes=False)
+    desk, server = served(0, tmp_path / "shadow.json", writes=False)
     server.__exit__(None, None, None)
     assert desk.store == tmp_path / "outcomes.sqlite"
 
