@@ -10,6 +10,7 @@ HISTORY ?= history
 MODELS ?= models
 CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
+OUTAGES ?= scenarios/outages
 ATTACKS ?= all
 # Tests of real packets and real processes keep real time: nothing else runs beside them.
 ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_controller.py \
@@ -18,7 +19,7 @@ APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl mlflow notebooks test lint bench torture schemas clean
+.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl outages mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -78,6 +79,9 @@ train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside
 	    $(BIN)/shadowsim train-rl $$([ $$seed = 0 ] && echo --changes 400) --jobs 1 --seed $$seed \
 	        --out runs/rl/$$seed --policy runs/rl/$$seed.policy; \
 	done
+
+outages: $(READY) ## outages that happened under every variant, to docs/outages.md and docs/outages.html
+	$(BIN)/shadowsim outages $(OUTAGES)
 
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db

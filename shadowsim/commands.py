@@ -15,6 +15,7 @@ from shadowsim import (
     __version__,
     learning_commands,
     machine_commands,
+    outages_command,
     rollback_command,
     sweep_command,
 )
@@ -175,6 +176,10 @@ def analytics(
     window: Annotated[
         int | None, typer.Option(help="With --over-time: so many runs instead of weeks.", min=1)
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write them as Parquet: a row a run; with --over-time a row a window."),
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -186,6 +191,10 @@ def analytics(
         raise BadInput([Mistake("no outcomes yet; 'shadowsim run' makes some", str(store))])
     with OutcomeStore(store) as outcomes:
         rows = outcomes.read()
+    if export is not None:
+        from shadowsim import outcomes_command
+
+        outcomes_command.export(rows, store, export, over_time=over_time, window=window)
     if over_time:
         from shadowsim.outcomes_command import show_over_time
 
@@ -207,6 +216,7 @@ def analytics(
 for command in (
     rollback_command.rollback,
     *sweep_command.COMMANDS,
+    *outages_command.COMMANDS,
     *learning_commands.COMMANDS,
     *machine_commands.COMMANDS,
 ):

@@ -33,11 +33,11 @@ ORDER = (
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
      "examine", "doctor", "capabilities", "live", "session", "carried"},
     {"sweep", "rl"},
-    {"bench", "fidelity"},
+    {"bench", "fidelity", "outages"},
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
      "train_command", "train_rl_command", "outcomes_command", "evaluate_command",
-     "sweep_command", "given",
+     "sweep_command", "outages_command", "given",
      "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
