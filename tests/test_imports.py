@@ -31,6 +31,7 @@ ORDER = (
     {"learning"},
     {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
+     "telemetry_table",
      "examine", "doctor", "capabilities", "live", "session", "carried"},
     {"sweep", "rl"},
     {"bench", "fidelity", "outages"},
