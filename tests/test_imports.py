@@ -37,7 +37,7 @@ ORDER = (
     {"bench", "fidelity", "outages"},
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
-     "train_command", "train_rl_command", "outcomes_command", "evaluate_command",
+     "tapes_command", "train_command", "train_rl_command", "outcomes_command", "evaluate_command",
      "sweep_command", "outages_command", "given",
      "commands", "__main__"},
 )  # fmt: skip
