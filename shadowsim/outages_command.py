@@ -77,10 +77,10 @@ def outages(
 
 
 def files_of(places: Sequence[Path]) -> list[Path]:
-    """The scenario files named, and those in the folders named. Raises BadInput for none."""
+    """The scenario files named, and all in the folders named. Raises BadInput for none."""
     files: list[Path] = []
     for place in places:
-        found = sorted(place.glob("*.yml")) if place.is_dir() else [place]
+        found = sorted(place.rglob("*.yml")) if place.is_dir() else [place]
         if not found:
             raise BadInput([Mistake("there is no scenario (*.yml) in it", str(place))])
         files += found

@@ -28,6 +28,7 @@ shadow = typer.Typer(
 )
 
 SESSION = Path("runs") / "shadow.json"
+OUTCOMES = "outcomes.sqlite"  # beside it: what /metrics tells of
 STEP_S = 0.25  # of the network, between two looks at the clock
 
 SessionFile = Annotated[Path, typer.Option("--session", help="Where the session is written down.")]
@@ -250,7 +251,7 @@ def _server(port: int, file: Path, *, writes: bool) -> tuple[Desk, Server]:
         ) from None
     from shadowsim.api.desk import Desk
 
-    desk = Desk()
+    desk = Desk(file.with_name(OUTCOMES))
     return desk, Server(desk, port, file, writes=writes)
 
 

@@ -31,7 +31,7 @@ ORDER = (
     {"learning"},
     {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
-     "telemetry_table",
+     "telemetry_table", "readings",
      "examine", "doctor", "capabilities", "live", "session", "carried"},
     {"sweep", "rl"},
     {"bench", "fidelity", "outages"},

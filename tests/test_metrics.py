@@ -18,12 +18,12 @@ import yaml
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("prometheus_client")
-from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from shadowsim.api.guard import Guard
-from shadowsim.api.metrics import BUCKETS_S, Outcomes, add_metrics
+from shadowsim.api.app import make_app
+from shadowsim.api.desk import Desk
+from shadowsim.api.metrics import BUCKETS_S, Outcomes
 from shadowsim.model.truth import MODES
 from shadowsim.outcomes import OutcomeStore
 
@@ -67,9 +67,7 @@ def store(tmp_path: Path) -> Path:
 
 def get(store: Path, **headers: str) -> Any:
     """What a session would answer whose store this is."""
-    api = FastAPI()
-    assert add_metrics(api, store) == ()  # nothing is open to who shows no token
-    transport = httpx.ASGITransport(app=Guard(api, TOKEN, writes=False))
+    transport = httpx.ASGITransport(app=make_app(Desk(store), TOKEN, writes=False))
 
     async def asked() -> Any:
         async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:

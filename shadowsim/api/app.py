@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from shadowsim import __version__
 from shadowsim.api.desk import Desk, NoAnswer, Room
 from shadowsim.api.guard import App, Guard
+from shadowsim.api.metrics import add_metrics
 from shadowsim.api.wishes import Generate, Steer, mistakes
 from shadowsim.errors import BadInput, MachineLacks, ShadowsimError, Unreachable
 from shadowsim.mirror.testtraffic import Status, matches_of
@@ -68,6 +69,7 @@ def make_app(desk: Desk, token: str, *, writes: bool) -> App:
     )
     _add_failures(api)
     _add_routes(api, desk)
+    add_metrics(api, desk.store)
     return Guard(api, token, writes=writes)
 
 

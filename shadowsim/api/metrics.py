@@ -7,7 +7,7 @@ survive a restart and runs of other processes are in them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -73,18 +73,17 @@ class Outcomes(Collector):
             return [_readable(0.0)]
 
 
-def add_metrics(api: FastAPI, store: Path) -> Collection[str]:
-    """Tell at /metrics what this store says. No path of it is open to who shows no token."""
+def add_metrics(api: FastAPI, store: Path | None) -> None:
+    """Tell at /metrics what this store says, to who may ask at all; without one, nothing."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Outcomes(store))
+    if store is not None:
+        registry.register(Outcomes(store))
 
     @api.get(PATH, response_class=Response)
     def metrics(request: Request) -> Response:
         """Outcomes of runs, as Prometheus reads them."""
         encode, kind = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"Content-Type": kind})
-
-    return ()
 
 
 def families(rows: Sequence[Row], store: Path) -> Iterator[Metric]:

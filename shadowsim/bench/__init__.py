@@ -40,6 +40,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         rl,
         rollouts,
         sweep,
+        telemetry,
         verify,
         whole,
     )
@@ -61,6 +62,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "scenario": whole.scenario_90s,
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
+        "telemetry": telemetry.rows_10_million,
         "command-line": whole.command_line,
     }
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from shadowsim.errors import BadInput, Mistake
 from shadowsim.model.telemetry import Telemetry
+from shadowsim.readings import by_second
 
 Floats = npt.NDArray[np.float64]
 WANTED, GOT = "offered_bps", "throughput_bps"
@@ -73,29 +73,14 @@ def delivery_of(telemetry: Telemetry) -> Delivery:
 
 def delivery_in(file: Path) -> Delivery:
     """The same of production, from the telemetry in the folder of a run. Raises BadInput."""
-    metric = pl.col("metric")
-    try:
-        told = (
-            pl.scan_parquet(file)
-            .filter(network="production", subject="demand")
-            .filter(metric.is_in([WANTED, GOT]))
-            .with_columns(pl.col("value").fill_nan(None))
-            .group_by("at_s", "name")
-            .agg(
-                wanted=pl.col("value").filter(metric == WANTED).first(),
-                got=pl.col("value").filter(metric == GOT).first(),
-            )
-            .drop_nulls()
-            .group_by("at_s")
-            .agg(
-                wanted=pl.col("wanted").sum(),
-                lost=(pl.col("wanted") - pl.col("got")).clip(0.0).sum(),
-            )
-            .sort("at_s")
-            .collect()
-        )
-    except (pl.exceptions.PolarsError, OSError):
-        raise BadInput([Mistake("cannot be read as telemetry (parquet)", str(file))]) from None
+    parts = {"network": "production", "subject": "demand"}
+    wanted, got = (by_second(file, {**parts, "metric": metric}) for metric in (WANTED, GOT))
+    told = (
+        wanted.join(got, on=["name", "second"], suffix="_got")
+        .group_by(at_s=pl.col("second").cast(pl.Float64))
+        .agg(wanted=pl.col("mean").sum(), lost=(pl.col("mean") - pl.col("mean_got")).clip(0).sum())
+        .sort("at_s")
+    )
     at_s = told["at_s"].to_numpy().copy()
     first_s = float(at_s[0]) - 1.0 if len(at_s) else 0.0
     return Delivery(first_s, at_s, told["wanted"].to_numpy(), told["lost"].to_numpy())
