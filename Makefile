@@ -16,10 +16,11 @@ ATTACKS ?= all
 ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_controller.py \
     tests/test_guardian.py tests/test_network_contract.py tests/test_notebooks.py tests/test_plant.py
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
+BROWSER := $(VENV)/.browser
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl outages mlflow notebooks test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl outages mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -47,6 +48,20 @@ $(EMULATED): $(READY) build-constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[emulated]'
 	$(BIN)/shadowsim doctor
 	touch $@
+
+setup-browser: $(BROWSER) ## what the tests of the page need: Chromium and playwright (root or sudo)
+
+$(BROWSER): $(READY)
+	@missing=$$(for p in chromium fonts-inter; do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    $(AS_ROOT) apt-get update -qq && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	touch $@
+
+screenshots: $(BROWSER) ## the page's pictures in docs/images, from a run in headless Chromium
+	$(BIN)/python tests/screenshots.py docs/images
 
 emulated: $(EMULATED) ## one change refused and one confirmed, with real packets through real switches
 	$(BIN)/shadowsim run --network emulated $(EMULATED_SCENARIOS)

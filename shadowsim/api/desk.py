@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
+from shadowsim.api.questions import Questions
 from shadowsim.errors import ShadowsimError
 from shadowsim.mirror.testtraffic import TestTraffic
 from shadowsim.model.traffic import Demand
@@ -34,6 +35,7 @@ class Room:
     production: Network
     shadow: Network
     tests: TestTraffic
+    questions: Questions | None = None  # of a run that asks here
 
 
 class Desk:
@@ -77,8 +79,8 @@ class Desk:
         except TimeoutError:
             raise NoAnswer("the session is at work on it, and does not answer") from None
 
-    def attend(self, room: Room, seconds: float = 0.0) -> None:
-        """Answer what is asked now and within the next seconds."""
+    def attend(self, room: Room | None, seconds: float = 0.0) -> None:
+        """Answer what is asked now and within the next seconds; None while nothing runs."""
         end_s = monotonic() + seconds
         while True:
             try:
@@ -100,8 +102,10 @@ class Desk:
             answer.cancel()
 
 
-def _answer(work: Callable[[Room], Any], answer: Future[Any], room: Room) -> None:
+def _answer(work: Callable[[Room], Any], answer: Future[Any], room: Room | None) -> None:
     try:
+        if room is None:
+            raise NoAnswer("nothing runs at present")
         answer.set_result(work(room))
     except Exception as error:  # it is the asker's, and must not end the session
         answer.set_exception(error)

@@ -23,6 +23,7 @@ LINKS = (
     ("networks", "Production beside shadow"), ("forecast", "Forecast"),
     ("rollback", "Rollback plan"), ("journal", "Journal"),
 )  # fmt: skip
+TOKENS = Path(__file__).with_name("tokens.css")  # the colours, which the live page has too
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -49,6 +50,7 @@ def page(
     first, *others = (escape(text) for text in words)
     listed = [f'<li><a href="#{name}">{escape(text)}</a></li>' for name, text in links]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        tokens=TOKENS.read_text(encoding="utf-8"),
         kind=escape(kind),
         title=escape(title),
         words="\n".join([f"<p>{first}</p>", *(f'<p class="soft">{t}</p>' for t in others)]),
