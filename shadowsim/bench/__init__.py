@@ -39,6 +39,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         planner,
         rl,
         rollouts,
+        scale,
         sweep,
         verify,
         whole,
@@ -61,6 +62,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "scenario": whole.scenario_90s,
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
+        "scale": scale.k48,
         "command-line": whole.command_line,
     }
 
