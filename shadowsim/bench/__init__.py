@@ -39,6 +39,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         planner,
         rl,
         rollouts,
+        scale,
         sweep,
         telemetry,
         verify,
@@ -63,6 +64,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
         "telemetry": telemetry.rows_10_million,
+        "scale": scale.k48,
         "command-line": whole.command_line,
     }
 
