@@ -110,7 +110,7 @@ def serve_runs(
     from shadowsim.live import View
 
     board, extend = _page(runs, store)
-    desk, server = served(port, runs / FILE, writes=writes, extend=extend)
+    desk, server = served(port, runs / FILE, writes=writes, extend=extend, store=store)
     with server:
         server.start()
         _tell(server.address.url, server.address.token, runs / FILE, as_json)

@@ -251,9 +251,13 @@ def answered(
 
 
 def served(
-    port: int, file: Path, *, writes: bool, extend: Callable[[Desk], Extend] | None = None
-) -> tuple[Desk, Server]:
-    """A desk that will be asked over HTTP. Raises MachineLacks without the packages for that."""
+    port: int, file: Path, *, writes: bool, extend: Callable[[Desk], Extend] | None = None,
+    store: Path | None = None,
+) -> tuple[Desk, Server]:  # fmt: skip
+    """A desk that will be asked over HTTP, also of the outcomes in `store` (else beside `file`).
+
+    Raises MachineLacks without the packages for that.
+    """
     try:
         from shadowsim.api.app import nothing_more
         from shadowsim.api.server import Server
@@ -265,7 +269,7 @@ def served(
         ) from None
     from shadowsim.api.desk import Desk
 
-    desk = Desk(file.with_name(OUTCOMES))
+    desk = Desk(store or file.with_name(OUTCOMES))
     more = nothing_more if extend is None else extend(desk)
     return desk, Server(desk, port, file, writes=writes, extend=more)
 
