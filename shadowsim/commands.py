@@ -15,6 +15,7 @@ from shadowsim import (
     __version__,
     learning_commands,
     machine_commands,
+    outages_command,
     rollback_command,
     sweep_command,
 )
@@ -125,7 +126,7 @@ def serve(
         float | None, typer.Option(help="Network seconds per second; 2 if simulated.", min=0.1)
     ] = None,
     writes: Annotated[
-        bool, typer.Option("--writes", help="Let the page answer what a run asks: yes or no.")
+        bool, typer.Option("--writes", help="Let the page answer a run, and requests start test traffic.")
     ] = False,
     network: Annotated[
         str, typer.Option(help="Where it runs: simulated, or emulated (real packets).")
@@ -230,6 +231,10 @@ def analytics(
     window: Annotated[
         int | None, typer.Option(help="With --over-time: so many runs instead of weeks.", min=1)
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write them as Parquet: a row a run; with --over-time a row a window."),
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -241,6 +246,10 @@ def analytics(
         raise BadInput([Mistake("no outcomes yet; 'shadowsim run' makes some", str(store))])
     with OutcomeStore(store) as outcomes:
         rows = outcomes.read()
+    if export is not None:
+        from shadowsim import outcomes_command
+
+        outcomes_command.export(rows, store, export, over_time=over_time, window=window)
     if over_time:
         from shadowsim.outcomes_command import show_over_time
 
@@ -262,6 +271,7 @@ def analytics(
 for command in (
     rollback_command.rollback,
     *sweep_command.COMMANDS,
+    *outages_command.COMMANDS,
     *learning_commands.COMMANDS,
     *machine_commands.COMMANDS,
 ):

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from shadowsim import __version__
 from shadowsim.api.desk import Desk, NoAnswer, Room
 from shadowsim.api.guard import OPEN, App, Guard
+from shadowsim.api.metrics import add_metrics
 from shadowsim.api.questions import NotAsked
 from shadowsim.api.wishes import Generate, Steer, mistakes
 from shadowsim.errors import BadInput, MachineLacks, ShadowsimError, Unreachable
@@ -78,6 +79,7 @@ def make_app(desk: Desk, token: str, *, writes: bool, extend: Extend = nothing_m
     )
     _add_failures(api)
     _add_routes(api, desk)
+    add_metrics(api, desk.store)
     return Guard(api, token, writes=writes, open_to=OPEN.union(extend(api)))
 
 

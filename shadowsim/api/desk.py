@@ -6,6 +6,7 @@ import queue
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -38,9 +39,12 @@ class Room:
 
 
 class Desk:
-    """`ask` from any thread; `attend` from the one that owns the networks."""
+    """`ask` from any thread; `attend` from the one that owns the networks. `store`: where the
+    outcomes of runs are kept, for whoever asks what became of them.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Path | None = None) -> None:
+        self.store = store
         self._asked: queue.Queue[tuple[Callable[[Room], Any], Future[Any]]] = queue.Queue(
             MOST_WAITING
         )

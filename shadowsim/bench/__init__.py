@@ -36,10 +36,12 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         features,
         fluid,
         forwarding,
+        page,
         planner,
         rl,
         rollouts,
         sweep,
+        telemetry,
         verify,
         whole,
     )
@@ -61,7 +63,9 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "scenario": whole.scenario_90s,
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
+        "telemetry": telemetry.rows_10_million,
         "command-line": whole.command_line,
+        "page": page.shown,
     }
 
 

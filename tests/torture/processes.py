@@ -141,7 +141,7 @@ class Family:
 
         def over() -> bool:
             for pid in _children():
-                now_s = _without_cpu_s(pid)
+                now_s = without_cpu_s(pid)
                 self.starved_s = max(self.starved_s, now_s - first_s.setdefault(pid, now_s))
             return not self.reap()
 
@@ -168,7 +168,7 @@ def _children() -> list[int]:
     return [int(pid) for pid in task.read_text().split()]
 
 
-def _without_cpu_s(pid: int) -> float:
+def without_cpu_s(pid: int) -> float:
     """How long it has waited for a CPU so far (the second figure of schedstat)."""
     with suppress(OSError, IndexError):
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
