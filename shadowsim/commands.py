@@ -126,7 +126,7 @@ def serve(
         float | None, typer.Option(help="Network seconds per second; 2 if simulated.", min=0.1)
     ] = None,
     writes: Annotated[
-        bool, typer.Option("--writes", help="Let the page answer what a run asks: yes or no.")
+        bool, typer.Option("--writes", help="Let the page answer, and test traffic start.")
     ] = False,
     network: Annotated[
         str, typer.Option(help="Where it runs: simulated, or emulated (real packets).")
