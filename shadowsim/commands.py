@@ -16,6 +16,7 @@ from shadowsim import (
     learning_commands,
     machine_commands,
     rollback_command,
+    scale_command,
     sweep_command,
 )
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
@@ -209,6 +210,7 @@ for command in (
     *sweep_command.COMMANDS,
     *learning_commands.COMMANDS,
     *machine_commands.COMMANDS,
+    *scale_command.COMMANDS,
 ):
     app.command()(command)
 

@@ -38,7 +38,7 @@ ORDER = (
     {"sidebyside"},
     {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
      "train_command", "train_rl_command", "outcomes_command", "evaluate_command",
-     "sweep_command", "given",
+     "sweep_command", "scale_command", "given",
      "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
