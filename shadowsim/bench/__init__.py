@@ -39,7 +39,9 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         planner,
         rl,
         rollouts,
+        scale,
         sweep,
+        telemetry,
         verify,
         whole,
     )
@@ -61,6 +63,8 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "scenario": whole.scenario_90s,
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
+        "telemetry": telemetry.rows_10_million,
+        "scale": scale.k48,
         "command-line": whole.command_line,
     }
 
