@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SCENARIOS ?= scenarios/*.yml
+SCENARIOS ?= scenarios/*.yml scenarios/outages/*.yml scenarios/outages/well/*.yml
 EMULATED := $(VENV)/.emulated
 HISTORY ?= history
 MODELS ?= models
@@ -12,12 +12,20 @@ CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
 OUTAGES ?= scenarios/outages
 ATTACKS ?= all
+# Tests of real packets and real processes keep real time: nothing else runs beside them.
+ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_browser.py \
+    tests/test_controller.py \
+    tests/test_guardian.py tests/test_network_contract.py tests/test_notebooks.py tests/test_plant.py
+# What production's safety hangs on, and the tests that go through every branch of it.
+TRUSTED := journal commit rollback
+TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
+    reverts smallest,tests/test_$(name).py)
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 BROWSER := $(VENV)/.browser
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl outages mlflow test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl outages mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -27,7 +35,7 @@ setup: $(READY) ## make .venv with everything pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("shadowsim needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,bench,learn,rl,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,bench,learn,notebooks,rl,dev]'
 	$(BIN)/shadowsim doctor
 	touch $@
 
@@ -98,11 +106,19 @@ outages: $(READY) ## outages that happened under every variant, to docs/outages.
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
 
+notebooks: $(READY) ## the notebooks in JupyterLab (also any editor that opens .ipynb, with the kernel of .venv)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt jupyterlab
+	$(BIN)/jupyter lab notebooks
+
 test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(TRUSTED_TESTS) \
+	    $(TRUSTED:%=--cov=shadowsim.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest $(filter-out $(TRUSTED_TESTS),$(ALONE)) \
+	    --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -111,8 +127,9 @@ lint: $(READY) ## put the code into shape
 bench: $(READY) ## measure the speeds that matter, beside other tools
 	$(BIN)/shadowsim bench
 
-torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1 for the numbers of CI
-	set -e; for attack in $(ATTACKS); do $(BIN)/python tests/torture $$attack $(if $(QUICK),--quick); done
+torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1: the numbers of CI; RESUME=1: go on
+	set -e; for attack in $(ATTACKS); do \
+	    $(BIN)/python tests/torture $$attack $(if $(QUICK),--quick) $(if $(RESUME),--resume); done
 
 schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema scenario > docs/scenario.schema.json

@@ -251,10 +251,14 @@ def answered(
 
 
 def served(
-    port: int, file: Path, *, writes: bool, extend: Callable[[Desk], Extend] | None = None,
+    port: int,
+    file: Path,
+    *,
+    writes: bool,
     store: Path | None = None,
-) -> tuple[Desk, Server]:  # fmt: skip
-    """A desk that will be asked over HTTP, also of the outcomes in `store` (else beside `file`).
+    extend: Callable[[Desk], Extend] | None = None,
+) -> tuple[Desk, Server]:
+    """A desk that will be asked over HTTP; `store` is beside `file` unless it is named.
 
     Raises MachineLacks without the packages for that.
     """
@@ -269,7 +273,7 @@ def served(
         ) from None
     from shadowsim.api.desk import Desk
 
-    desk = Desk(store or file.with_name(OUTCOMES))
+    desk = Desk(file.with_name(OUTCOMES) if store is None else store)
     more = nothing_more if extend is None else extend(desk)
     return desk, Server(desk, port, file, writes=writes, extend=more)
 

@@ -36,9 +36,11 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         features,
         fluid,
         forwarding,
+        page,
         planner,
         rl,
         rollouts,
+        scale,
         sweep,
         telemetry,
         verify,
@@ -63,7 +65,9 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
         "telemetry": telemetry.rows_10_million,
+        "scale": scale.k48,
         "command-line": whole.command_line,
+        "page": page.shown,
     }
 
 

@@ -113,8 +113,7 @@ class Compiler:
             config, number = configs[name], self.topology.device_index[name]
             self._configs[name] = config
             self._table_size[number] = config.table_size
-            used = (acl for i in config.interfaces.values() for acl in (i.acl_in, i.acl_out))
-            self._acl_lines[number] = sum(len(config.permitted(acl) or ()) for acl in used)
+            self._acl_lines[number] = config.acl_lines
             self._level[number] = [config.qos.get(name, 0) for name in CLASSES]
             inputs = routing_inputs(config)
             rerouted |= self._inputs.get(name) != inputs

@@ -59,19 +59,21 @@ class Ports:
     def update(self, configs: Configs, devices: Iterable[str]) -> None:
         """Read the configs of these devices anew."""
         for device in devices:
-            config = configs[device]
-            for port, number in self._topology.ports[device].items():
-                self._update_port(config, port, number)
+            self._update(configs[device], self._topology.ports[device])
 
-    def _update_port(self, config: DeviceConfig, port: str, number: int) -> None:
-        interface = config.interfaces.get(port, CLOSED)
-        self.open[number] = not interface.shutdown
-        _set(self.acl_in, number, config.permitted(interface.acl_in))
-        _set(self.acl_out, number, config.permitted(interface.acl_out))
-        self.cost[number] = interface.cost
-        self.mtu_bytes[number] = interface.mtu_bytes
-        limit = interface.rate_limit_bps
-        self.limit_bps[number] = np.inf if limit is None else float(limit)
+    def _update(self, config: DeviceConfig, ports: Mapping[str, int]) -> None:
+        interfaces = [config.interfaces.get(port, CLOSED) for port in ports]
+        numbers = [*ports.values()]
+        self.open[numbers] = [not i.shutdown for i in interfaces]
+        self.cost[numbers] = [i.cost for i in interfaces]
+        self.mtu_bytes[numbers] = [i.mtu_bytes for i in interfaces]
+        limits = [i.rate_limit_bps for i in interfaces]
+        self.limit_bps[numbers] = [np.inf if limit is None else float(limit) for limit in limits]
+        for number, interface in zip(numbers, interfaces, strict=True):
+            if interface.acl_in or number in self.acl_in:
+                _set(self.acl_in, number, config.permitted(interface.acl_in))
+            if interface.acl_out or number in self.acl_out:
+                _set(self.acl_out, number, config.permitted(interface.acl_out))
 
     def carries(self) -> np.ndarray:
         """Per directed link: both its ports are open and, between switches, agree on the MTU.

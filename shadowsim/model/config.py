@@ -202,6 +202,12 @@ class DeviceConfig:
         return (self.access_lists.get(acl) or None) if acl else None
 
     @cached_property
+    def acl_lines(self) -> int:
+        """How many lines of access lists its ports decide by, each port on its own."""
+        used = (acl for i in self.interfaces.values() for acl in (i.acl_in, i.acl_out) if acl)
+        return sum(len(self.permitted(acl) or ()) for acl in used)
+
+    @cached_property
     def text(self) -> str:
         return render(self)
 

@@ -146,7 +146,7 @@ def _build(spec: ScenarioSpec, document: Document) -> Scenario:
     expect = _expect(spec.expect, change.commands, findings)
     happened = outage.build(spec.outage, findings)
     before = len(findings.mistakes)
-    demands = traffic.build(spec.traffic, network, configs, findings)
+    demands = traffic.build(spec.traffic, network, configs, findings, spec.seed)
     if topology is not None and len(findings.mistakes) == before:
         intents.check_limits(spec.intents, demands.demands, topology, findings)
     findings.settle()

@@ -264,12 +264,13 @@ def broken_by_change(run: Run, seen: Observed) -> Broken:
 
 def _broken_beside(run: Run, configs: Configs, seen: Observed) -> Broken:
     change = run.scenario.change
-    now = run.whatif.look(configs, seen, run.before)
+    now = run.whatif.settle(configs, seen.down)
     without = reverted(run.before, configs, change, change.commands)
-    then = run.whatif.look(without, seen, run.before)
+    then = run.whatif.settle(without, seen.down)
+    exposed = then.exposed(run.before)
     return Broken(
         tuple(name for name in now.broken if name not in then.broken),
-        tuple(name for name in now.exposed if name not in then.exposed),
+        tuple(name for name in now.exposed(run.before) if name not in exposed),
     )
 
 
