@@ -13,7 +13,8 @@ EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.y
 OUTAGES ?= scenarios/outages
 ATTACKS ?= all
 # Tests of real packets and real processes keep real time: nothing else runs beside them.
-ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_browser.py tests/test_controller.py \
+ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_browser.py \
+    tests/test_controller.py \
     tests/test_guardian.py tests/test_network_contract.py tests/test_notebooks.py tests/test_plant.py
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 BROWSER := $(VENV)/.browser

@@ -40,6 +40,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         planner,
         rl,
         rollouts,
+        scale,
         sweep,
         telemetry,
         verify,
@@ -64,6 +65,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
         "telemetry": telemetry.rows_10_million,
+        "scale": scale.k48,
         "command-line": whole.command_line,
         "page": page.shown,
     }

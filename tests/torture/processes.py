@@ -42,7 +42,8 @@ class ForkedPopen(subprocess.Popen[bytes]):
         inbox, inbox_ours, outbox_ours, outbox, *errors = rest[9:15]
         self.pid = os.fork()
         if not self.pid:
-            _become(lambda: guardian.main(Path(args[3])), (inbox, outbox, 2), session=True)
+            folder = Path(args[args.index(guard.BEGIN) + 1])
+            _become(lambda: guardian.main(folder), (inbox, outbox, 2), session=True)
         self._child_created = True
         self._close_pipe_fds(inbox, inbox_ours, outbox_ours, outbox, *errors)
 
