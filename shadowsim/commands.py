@@ -17,6 +17,7 @@ from shadowsim import (
     machine_commands,
     outages_command,
     rollback_command,
+    scale_command,
     sweep_command,
 )
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
@@ -274,6 +275,7 @@ for command in (
     *outages_command.COMMANDS,
     *learning_commands.COMMANDS,
     *machine_commands.COMMANDS,
+    *scale_command.COMMANDS,
 ):
     app.command()(command)
 

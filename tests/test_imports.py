@@ -39,7 +39,7 @@ ORDER = (
     {"api", "page", "bench", "shadow_commands", "serve_command", "machine_commands",
      "rollback_command", "learning_commands", "tapes_command", "train_command",
      "train_rl_command", "outcomes_command", "evaluate_command", "sweep_command",
-     "outages_command", "given", "commands", "__main__"},
+     "outages_command", "scale_command", "given", "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

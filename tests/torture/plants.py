@@ -128,7 +128,7 @@ PLANTS = (
           "    while True:\n        now = devices.read()\n",
           "    while True:\n        now = apply(terms.before, terms.change.commands)\n"),
     Plant("what the steps leave is not looked for", "settle.py",
-          "        for device, rest in groupby(_left(terms, devices.read()), key=lambda c: c.device):\n",
+          "        for device, rest in groupby(left(terms, devices.read()), key=lambda c: c.device):\n",
           "        for device, rest in ():\n"),
     Plant("a device that does not answer counts as taken back", "settle.py",
           '            raise NotRestored(f"{device} does not answer: {what} was not taken back")',

@@ -27,6 +27,7 @@ KILLED = -int(signal.SIGKILL)
 FIRST_INHERITED = 3  # above the standard streams
 MOST_FILES = 1024
 TRACEBACK_CODE = 70
+STARVED_S = 1.0  # without a CPU: from here on it counts
 
 
 def adopt() -> None:
@@ -149,8 +150,16 @@ class Family:
         return self.wait(over, for_s)
 
     def wait_for(self, pid: int, for_s: float) -> int | None:
-        """Wait for the end of one; its exit code, or None if it did not end."""
-        self.wait(lambda: not self.reap() or pid in self.ended, for_s)
+        """Wait for the end of one; its exit code, or None if it did not end.
+
+        It is given as much longer as it has had no CPU.
+        """
+        before_s = without_cpu_s(pid)
+        while not self.wait(lambda: not self.reap() or pid in self.ended, for_s):
+            starved_s = without_cpu_s(pid)
+            for_s, before_s = starved_s - before_s, starved_s
+            if for_s < STARVED_S:
+                break
         return self.ended.get(pid)
 
     def end(self) -> None:
