@@ -15,7 +15,7 @@ APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl mlflow test lint bench torture schemas clean
+.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl experiments mlflow test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -74,6 +74,11 @@ train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside
 	set -e; for seed in 0 1 2 3 4; do \
 	    $(BIN)/shadowsim train-rl $$([ $$seed = 0 ] && echo --changes 400) --jobs 1 --seed $$seed \
 	        --out runs/rl/$$seed --policy runs/rl/$$seed.policy; \
+	done
+
+experiments: $(READY) ## the questions of docs/experiments.md answered anew, with tables and figures
+	set -e; for file in which_costs_least how_early what_rl_adds how_much_shadow fine_tuning; do \
+	    $(BIN)/python experiments/$$file.py; \
 	done
 
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
