@@ -25,7 +25,7 @@ BROWSER := $(VENV)/.browser
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl outages mlflow notebooks test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl experiments outages mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -102,6 +102,11 @@ train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside
 
 outages: $(READY) ## outages that happened under every variant, to docs/outages.md and docs/outages.html
 	$(BIN)/shadowsim outages $(OUTAGES)
+
+experiments: $(READY) ## the questions of docs/experiments.md answered anew, with tables and figures
+	set -e; for file in which_costs_least how_early what_rl_adds how_much_shadow fine_tuning; do \
+	    $(BIN)/python experiments/$$file.py; \
+	done
 
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
