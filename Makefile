@@ -11,6 +11,9 @@ MODELS ?= models
 CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
 ATTACKS ?= all
+# Tests on real packets wait more than they work, so that several go side by side.
+AT_ONCE ?= 3
+REAL := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_controller.py
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -83,7 +86,8 @@ test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest --cov --cov-report= $(REAL:%=--ignore=%)
+	$(BIN)/python -m pytest --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90 -n $(AT_ONCE) --dist worksteal $(REAL)
 
 lint: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -100,5 +104,5 @@ schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema signature > docs/rollback-signature.schema.json
 
 clean: ## remove what was made here, .venv too
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
