@@ -12,10 +12,11 @@ CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
 OUTAGES ?= scenarios/outages
 ATTACKS ?= all
-# Tests of real packets and real processes keep real time: nothing else runs beside them.
-ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_browser.py \
-    tests/test_controller.py \
-    tests/test_guardian.py tests/test_network_contract.py tests/test_notebooks.py tests/test_plant.py
+# Tests on real packets wait more than they work, so that several of them go side by side.
+AT_ONCE ?= 3
+PACKETS := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_controller.py
+# Tests of other real processes, and of exact delays, keep real time: nothing runs beside them.
+ALONE := $(addprefix tests/test_,browser.py guardian.py network_contract.py notebooks.py plant.py)
 # What production's safety hangs on, and the tests that go through every branch of it.
 TRUSTED := journal commit rollback
 TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
@@ -121,7 +122,8 @@ test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/mypy
 	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(TRUSTED_TESTS) \
 	    $(TRUSTED:%=--cov=shadowsim.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(PACKETS) --cov --cov-append --cov-report=
 	$(BIN)/python -m pytest $(filter-out $(TRUSTED_TESTS),$(ALONE)) \
 	    --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
@@ -141,5 +143,5 @@ schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema signature > docs/rollback-signature.schema.json
 
 clean: ## remove what was made here, .venv too
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
