@@ -4,18 +4,29 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SCENARIOS ?= scenarios/*.yml
+SCENARIOS ?= scenarios/*.yml scenarios/outages/*.yml scenarios/outages/well/*.yml
 EMULATED := $(VENV)/.emulated
 HISTORY ?= history
 MODELS ?= models
 CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
+OUTAGES ?= scenarios/outages
 ATTACKS ?= all
+# Tests on real packets wait more than they work, so that several of them go side by side.
+AT_ONCE ?= 3
+PACKETS := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_controller.py
+# Tests of other real processes, and of exact delays, keep real time: nothing runs beside them.
+ALONE := $(addprefix tests/test_,browser.py guardian.py network_contract.py notebooks.py plant.py)
+# What production's safety hangs on, and the tests that go through every branch of it.
+TRUSTED := journal commit rollback
+TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
+    reverts smallest,tests/test_$(name).py)
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
+BROWSER := $(VENV)/.browser
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl mlflow test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl experiments outages mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,7 +36,7 @@ setup: $(READY) ## make .venv with everything pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("shadowsim needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,bench,learn,rl,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,bench,learn,notebooks,rl,dev]'
 	$(BIN)/shadowsim doctor
 	touch $@
 
@@ -43,6 +54,20 @@ $(EMULATED): $(READY) build-constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[emulated]'
 	$(BIN)/shadowsim doctor
 	touch $@
+
+setup-browser: $(BROWSER) ## what the tests of the page need: Chromium and playwright (root or sudo)
+
+$(BROWSER): $(READY)
+	@missing=$$(for p in chromium fonts-inter; do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    $(AS_ROOT) apt-get update -qq && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	touch $@
+
+screenshots: $(BROWSER) ## the page's pictures in docs/images, from a run in headless Chromium
+	$(BIN)/python tests/screenshots.py docs/images
 
 emulated: $(EMULATED) ## one change refused and one confirmed, with real packets through real switches
 	$(BIN)/shadowsim run --network emulated $(EMULATED_SCENARIOS)
@@ -76,14 +101,31 @@ train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside
 	        --out runs/rl/$$seed --policy runs/rl/$$seed.policy; \
 	done
 
+outages: $(READY) ## outages that happened under every variant, to docs/outages.md and docs/outages.html
+	$(BIN)/shadowsim outages $(OUTAGES)
+
+experiments: $(READY) ## the questions of docs/experiments.md answered anew, with tables and figures
+	set -e; for file in which_costs_least how_early what_rl_adds how_much_shadow fine_tuning; do \
+	    $(BIN)/python experiments/$$file.py; \
+	done
+
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
+
+notebooks: $(READY) ## the notebooks in JupyterLab (also any editor that opens .ipynb, with the kernel of .venv)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt jupyterlab
+	$(BIN)/jupyter lab notebooks
 
 test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(TRUSTED_TESTS) \
+	    $(TRUSTED:%=--cov=shadowsim.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(PACKETS) --cov --cov-append --cov-report=
+	$(BIN)/python -m pytest $(filter-out $(TRUSTED_TESTS),$(ALONE)) \
+	    --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -92,13 +134,14 @@ lint: $(READY) ## put the code into shape
 bench: $(READY) ## measure the speeds that matter, beside other tools
 	$(BIN)/shadowsim bench
 
-torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1 for the numbers of CI
-	set -e; for attack in $(ATTACKS); do $(BIN)/python tests/torture $$attack $(if $(QUICK),--quick); done
+torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1: the numbers of CI; RESUME=1: go on
+	set -e; for attack in $(ATTACKS); do \
+	    $(BIN)/python tests/torture $$attack $(if $(QUICK),--quick) $(if $(RESUME),--resume); done
 
 schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema scenario > docs/scenario.schema.json
 	$(BIN)/shadowsim schema signature > docs/rollback-signature.schema.json
 
 clean: ## remove what was made here, .venv too
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,6 +13,7 @@ import typer
 
 from shadowsim.errors import BadInput, choices
 from shadowsim.evaluate_command import evaluate
+from shadowsim.tapes_command import tapes
 from shadowsim.train_command import train
 from shadowsim.train_rl_command import train_rl
 
@@ -82,4 +83,4 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (history, train, train_rl, evaluate)
+COMMANDS: tuple[Callable[..., None], ...] = (history, tapes, train, train_rl, evaluate)

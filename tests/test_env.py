@@ -7,6 +7,7 @@ the same decisions, and what came of that is compared.
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import warnings
@@ -47,6 +48,7 @@ from shadowsim.env.policies import (
     at_random,
     by_forecast,
     by_hand,
+    by_variant,
     never_go,
     oracle,
 )
@@ -73,6 +75,7 @@ from shadowsim.precog.model import Model, Outlook
 from shadowsim.precog.past import Past
 from shadowsim.rollback.blame import Blame
 from shadowsim.scenario import Scenario
+from shadowsim.tapes_command import tapes as tapes_command
 from shadowsim.workflow import Run, run_workflow
 from shadowsim.workflow.phases import (
     NotInstalled,
@@ -611,6 +614,40 @@ def test_a_folder_holds_the_tapes_of_a_history_and_is_gone_on_with(
         read_tapes(tmp_path / "t")
 
 
+def test_the_command_makes_tapes_of_as_many_networks_as_are_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "t"
+    tapes_command(
+        changes=2, networks="known", per_site=1, seed=11, out=folder, jobs=1, as_json=True
+    )
+    told = json.loads(capsys.readouterr().out)
+    found = read_tapes(folder)
+    wanted = {"networks": "known", "seed": 11, "changes": 2, "out": str(folder)}
+    assert {name: told[name] for name in wanted} == wanted
+    assert told["failing"] == sum(one.failed for one in found)
+    assert [one.network for one in found] == [where(n, "known").network for n in (0, 1)]
+    assert list(pl.read_parquet(folder / "labels-*.parquet")["case"]) == [0, 20]
+    with pytest.raises(BadInput, match="per_site 1, now 2"):
+        make(folder, 2, 11, "known", 1, lambda done, of: None, per_site=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"networks": "knwon"}, "--networks: there is no 'knwon'; did you mean 'known'"),
+        ({"per_site": 21}, "a site has 1 to 20 changes, not 21"),
+        ({"per_site": 0}, "a site has 1 to 20 changes, not 0"),
+    ],
+)
+def test_tapes_that_cannot_be_made_are_said_in_words(
+    given: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=said):
+        tapes_command(changes=2, out=tmp_path / "t", as_json=True, **given)
+    assert not (tmp_path / "t").exists()
+
+
 def test_what_is_seen_and_what_is_not_are_in_files_of_their_own(tmp_path: Path) -> None:
     make(tmp_path / "t", 1, 11, "known", 1, lambda done, of: None)
     looks = pl.read_parquet(tmp_path / "t" / "looks-00000.parquet")
@@ -714,6 +751,21 @@ def test_the_rule_by_hand_stops_what_the_script_shows_and_lets_the_rest_go() -> 
     table = evaluate(by_hand, small())
     assert table["end_state"].to_list() == ["confirmed", "refused", "refused", "rolled_back"]
     assert (table["cost_misnamed"] == 0.0).all()
+
+
+def test_what_a_variant_says_is_followed_as_the_models_forecast_is() -> None:
+    """Who says what the model says does what the model's policy does, and nan is no pass."""
+    found, model = pool(tapes(), no_model()), no_model()
+    said = np.full((len(found.masks), len(MODES)), np.nan)
+    for one, first in zip(tapes(), found.first, strict=True):
+        for phase, rows in (("shadow", one.world < 0), ("production", one.world >= 0)):
+            said[first + np.flatnonzero(rows)] = model.probabilities(one.features[rows], phase)
+    for bounds in ((0.5, 0.5), (0.99, 0.01), (0.01, 0.99)):
+        policies = by_forecast(*bounds), by_variant(said, *bounds)
+        mine, other = (evaluate(policy, found) for policy in policies)
+        assert mine.equals(other)
+    silent = evaluate(by_variant(np.full_like(said, np.nan), 1.0, 1.0), found)
+    assert set(silent["end_state"]) == {"refused"}
 
 
 def test_a_forecast_has_to_be_among_what_is_observed() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from shadowsim.dataplane.plane import Graph
+from shadowsim.model.address import ANY
 from shadowsim.model.change import Configs
 from shadowsim.model.config import AclEntry, DeviceConfig, Interface
 from shadowsim.model.topology import Topology
 
 HOST_SIDE_MTU = 9216
+NO_DISCARDS: Mapping[int, tuple[AclEntry, ...]] = MappingProxyType({})
+ALL_ELSE = (AclEntry(2**31 - 1, True, "ip", ANY, None, ANY, None),)
 CLOSED = Interface("", shutdown=True)  # what a port without a config is
 
 
@@ -82,11 +86,20 @@ class Ports:
         carries: np.ndarray = self.open & self.open[other] & agree
         return carries
 
-    def filters(self) -> tuple[tuple[tuple[AclEntry, ...], ...], np.ndarray, np.ndarray]:
-        """Distinct access lists in use, and their number per directed link: (lists, out, in)."""
+    def filters(
+        self, discards: Mapping[int, tuple[AclEntry, ...]] = NO_DISCARDS
+    ) -> tuple[tuple[tuple[AclEntry, ...], ...], np.ndarray, np.ndarray]:
+        """Distinct access lists in use, and their number per directed link: (lists, out, in).
+
+        `discards[device]` stands before what any port of the device says of what enters by it.
+        """
         lists: dict[tuple[AclEntry, ...], int] = {}
+        acl_in = dict(self.acl_in)
+        for device, entries in discards.items():
+            for number in self._topology.ports[self._topology.devices[device].name].values():
+                acl_in[number] = entries + self.acl_in.get(number, ALL_ELSE)
         outward = _numbers(self.acl_out, lists, len(self.open))
-        inward = _numbers(self.acl_in, lists, len(self.open))
+        inward = _numbers(acl_in, lists, len(self.open))
         return tuple(lists), outward, inward[np.arange(len(self.open)) ^ 1]
 
 

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True)
 class Seen:
     """What N agents have before them: `observations[N, names]` and `masks[N, ACTIONS]`. `looks[N]`
-    are numbers in the pool; only an oracle reads them.
+    are numbers in the pool; only an oracle reads them, and who looks up what was said then.
     """
 
     names: tuple[str, ...]
@@ -92,16 +92,35 @@ def by_forecast(refuse_above: float, roll_back_above: float) -> Policy:
         if f"p_{MODES[0]}" not in seen.names:
             raise BadInput("this policy reads the model's forecast: make the pool with it")
         chance = np.stack([seen.of(f"p_{mode}") for mode in MODES], axis=1)
-        unknown = np.stack([seen.of(f"unknown_{mode}") for mode in MODES], axis=1).any(axis=1)
-        worst, likely = chance.max(axis=1), np.argmax(chance, axis=1)
-        wrong, mode = _facts(seen)
-        gate = (worst > scaled(refuse_above)) | unknown
-        later = (worst > scaled(roll_back_above)) | wrong
-        return _decided(
-            seen, np.where(seen.in_production, later, gate), np.where(wrong, mode, likely)
-        )
+        unknown = np.any([seen.of(f"unknown_{mode}") > 0.0 for mode in MODES], axis=0)
+        return _bounded(seen, chance, unknown, scaled(refuse_above), scaled(roll_back_above))
 
     return policy
+
+
+def by_variant(said: Floats, refuse_above: float, roll_back_above: float) -> Policy:
+    """The same with what any variant said, `[R, MODES]` by the number of a look in the pool; nan
+    is a mode of which it knows nothing.
+    """
+
+    def policy(seen: Seen) -> Ints:
+        chance = said[seen.looks]
+        unknown = np.any(np.isnan(chance), axis=1)
+        return _bounded(seen, np.nan_to_num(chance), unknown, refuse_above, roll_back_above)
+
+    return policy
+
+
+def _bounded(
+    seen: Seen, chance: Floats | Singles, unknown: Bools, refuse_above: float | Singles,
+    roll_back_above: float | Singles,
+) -> Ints:  # fmt: skip
+    """Decide by the likeliest mode and a bound for each phase; in production by facts as well."""
+    worst, likely = chance.max(axis=1), np.argmax(chance, axis=1)
+    wrong, mode = _facts(seen)
+    gate = (worst > refuse_above) | unknown
+    later = (worst > roll_back_above) | wrong
+    return _decided(seen, np.where(seen.in_production, later, gate), np.where(wrong, mode, likely))
 
 
 def _facts(seen: Seen) -> tuple[Bools, Ints]:

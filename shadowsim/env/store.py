@@ -50,17 +50,23 @@ LABELS: dict[str, pl.DataType] = {
 Progress = Callable[[int, int], None]
 
 
-def make(folder: Path, changes: int, seed: int, networks: str, jobs: int, told: Progress) -> None:
+def make(
+    folder: Path, changes: int, seed: int, networks: str, jobs: int, told: Progress,
+    per_site: int = CHANGES_PER_SITE,
+) -> None:  # fmt: skip
     """Make a folder of tapes, or what is missing of one, in `jobs` processes.
 
-    The changes are those of the history of that seed on that fold of networks. The same arguments
-    give the same tables, however often it was interrupted. `told` hears how many are done of all.
+    The changes are those of the history of that seed on that fold of networks, the first `per_site`
+    of each site: the fewer, the more networks there are. The same arguments give the same tables,
+    however often it was interrupted. `told` hears how many are done of all. Raises BadInput.
     """
     if networks not in (*NETWORKS, ALL):
         raise BadInput(f"no fold '{networks}' of networks; {choices(networks, (*NETWORKS, ALL))}")
     if changes < 1:
         raise BadInput(f"at least one change is needed, not {changes}")
-    made = Manifest(changes, seed, LOOKS, NAMES, (), networks)
+    if not 1 <= per_site <= CHANGES_PER_SITE:
+        raise BadInput(f"a site has 1 to {CHANGES_PER_SITE} changes, not {per_site}")
+    made = Manifest(changes, seed, LOOKS, NAMES, (), networks, per_site=per_site)
     with claimed(folder, made):
         missing = unfinished(folder, made)
         done = changes - sum(len(made.at(number)) for number in missing)
@@ -101,7 +107,7 @@ def tapes_of(made: Manifest, number: int) -> Iterator[tuple[int, Tape]]:
 def read_tapes(folder: Path) -> list[Tape]:
     """The tapes of a finished folder. Raises BadInput where they are not there, whole and sound."""
     if not (folder / MANIFEST).exists():
-        raise BadInput([Mistake("no tapes; shadowsim.env.store.make makes them", str(folder))])
+        raise BadInput([Mistake("no tapes; 'shadowsim tapes --out' makes them", str(folder))])
     made = read_manifest(folder)
     if made.looks != LOOKS:
         what = f"a history with {made.looks} looks, not tapes ({LOOKS}); make them anew"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shadowsim.history.looks import Features
 from shadowsim.journal import Journal
 from shadowsim.model.change import Command, Configs
 from shadowsim.model.telemetry import Telemetry
@@ -48,7 +49,7 @@ class Setting:
     scenario: Scenario
     past: Past
     whatif: WhatIf
-    featurizer: Featurizer
+    featurizer: Features
 
     @classmethod
     def of(cls, scenario: Scenario, past: Past) -> Setting:
@@ -104,7 +105,7 @@ class Back:
 class _Camera:
     """A variant that forecasts nothing and keeps the features of what it is shown."""
 
-    featurizer: Featurizer
+    featurizer: Features
     seen: list[Evidence] = field(default_factory=list)
     rows: list[Floats] = field(default_factory=list)
     name: str = "camera"

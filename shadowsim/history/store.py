@@ -28,7 +28,9 @@ HISTORY = "a history"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a history was made with: a folder holds changes of one such making only."""
+    """What a history was made with: a folder holds changes of one such making only. `per_site` of
+    the changes of a site are made, the first ones.
+    """
 
     changes: int
     seed: int
@@ -38,16 +40,17 @@ class Manifest:
     networks: str = ALL
     shadowsim: str = __version__
     format: int = FORMAT
+    per_site: int = CHANGES_PER_SITE
 
     @property
     def sites(self) -> int:
         """How many sites the changes are at; at the last there may be fewer."""
-        return -(-self.changes // CHANGES_PER_SITE)
+        return -(-self.changes // self.per_site)
 
     def at(self, site: int) -> range:
         """The numbers of the changes at a site."""
         first = site * CHANGES_PER_SITE
-        return range(first, min(first + CHANGES_PER_SITE, self.changes))
+        return range(first, first + min(self.per_site, self.changes - site * self.per_site))
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,11 @@ def _manifest(found: Any) -> Manifest:
     for name in ("features", "variants"):
         given[name] = tuple(str(one) for one in given[name])
     made = Manifest(**given)
-    numbers = (made.changes, made.seed)
+    numbers = (made.changes, made.seed, made.per_site)
     if (
         any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers)
-        or not made.sites
+        or not made.changes
+        or not 1 <= made.per_site <= CHANGES_PER_SITE
     ):
         raise ValueError("a number stands there")
     return made

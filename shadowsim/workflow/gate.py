@@ -274,6 +274,20 @@ def _broken_beside(run: Run, configs: Configs, seen: Observed) -> Broken:
     )
 
 
+def tell_unmet(run: Run, where: str) -> None:
+    """Write down what a network does not meet now, whoever is to blame, when that has changed."""
+    configs = run.configs(
+        *((run.shadow, run.trial) if where == "shadow" else (run.production, run.deployed))
+    )
+    telemetry = run.telemetry[where]
+    settled = run.whatif.settle(configs, run.whatif.observe(telemetry, configs).down)
+    exposed = (f"exposed: {name}" for name in settled.exposed(run.before))
+    names = tuple(sorted({*settled.broken, *exposed, *exceeded(run, telemetry)}))
+    if names != run.unmet.get(where, ()):
+        run.unmet[where] = names
+        run.note("unmet", network=where, names=names)
+
+
 def unmet_by(
     run: Run, where: str, network: Witnessed, commands: Sequence[Command], reference: set[str]
 ) -> tuple[str, ...]:
