@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from shadowsim.machine_commands import NOTES
+
 
 def scale(
     largest: Annotated[int, typer.Option(help="k of the largest fat tree.", min=4, max=72)] = 48,
@@ -19,6 +21,7 @@ def scale(
     out: Annotated[
         Path | None, typer.Option(help="A Markdown page to write; its figure goes beside it.")
     ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the demands.", min=0, max=2**32 - 1)] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")
     ] = False,
@@ -34,7 +37,7 @@ def scale(
     for size in SIZES:
         if size.k <= largest:
             typer.echo(f"measuring {size.name} ...", err=True)
-            points.append(measure(size))
+            points.append(measure(size, seed))
     if sweep_runs:
         typer.echo("measuring sweeps ...", err=True)
     swept = sweeps(sweep_runs) if sweep_runs else []
@@ -49,9 +52,12 @@ def scale(
         image = out.parent / "images" / f"{out.stem}.png"
         image.parent.mkdir(parents=True, exist_ok=True)
         scale_figure(points).savefig(image, dpi=110)
-        command = f"shadowsim scale --out {out}"
+        told = f"--largest {largest} --sweep-runs {sweep_runs} --out {out}"
+        command = f"shadowsim scale {told}"
         text = page(points, swept, command, image.relative_to(out.parent).as_posix())
-        out.write_text(text, encoding="utf-8")
+        notes = out.with_name(out.stem + NOTES)
+        kept = f"\n{notes.read_text(encoding='utf-8')}" if notes.exists() else ""
+        out.write_text(text + kept, encoding="utf-8")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (scale,)

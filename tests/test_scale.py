@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from shadowsim.network import factory
 from shadowsim.precog import Evidence, variant
 from shadowsim.precog.once import OfSamples, Once
 from shadowsim.precog.stacked import Stacked
+from shadowsim.scale_command import scale
 from shadowsim.scenario import Scenario, load, parse
 from shadowsim.telemetry_table import pieces, write_table
 from shadowsim.workflow import Run, run_workflow
@@ -230,6 +232,21 @@ def test_the_page_says_where_the_walls_are() -> None:
     assert "fat trees end at k=72" in text
     assert "| one machine | 10 | 25.0 | 2.50 |" in text
     assert scale_figure(points).axes[0].get_xscale() == "log"
+
+
+def test_the_command_writes_the_page_and_its_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shadowsim.bench.scale.SIZES", (fat_tree(4), fat_tree(6), fat_tree(8)))
+    scale(largest=6, sweep_runs=0, out=tmp_path / "scale.md", seed=1, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [point["switches"] for point in found["points"]] == [20, 45]
+    assert found["sweeps"] == []
+    text = (tmp_path / "scale.md").read_text()
+    assert "shadowsim scale --largest 6 --sweep-runs 0 --out" in text
+    assert "Between fat tree k=4 and fat tree k=6:" in text
+    assert "More than one process" not in text
+    assert (tmp_path / "images" / "scale.png").read_bytes().startswith(b"\x89PNG")
 
 
 def point(k: int, compile_s: float, memory_mb: float) -> Point:

@@ -22,8 +22,8 @@ GOALS = (
     ("memory_mb", "12 GB of memory", 12_000.0),
 )
 NOTES = """\
-- **Times are seconds of processor time** of one process, since other work on a machine adds little
-  to that; all that is measured here works on one core. Sweeps are measured by the clock.
+- **Times are seconds of processor time** of one process, since other work on a machine adds less to
+  that than to time by the clock, if up to as much again. All that is measured so works on one core.
 - **build**: the text of a scenario to topology and configs. **compile**: these to all forwarding.
   **network up**: a simulated network, with its traffic routed, and every pair of hosts verified.
   **a second**: one second of it, with telemetry of every device, link and demand. **a command**:
@@ -31,8 +31,8 @@ NOTES = """\
 - **memory** is the most that was resident, Python and its libraries (about 200 MB) included.
 - Demands are drawn between hosts of different switches, at most 50,000, up to 1 Gbit/s each on
   links of 10.
-- Hosts under one switch share a prefix and a path, so that forwarding and verification grow with
-  switches, not with hosts. Telemetry is written to disk a few rows at a time.
+- Hosts under one switch share a prefix, so that forwarding and verification grow with switches and
+  links between them, not with hosts. Telemetry is written to disk a few rows at a time.
 """
 
 
