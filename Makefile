@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SCENARIOS ?= scenarios/*.yml
+SCENARIOS ?= scenarios/*.yml scenarios/outages/*.yml scenarios/outages/well/*.yml
 EMULATED := $(VENV)/.emulated
 HISTORY ?= history
 MODELS ?= models
@@ -12,10 +12,11 @@ CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
 OUTAGES ?= scenarios/outages
 ATTACKS ?= all
-# Tests of real packets and real processes keep real time: nothing else runs beside them.
-ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_browser.py \
-    tests/test_controller.py \
-    tests/test_guardian.py tests/test_network_contract.py tests/test_notebooks.py tests/test_plant.py
+# Tests on real packets wait more than they work, so that several of them go side by side.
+AT_ONCE ?= 3
+PACKETS := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_controller.py
+# Tests of other real processes, and of exact delays, keep real time: nothing runs beside them.
+ALONE := $(addprefix tests/test_,browser.py guardian.py network_contract.py notebooks.py plant.py)
 # What production's safety hangs on, and the tests that go through every branch of it.
 TRUSTED := journal commit rollback
 TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
@@ -25,7 +26,7 @@ BROWSER := $(VENV)/.browser
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl outages mlflow notebooks test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl experiments outages mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -103,6 +104,11 @@ train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside
 outages: $(READY) ## outages that happened under every variant, to docs/outages.md and docs/outages.html
 	$(BIN)/shadowsim outages $(OUTAGES)
 
+experiments: $(READY) ## the questions of docs/experiments.md answered anew, with tables and figures
+	set -e; for file in which_costs_least how_early what_rl_adds how_much_shadow fine_tuning; do \
+	    $(BIN)/python experiments/$$file.py; \
+	done
+
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
 
@@ -116,7 +122,8 @@ test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/mypy
 	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(TRUSTED_TESTS) \
 	    $(TRUSTED:%=--cov=shadowsim.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(PACKETS) --cov --cov-append --cov-report=
 	$(BIN)/python -m pytest $(filter-out $(TRUSTED_TESTS),$(ALONE)) \
 	    --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
@@ -136,5 +143,5 @@ schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema signature > docs/rollback-signature.schema.json
 
 clean: ## remove what was made here, .venv too
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,14 +22,14 @@ def main() -> None:
     # Whoever ends the process politely gets the armed rollback as well.
     for name in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), _interrupt)
-    with _told():
+    with told():
         from shadowsim.commands import app
 
         app()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turn every failure a user can cause into words and an exit code."""
     try:
         yield

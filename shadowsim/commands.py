@@ -17,6 +17,7 @@ from shadowsim import (
     machine_commands,
     outages_command,
     rollback_command,
+    scale_command,
     sweep_command,
 )
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
@@ -126,7 +127,7 @@ def serve(
         float | None, typer.Option(help="Network seconds per second; 2 if simulated.", min=0.1)
     ] = None,
     writes: Annotated[
-        bool, typer.Option("--writes", help="Let the page answer what a run asks: yes or no.")
+        bool, typer.Option("--writes", help="Let the page answer, and test traffic start.")
     ] = False,
     network: Annotated[
         str, typer.Option(help="Where it runs: simulated, or emulated (real packets).")
@@ -274,6 +275,7 @@ for command in (
     *outages_command.COMMANDS,
     *learning_commands.COMMANDS,
     *machine_commands.COMMANDS,
+    *scale_command.COMMANDS,
 ):
     app.command()(command)
 

@@ -77,7 +77,7 @@ def outages(
 
 
 def files_of(places: Sequence[Path]) -> list[Path]:
-    """The scenario files named, and all in the folders named. Raises BadInput for none."""
+    """The scenario files named, and those within the folders named. BadInput for none."""
     files: list[Path] = []
     for place in places:
         found = sorted(place.rglob("*.yml")) if place.is_dir() else [place]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from shadowsim.journal import Event
     from shadowsim.live import View
     from shadowsim.page.board import Board
-    from shadowsim.page.view import Look
     from shadowsim.scenario import Scenario
     from shadowsim.workflow import Approve, Run
 
@@ -65,29 +64,13 @@ class Showing:
         self._beside = Beside(desk, network, pace, self.questions)
 
     def __call__(self, run: Run) -> None:
+        from shadowsim.page.live import looks_of
+
         self._board.looks(lambda: looks_of(run))
         self._beside(run)
 
     def _attend(self, seconds: float) -> None:
         self._beside.attend(seconds)
-
-
-def looks_of(run: Run) -> dict[str, Look]:
-    """What telemetry told last of the links between devices, network by network."""
-    import numpy as np
-
-    from shadowsim.page.view import Look
-
-    links = 2 * len(run.scenario.topology.links)
-    found = {}
-    for name, telemetry in run.telemetry.items():
-        if telemetry.samples:
-            last = telemetry.samples[-1]
-            load = last.column("link", "utilisation")[:links]
-            down = np.flatnonzero(last.column("link", "up")[:links] == 0.0)
-            told = [float(x) if np.isfinite(x) else None for x in load]
-            found[name] = Look(last.at_s, tuple(told), tuple(down.tolist()))
-    return found
 
 
 def serve_runs(
@@ -108,9 +91,10 @@ def serve_runs(
     Returns when it is interrupted and nothing runs, or, with `once`, when the runs are over.
     """
     from shadowsim.live import View
+    from shadowsim.page.live import outcome_of_run, standing_of
 
     board, extend = _page(runs, store)
-    desk, server = served(port, runs / FILE, writes=writes, extend=extend)
+    desk, server = served(port, runs / FILE, writes=writes, store=store, extend=extend)
     with server:
         server.start()
         _tell(server.address.url, server.address.token, runs / FILE, as_json)
@@ -143,41 +127,6 @@ def _page(
         return lambda api: add_page(api, desk, board, runs, store)
 
     return board, extend
-
-
-def standing_of(scenario: Scenario, network: str, *, writes: bool) -> dict[str, Any]:
-    """What stays the same in all views of a run that goes on."""
-    from shadowsim.page.past import map_of
-    from shadowsim.record import picture_of
-    from shadowsim.report.recorded import Picture
-
-    return {
-        "live": True,
-        "may_answer": writes,
-        "about": {
-            "run": scenario.name,
-            "scenario": scenario.name,
-            "summary": scenario.summary,
-            "change": scenario.change.summary,
-            "network": network,
-            "precog": scenario.workflow.precog,
-            "autonomy": scenario.workflow.autonomy,
-            "seed": scenario.seed,
-            "no_go_above": scenario.workflow.no_go_above,
-        },
-        "map": map_of(Picture.model_validate(picture_of(scenario.topology))),
-        "until_s": None,
-        "marks": [],
-        "outcome": None,
-    }
-
-
-def outcome_of_run(found: dict[str, Any]) -> dict[str, Any]:
-    """What came of a run, as of one from its folder."""
-    from shadowsim.page.past import outcome_of
-    from shadowsim.report.recorded import Result
-
-    return outcome_of(Result.model_validate(found))
 
 
 def _tell(url: str, token: str, file: Path, as_json: bool) -> None:

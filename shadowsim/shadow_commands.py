@@ -251,9 +251,17 @@ def answered(
 
 
 def served(
-    port: int, file: Path, *, writes: bool, extend: Callable[[Desk], Extend] | None = None
+    port: int,
+    file: Path,
+    *,
+    writes: bool,
+    store: Path | None = None,
+    extend: Callable[[Desk], Extend] | None = None,
 ) -> tuple[Desk, Server]:
-    """A desk that will be asked over HTTP. Raises MachineLacks without the packages for that."""
+    """A desk that will be asked over HTTP; `store` is beside `file` unless it is named.
+
+    Raises MachineLacks without the packages for that.
+    """
     try:
         from shadowsim.api.app import nothing_more
         from shadowsim.api.server import Server
@@ -265,7 +273,7 @@ def served(
         ) from None
     from shadowsim.api.desk import Desk
 
-    desk = Desk(file.with_name(OUTCOMES))
+    desk = Desk(file.with_name(OUTCOMES) if store is None else store)
     more = nothing_more if extend is None else extend(desk)
     return desk, Server(desk, port, file, writes=writes, extend=more)
 

@@ -65,7 +65,8 @@ def _take(url: str, out: Path) -> None:
 def _shoot(page: Any, path: Path) -> None:
     page.wait_for_timeout(600)  # until colours and widths have moved to where they belong
     page.screenshot(path=path, full_page=True)
-    Image.open(path).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = Image.open(path).quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     print(path)
 
 

@@ -191,10 +191,10 @@ def page_of_strangers(browser: Any) -> Iterator[Any]:
 @contextmanager
 def board(folder: Path) -> Iterator[tuple[Any, str]]:
     """A page that shows what the test says, as it says it: (the board, its address)."""
-    from shadowsim import serve_command
     from shadowsim.api.desk import Desk
     from shadowsim.api.server import Server
     from shadowsim.page.board import Board
+    from shadowsim.page.live import standing_of
     from shadowsim.page.routes import add_page
     from shadowsim.scenario import parse
 
@@ -205,7 +205,7 @@ def board(folder: Path) -> Iterator[tuple[Any, str]]:
 
     with Server(desk, 0, folder / "s.json", writes=False, extend=extend) as server:
         server.start()
-        found.begin(serve_command.standing_of(parse(SCENARIO), "simulated", writes=False))
+        found.begin(standing_of(parse(SCENARIO), "simulated", writes=False))
         yield found, f"{server.address.url}/#{server.address.token}"
 
 

@@ -26,6 +26,7 @@ from shadowsim.api.desk import Desk
 from shadowsim.api.metrics import BUCKETS_S, Outcomes
 from shadowsim.model.truth import MODES
 from shadowsim.outcomes import OutcomeStore
+from shadowsim.shadow_commands import served
 
 ROOT = Path(__file__).parent.parent
 TOKEN, HERE = "of-this-test", "http://127.0.0.1:8000"
@@ -176,6 +177,12 @@ def test_only_who_shows_the_token_may_scrape(store: Path) -> None:
     assert get(store).status_code == 401
     answer = get(store, Authorization="Bearer of-another")
     assert (answer.status_code, "shadowsim_runs" in answer.text) == (401, False)
+
+
+def test_a_session_tells_of_the_store_beside_its_file(tmp_path: Path) -> None:
+    desk, server = served(0, tmp_path / "shadow.json", writes=False)
+    server.__exit__(None, None, None)
+    assert desk.store == tmp_path / "outcomes.sqlite"
 
 
 # -- the files beside it -----------------------------------------------------------------------

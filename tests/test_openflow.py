@@ -172,7 +172,7 @@ def test_equal_next_hops_share_evenly_and_every_switch_in_its_own_way() -> None:
 
 
 def test_nothing_changes_a_packet_before_a_group_has_chosen_its_way() -> None:
-    """Open vSwitch from 3.2 on mirrors a packet twice that was changed before."""
+    """Newer versions of Open vSwitch mirror twice what was changed before."""
     flows = [f for found in rules(routed(DIAMOND)) for f in found.flows]
     grouped = [f for f in flows if "group" in {action[0] for action in f.actions}]
     assert grouped and all([action[0] for action in f.actions] == ["group"] for f in grouped)

@@ -238,6 +238,15 @@ def test_only_a_good_change_that_is_not_let_through_is_a_false_alarm() -> None:
     assert not judged(run_of("confirmed", observed_in="production"), GOOD).false_alarm
 
 
+def test_where_nothing_was_reported_no_share_is_told() -> None:
+    dark = {**TWIN, "wanted_bits": 0.0, "lost_bits": 0.0}
+    assert judged(run_of("confirmed", observed_in="production"), dark).lost is None
+    refused = judged(run_of("refused"), dark)
+    assert (refused.lost, refused.lost_alone) == (0.0, None)
+    (row,) = by_change(frame([refused])).to_dicts()
+    assert row["lost_alone"] is None
+
+
 def test_the_cut_is_stopped_in_the_shadow_and_the_description_goes_through(found: Found) -> None:
     told = {(r["scenario"], r["precog"]): r for r in by_change(found.runs).iter_rows(named=True)}
     for variant in ("always-go", "script"):

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_command_line import Shell
 
-from shadowsim import serve_command
 from shadowsim.api.desk import Desk, Room
 from shadowsim.api.questions import NotAsked, Questions
 from shadowsim.carried import begin, carry_out
@@ -28,7 +28,7 @@ from shadowsim.journal import Event as Happened
 from shadowsim.journal import Journal
 from shadowsim.model.truth import MODES
 from shadowsim.network import NETWORKS
-from shadowsim.page import past
+from shadowsim.page import live, past
 from shadowsim.page.view import Look, View, changes, document, read_off, view_of
 from shadowsim.precog import Forecast
 from shadowsim.report import TOKENS
@@ -173,12 +173,12 @@ class Went:
     def __init__(self, runs: Path) -> None:
         self.board, self.seen, self.questions = Board(), list[dict[str, Any]](), list[str]()
         asking = replace(SCENARIO, workflow=replace(SCENARIO.workflow, autonomy="ask"))
-        self.board.begin(serve_command.standing_of(asking, "simulated", writes=True))
+        self.board.begin(live.standing_of(asking, "simulated", writes=True))
         run = begin(asking, NETWORKS["simulated"], Journal(self._event), self._approve)
-        run.beside = lambda run: self.board.looks(lambda: serve_command.looks_of(run))
+        run.beside = lambda run: self.board.looks(lambda: live.looks_of(run))
         self.folder = runs / asking.name
         found = carry_out(run, "simulated", self.folder, KEY, nullcontext(Unheld()))
-        self.board.end(serve_command.outcome_of_run(found))
+        self.board.end(live.outcome_of_run(found))
         self.last = self.board.latest().document()
 
     def _event(self, happened: Happened) -> None:
@@ -432,6 +432,48 @@ def test_a_board_that_fails_says_so_and_does_not_end_the_run() -> None:
     assert "step" in board.latest().document()["lost"]
     board.begin({"live": True})
     assert board.latest().document()["lost"] is None
+
+
+# -- on the command line ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+def test_scenarios_run_under_the_page_and_it_ends_with_them(shell: Shell) -> None:
+    (shell.folder / "s.yml").write_text(TEXT)
+    said = shell("serve", "s.yml", "--once", "--json", "--pace", "5000", "--autonomy", "ask")
+    assert said.code == 0
+    found = json.loads(said.out)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", found["url"])
+    assert not (shell.folder / found["session"]).exists()
+    result = json.loads((shell.folder / "runs" / "two-of-four" / "result.json").read_text())
+    assert (result["decision"], result["end_state"]) == ("go", "halted")  # nobody could answer
+    lines = (shell.folder / "runs" / "two-of-four" / "journal.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["event"] for line in lines]
+    assert kinds.index("asking") == kinds.index("asked") - 1
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (("nothing.yml",), "nothing.yml"),
+    (("s.yml", "--network", "simulatd"), "did you mean 'simulated'"),
+    (("s.yml", "--autonomy", "aks"), "did you mean 'ask'"),
+    (("s.yml", "s.yml"), "several scenarios are named two-of-four"),
+    (("--store", "s.yml"), "not an SQLite database"),
+])  # fmt: skip
+def test_what_cannot_be_served_is_told_before_anything_runs(
+    words: tuple[str, ...], told: str, shell: Shell
+) -> None:
+    (shell.folder / "s.yml").write_text(TEXT)
+    said = shell("serve", *words, "--once")
+    assert (said.code, told in said.err) == (2, True), said.err
+    assert not (shell.folder / "runs").exists()
 
 
 # -- the files of the page ---------------------------------------------------------------------

@@ -1,9 +1,12 @@
-"""What large networks need: drawn traffic, telemetry on disk, and answers that are given once."""
+"""What large networks need: drawn traffic, telemetry on disk, answers that are given once, proofs
+for many destinations at once; and that what measures them measures.
+"""
 
 from __future__ import annotations
 
 import errno
 import itertools
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +15,20 @@ import polars as pl
 import pytest
 
 from shadowsim import telemetry_table
-from shadowsim.carried import begin
+from shadowsim.bench.scale import Point, drawn_demands, fat_tree, rows_of
+from shadowsim.bench.scale_figure import scale_figure
+from shadowsim.bench.scale_page import page
+from shadowsim.bench.scale_sweeps import Swept
+from shadowsim.carried import begin, carry_out
+from shadowsim.commit.hold import Unheld
+from shadowsim.dataplane import forwarding
+from shadowsim.dataplane.pairs import ends_of, proved_of
+from shadowsim.dataplane.propagate import wires_of
+from shadowsim.dataplane.surely import OPEN, WHOLLY, WITHIN
+from shadowsim.dataplane.verify import Verifier
 from shadowsim.history.generate import ASKED, observer_beside, observer_of
 from shadowsim.journal import Journal
+from shadowsim.model.change import apply
 from shadowsim.model.telemetry import METRICS, Layout, Sample, Telemetry
 from shadowsim.network import factory
 from shadowsim.precog import Evidence, variant
@@ -172,3 +186,85 @@ def _evidence(observed: Telemetry) -> Evidence:
         scenario.change, scenario.configs, scenario.configs, telemetry(0), observed, None,
         horizon_s=15.0, soak_s=3.0,
     )  # fmt: skip
+
+
+# ---- runs and figures
+
+
+@pytest.mark.parametrize("name", ["drain-k16", "cut-off-k16"])
+def test_a_change_on_320_switches_comes_out_as_it_should(name: str, tmp_path: Path) -> None:
+    scenario = load(ROOT / "scenarios" / "scale" / f"{name}.yml")
+    run = begin(scenario, factory("simulated", "ryu"), Journal())
+    found = carry_out(run, "simulated", tmp_path / "run", b"key", nullcontext(Unheld()))
+    assert found["expectations"]["met"], found["expectations"]["details"]
+    rows = pl.scan_parquet(tmp_path / "run" / "telemetry.parquet").select(pl.len()).collect()
+    samples = sum(len(series.samples) for series in run.telemetry.values())
+    topology = scenario.topology
+    readings = 3 * len(topology.devices) + 4 * topology.directed_links
+    assert rows.item() == samples * (readings + 4 * len(scenario.traffic.demands))
+
+
+def test_the_benchmark_measures_a_small_tree_too() -> None:
+    rows = {row.name: row for row in rows_of(4, 4, 20)}
+    assert len(rows) == 5
+    assert rows["fat tree k=4: memory"].figure > 0.05
+    assert 0 < rows["fat tree k=4: one network second"].figure < 1.0
+    assert all(row.met for row in rows.values())
+    assert "224 demands" in rows["fat tree k=4: one network second"].note
+
+
+def test_demands_are_drawn_between_hosts_of_different_switches() -> None:
+    topology = parse(SEVERAL.format(seed=1, pairs="")).topology
+    home = {host.name: host.device for host in topology.hosts}
+    found = drawn_demands(topology, 1)
+    assert len({(d.source, d.destination) for d in found}) == len(found) == 22
+    assert all(home[d.source] != home[d.destination] for d in found)
+
+
+def test_the_page_says_where_the_walls_are() -> None:
+    points = [point(k, 0.001 * k**5, 200.0 + k**3 / 100) for k in (8, 16)]
+    text = page(points, [Swept("one machine", 10, 25.0)], "shadowsim scale", "images/scale.png")
+    assert "| fat tree k=16 | 320 |" in text
+    # k**5 is switches ** 2.5; 60 s are reached where 0.001 k**5 = 60.
+    assert f"to the power of 2.50; up to about {1.25 * 60_000**0.4:,.0f} (k=8)" in text
+    assert "fat trees end at k=72" in text
+    assert "| one machine | 10 | 25.0 | 2.50 |" in text
+    assert scale_figure(points).axes[0].get_xscale() == "log"
+
+
+def point(k: int, compile_s: float, memory_mb: float) -> Point:
+    times = {"build_s": 0.1, "network_s": 0.1, "second_s": 0.1, "change_s": 0.1}
+    return Point(
+        fat_tree(k), 5 * k * k // 4, k**3 // 4, k**3 // 2, 50_000,
+        compile_s=compile_s, memory_mb=memory_mb, sample_mb=1.0, **times,
+    )  # fmt: skip
+
+
+# ---- proofs
+
+
+@pytest.mark.parametrize(
+    ("script", "proved"),
+    [
+        ("", WHOLLY),
+        ("device pod0-agg0\ninterface to-core-0\n ip ospf cost 500", WHOLLY),
+        ("device pod0-edge0\ninterface to-h-pod0-edge0-0\n shutdown", WITHIN),
+        ("device pod0-edge0\ninterface to-pod0-agg0\n shutdown\n"
+         "interface to-pod0-agg1\n shutdown", OPEN),
+    ],
+)  # fmt: skip
+def test_what_is_well_is_proved_and_what_is_not_is_not(script: str, proved: int) -> None:
+    scenario = parse(
+        f"name: x\ntopology: {{fat_tree: {{k: 4}}}}\nchange: {{script: {script!r}}}".replace(
+            "'", '"'
+        )
+    )
+    configs = apply(scenario.configs, scenario.change.commands)
+    plane = forwarding.compile(scenario.topology, configs)
+    verifier = Verifier(scenario.topology, scenario.intents.paths)
+    atoms = verifier.header_atoms(plane)
+    ends, _ = ends_of(plane, atoms, verifier._member)
+    found = proved_of(wires_of(plane, atoms), ends, atoms)
+    assert set(found.tolist()) == {proved}
+    broken = any(not verdict.holds for verdict in verifier.check(plane))
+    assert broken == (proved != WHOLLY)

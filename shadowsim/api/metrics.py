@@ -75,9 +75,10 @@ class Outcomes(Collector):
 
 def add_metrics(api: FastAPI, store: Path | None) -> None:
     """Tell at /metrics what this store says, to who may ask at all; without one, nothing."""
+    if store is None:
+        return
     registry = CollectorRegistry(auto_describe=False)
-    if store is not None:
-        registry.register(Outcomes(store))
+    registry.register(Outcomes(store))
 
     @api.get(PATH, response_class=Response)
     def metrics(request: Request) -> Response:

@@ -36,6 +36,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         features,
         fluid,
         forwarding,
+        page,
         planner,
         rl,
         rollouts,
@@ -66,6 +67,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "telemetry": telemetry.rows_10_million,
         "scale": scale.k48,
         "command-line": whole.command_line,
+        "page": page.shown,
     }
 
 

@@ -64,11 +64,14 @@ workflow: {{baseline_s: 5, shadow_s: 5, monitor_s: 5}}
 
 @dataclass(frozen=True)
 class Size:
-    """A network to be measured: what family it is of, its name, and its source in a scenario."""
+    """A network to be measured: what family it is of, its name, and its source in a scenario; `k`
+    of a fat tree, 0 of others.
+    """
 
     family: str
     name: str
     source: str
+    k: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Point:
 
 
 def fat_tree(k: int) -> Size:
-    return Size("fat trees", f"fat tree k={k}", f"fat_tree: {{k: {k}}}")
+    return Size("fat trees", f"fat tree k={k}", f"fat_tree: {{k: {k}}}", k)
 
 
 def topohub(family: str, name: str) -> Size:

@@ -161,7 +161,11 @@ def _outage(found: Found, scenario: Scenario, table: pl.DataFrame) -> Part:
     ]
     if fails < 1.0:
         blocks.append(
-            Text(f"Left alone, the change does harm here in {100 * fails:.0f} % of the runs only.")
+            Text(
+                f"Left alone, the change does harm to production in {100 * fails:.0f} % of the "
+                "runs here: the replay falls short of what happened, and the table of the variants "
+                "leaves those runs out."
+            )
         )
     return Part(scenario.name, f"{outage.day} {outage.who}", blocks)
 
@@ -218,8 +222,8 @@ def _method(found: Found) -> Iterator[Block]:
     yield Text(
         "Lost: what demands want and do not get, over what they want, in the time in which the twin"
         " was watched. What is lost at the end of a run counts as lost until the end of that time. "
-        "A demand of which nothing is reported is in neither. A change that never came to "
-        "production costs nothing there."
+        "A demand of which nothing is reported is in neither; – stands where nothing at all was. A "
+        "change that never came to production costs nothing there."
     )
     yield Text(
         "always-go forecasts nothing: what it reaches is due to the checks of intents and limits "

@@ -35,7 +35,7 @@ class Verdict:
     first (in the shadow, or in production) to the first forecast that forbids it, or the decision.
     `back_s`: from the first command in production to the verified end of the rollback. `lost`, and
     `lost_alone` if it is left alone: shares of what all demands wanted in the time in which the
-    twin was watched, `over_s`.
+    twin was watched, `over_s`; None where the twin reported nothing of it.
     """
 
     scenario: str
@@ -45,8 +45,8 @@ class Verdict:
     fails: bool
     detected_s: float | None
     back_s: float | None
-    lost: float
-    lost_alone: float
+    lost: float | None
+    lost_alone: float | None
     over_s: float
     breach_s: float
     failure_mode: str
@@ -81,7 +81,7 @@ def lines(folder: Path, plan: Plan, names: Iterable[str]) -> dict[str, dict[str,
         twin = finished(folder, Piece(name, LEFT_ALONE, seed))
         if twin is None:
             continue
-        found[name] = {LEFT_ALONE: twin["lost_shares"]}
+        found[name] = {LEFT_ALONE: twin["lost_shares"]} if twin["wanted_bits"] > 0.0 else {}
         for piece in (piece for piece in pieces if piece.seed == seed):
             run = finished(folder, piece)
             if run is not None:
@@ -111,8 +111,8 @@ def verdict(
     deployed = run["observed_in"] == "production"
     fails = bool(twin["failed_after_s"])
     since_s = _first(journal, "deploy", network="production" if deployed else "shadow")
-    over_s, wanted = twin["over_s"], max(twin["wanted_bits"], 1.0)
-    lost = delivery.since(since_s).lost_bits(over_s) / wanted if deployed else 0.0
+    over_s, wanted = twin["over_s"], twin["wanted_bits"]
+    lost_bits = delivery.since(since_s).lost_bits(over_s) if deployed else 0.0
     return Verdict(
         scenario=run["scenario"],
         precog=run["precog"],
@@ -121,12 +121,17 @@ def verdict(
         fails=fails,
         detected_s=_detected_s(run, journal, since_s, deployed=deployed),
         back_s=_back_s(run),
-        lost=lost,
-        lost_alone=twin["lost_bits"] / wanted,
+        lost=_share(lost_bits, wanted) if deployed else 0.0,
+        lost_alone=_share(twin["lost_bits"], wanted),
         over_s=over_s,
         breach_s=run["breach_s"],
         failure_mode=run["failure_mode"],
     )
+
+
+def _share(lost: float, wanted: float) -> float | None:
+    """None where the twin reported nothing of its traffic."""
+    return lost / wanted if wanted > 0.0 else None
 
 
 def _how(run: Document, fails: bool, *, deployed: bool) -> str:

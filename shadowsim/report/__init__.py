@@ -18,12 +18,12 @@ from shadowsim.report.timeline import timeline
 from shadowsim.report.verdict import verdict
 
 SECTIONS = (verdict, timeline, topology, networks, forecast, rollback, journal)
+TOKENS = Path(__file__).with_name("tokens.css")  # the colours, which the live page has too
 LINKS = (
     ("timeline", "Timeline"), ("topology", "Load on the network"),
     ("networks", "Production beside shadow"), ("forecast", "Forecast"),
     ("rollback", "Rollback plan"), ("journal", "Journal"),
 )  # fmt: skip
-TOKENS = Path(__file__).with_name("tokens.css")  # the colours, which the live page has too
 TEMPLATE = Path(__file__).with_name("page.html")
 
 

@@ -195,6 +195,7 @@ class Edge:
                 self._rig.store.mirror(bridge, ports, f"{bridge}-mirror", snap)
             else:
                 self._rig.store.unmirror(bridge)
+        self._rig.store.await_switches()
 
     def _devices(self) -> list[int]:
         topology, there = self._rig.topology, self._rig.there

@@ -20,7 +20,7 @@ function render(view) {
   $("run").hidden = !there;
   if (!there) return;
   const { about } = view;
-  document.title = `${about.scenario} · shadowsim`;
+  document.title = `${view.question && view.live ? "Waits for you: " : ""}${about.scenario} · shadowsim`;
   say($("kind"), view.live ? "Live run" : place.startsWith("/runs/") ? "Past run" : "The last run");
   say($("title"), about.scenario);
   say($("change"), about.change);
@@ -137,6 +137,7 @@ async function go() {
   } catch (error) {
     notice(error.status === 401 ? NO_TOKEN : error.message);
   }
+  if (document.activeElement === document.body) $("main").focus(); // what led here is gone
 }
 
 async function list(page) {
@@ -166,6 +167,8 @@ function linked(how) {
 
 function news(changes) {
   Object.assign(live, changes);
+  say($("live"), live.question ? "Live: waits for you" : "Live"); // wherever one is just now
+  $("live").classList.toggle("asks", Boolean(live.question));
   if (!place) showLive();
 }
 

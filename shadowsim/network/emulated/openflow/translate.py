@@ -4,8 +4,8 @@ Table 0 is the edge (what is steered away or copied), 1 the access lists of the 
 enter by, 2 routing, 3 the access lists of the ports they leave by, 4 the way out. Register 0
 holds the number of the port a packet leaves by. What no flow matches is dropped.
 
-A packet is changed only after the group has chosen its way: for a group Open vSwitch looks at it
-twice, and since 3.2 what was changed in between is mirrored twice, too.
+A packet is changed only after a group has chosen its way: for a group Open vSwitch looks at it
+twice, and newer versions (3.3, 3.5) mirror twice what was changed in between.
 """
 
 from __future__ import annotations
