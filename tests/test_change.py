@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -694,3 +696,21 @@ def test_a_line_has_a_longest():
 def test_a_change_lists_its_devices_in_order_of_first_touch():
     found = Change("x", parse_script("device B\ntable-size 1\ndevice A\ntable-size 1\ndevice B\n!"))
     assert found.devices == ("B", "A")
+
+
+def test_what_was_meant_is_looked_for_only_where_something_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes longer than all the rest, and every section of a good config ends at a line that
+    is no line of that section.
+    """
+    looked: list[str] = []
+    monkeypatch.setattr(
+        difflib, "get_close_matches", lambda word, *_, **__: looked.append(word) or []
+    )
+    good = ("interface to-B", " ip ospf cost 7", "interface to-C", " mtu 9000", "table-size 512")
+    apart = ("interface to-B", " ip ospf cost 7", "!", *good[2:4], "!", good[4])
+    assert config(*good) == config(*apart)
+    assert looked == []
+    assert len(refused("device A\ninterface to-B\n ip opsf cost 7\ntable-syze 9")) == 2
+    assert looked

@@ -18,6 +18,7 @@ from shadowsim.errors import BadInput, Mistake, choices
 from shadowsim.model.config import DeviceConfig, Settings
 from shadowsim.model.grammar import (
     CONTEXTS,
+    NotACommand,
     Slot,
     Value,
     context_of,
@@ -34,7 +35,7 @@ Configs = Mapping[str, DeviceConfig]
 LAST_SEQUENCE = 2**31 - 1
 LONGEST_LINE = 1000  # characters
 MOST_MISTAKES = 100
-NOT_A_COMMAND, HINT = "is not a command", "did you mean"
+HINT = "did you mean"
 
 
 class Command(NamedTuple):
@@ -355,8 +356,8 @@ def _belongs(context: str, line: str) -> bool:
         return False
     except ValueError as error:
         # Whichever recognises the line tells what is wrong with it; the inner one in doubt.
-        lost = NOT_A_COMMAND in str(inner)
-        known = NOT_A_COMMAND not in str(error)
+        lost = isinstance(inner, NotACommand)
+        known = not isinstance(error, NotACommand)
         hinted = HINT in str(error) and HINT not in str(inner)
         raise (error if lost and (known or hinted) else inner) from None
 

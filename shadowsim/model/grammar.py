@@ -188,6 +188,25 @@ def read_header(line: str) -> tuple[Slot, Value] | None:
     return None
 
 
+class NotACommand(ValueError):
+    """No form fits. What may have been meant takes a while to find, and is often not asked for:
+    whatever ends a section of a config is first tried as a line of it.
+    """
+
+    def __init__(self, words: list[str], patterns: list[str]) -> None:
+        super().__init__(words, patterns)
+        self._line, self._patterns = " ".join(words), patterns
+
+    def __str__(self) -> str:
+        return self._said
+
+    @cached_property
+    def _said(self) -> str:
+        close = difflib.get_close_matches(self._line, self._patterns, n=1, cutoff=0.4)
+        meant = f"did you mean '{close[0]}'? " if close else ""
+        return f"'{self._line}' is not a command; {meant}valid: {', '.join(self._patterns)}"
+
+
 def _trial(forms: list[Form], words: list[str]) -> tuple[Slot, Value]:
     """The first form that fits; else the reason of the one that the words were meant to be."""
     reasons: list[tuple[Form, ValueError]] = []
@@ -201,10 +220,7 @@ def _trial(forms: list[Form], words: list[str]) -> tuple[Slot, Value]:
     for form, reason in reasons:
         if _is_meant(form, words):
             raise ValueError(f"'{' '.join(words)}': {reason}")
-    patterns = [form.pattern.replace("!", "") for form in forms]
-    close = difflib.get_close_matches(" ".join(words), patterns, n=1, cutoff=0.4)
-    meant = f"did you mean '{close[0]}'? " if close else ""
-    raise ValueError(f"'{' '.join(words)}' is not a command; {meant}valid: {', '.join(patterns)}")
+    raise NotACommand(words, [form.pattern.replace("!", "") for form in forms])
 
 
 def _is_meant(form: Form, words: list[str]) -> bool:

@@ -9,6 +9,7 @@ from where it can be written. Cases are worked off in a process of their own, wh
 from __future__ import annotations
 
 import contextlib
+import difflib
 import mmap
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -34,6 +36,7 @@ QUICK, FULL = 200_000, 10_000_000
 ROUND = 50_000  # cases after which the worker is a new one, and all parsers have had their share
 HUNG_S = 60.0  # without a sign of life, not counting how long the machine had no CPU for it
 SAVED_EVERY_S = 10.0
+NEAR_MATCHES = 10_000  # that are remembered
 TOLD_EACH = 20  # failures of one parser that are said in one round
 KINDS = ("parsed", "refused", "failed")
 # Places on the board; DONE has one for each kind.
@@ -273,6 +276,7 @@ def _work(other: Connection, pipe: Connection, board: memoryview, scratch: Path,
     """What a worker does: parts of the cases of parsers, until it is told None."""
     other.close()  # else it would not be noticed that nobody is there any more
     os.chdir(scratch)
+    _remember_near_matches()
 
     watch = installed(scratch)
     targets: dict[str, Target] = {}
@@ -284,6 +288,20 @@ def _work(other: Connection, pipe: Connection, board: memoryview, scratch: Path,
         bound_memory(targets[name].memory_bytes)
         _cases(pipe, board, watch, (name, targets[name], seed), range(start, end))
         pipe.send(None)
+
+
+def _remember_near_matches() -> None:
+    """Else half the time of a case would go into looking for what the same words may have meant."""
+    look = difflib.get_close_matches
+
+    @lru_cache(NEAR_MATCHES)
+    def known(word: str, possible: tuple[str, ...], n: int, cutoff: float) -> tuple[str, ...]:
+        return tuple(look(word, possible, n, cutoff))
+
+    def remembered(word: Any, possible: Any, n: int = 3, cutoff: float = 0.6) -> list[Any]:
+        return [*known(word, tuple(possible), n, cutoff)]
+
+    difflib.get_close_matches = remembered  # type: ignore[assignment]
 
 
 def _cases(
