@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import typer
+from typer.testing import CliRunner
 
 from shadowsim.history.store import Manifest, claimed, write
 from shadowsim.learning.dataset import Table, table
@@ -17,6 +21,7 @@ from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import Model
 from shadowsim.precog.trees import LEAF, Trees
+from shadowsim.train_command import train
 
 FEATURES = tuple(f"script_f{n}" for n in range(6))
 GROWING = Growing(most_trees=40, most_leaves=8, least_rows=20)
@@ -100,6 +105,28 @@ def fitted(seed: int = 3) -> tuple[Table, Splits, Model]:
     found = table(*tables(), FEATURES)
     splits = split(found.changes, seed)
     return found, splits, fit(found, splits, seed, data_seed=5, growing=GROWING)
+
+
+class Learned(NamedTuple):
+    """A made-up history as a folder, the model that `train` made of it, and what it said."""
+
+    history: Path
+    model: Path
+    said: dict[str, Any]
+    place: TemporaryDirectory[str]  # gone when nobody holds it any more
+
+
+@cache
+def learned() -> Learned:
+    """What the command made of a kept history, once for all tests."""
+    place = TemporaryDirectory()
+    history, model = kept(Path(place.name) / "history"), Path(place.name) / "made" / "by.model"
+    app = typer.Typer()
+    app.command()(train)
+    words = ["--history", str(history), "--out", str(model), "--seed", "2", "--json"]
+    said = CliRunner().invoke(app, [*words, "--mlflow", "off"])
+    assert said.exit_code == 0, said.output
+    return Learned(history, model, json.loads(said.stdout), place)
 
 
 def stump(**different: Any) -> Trees:

@@ -14,30 +14,30 @@ import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_history import kept
+from made_history import kept, learned
 from typer.testing import CliRunner
 
 from shadowsim.errors import BadInput
 from shadowsim.evaluate_command import evaluate
 from shadowsim.history.folds import KNOWN, fold_of
-from shadowsim.learning.comparison import compare
+from shadowsim.learning.comparison import Comparison, compare
 from shadowsim.learning.dataset import table
 from shadowsim.learning.evaluation import names_asked
 from shadowsim.learning.looks import APART, GATE, Histories, read
 from shadowsim.learning.splits import split
 from shadowsim.learning.stacking import STACK, stack, with_supervised
-from shadowsim.learning.training import STACKED, Trained, trained
+from shadowsim.learning.training import STACKED, trained
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES
-from shadowsim.precog.model_file import save
+from shadowsim.precog.model_file import load
 from shadowsim.precog.stack import Stack, Weights, from_text, read_stack, to_text
 from shadowsim.precog.supervised import beside
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return kept(tmp_path_factory.mktemp("history") / "h")
+def folder() -> Path:
+    return learned().history
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +46,8 @@ def past(folder: Path) -> Histories:
 
 
 @pytest.fixture(scope="module")
-def both(past: Histories) -> Trained:
-    return trained(past, 2, 2)
-
-
-@pytest.fixture(scope="module")
-def model(both: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "m.model"
-    save(both.model, path)
-    beside(path).write_text(to_text(both.hybrid))
-    return path
+def model() -> Path:
+    return learned().model
 
 
 def test_histories_side_by_side_keep_their_changes_apart(folder: Path, tmp_path: Path) -> None:
@@ -69,9 +61,9 @@ def test_histories_side_by_side_keep_their_changes_apart(folder: Path, tmp_path:
     assert (first["phase"] == GATE).all()
 
 
-def test_the_stack_learns_from_its_own_fold_only(past: Histories, both: Trained) -> None:
+def test_the_stack_learns_from_its_own_fold_only(past: Histories, model: Path) -> None:
     """All other changes replaced by nonsense, it is the same, byte for byte."""
-    looks = with_supervised(past.looks, both.model)
+    looks = with_supervised(past.looks, load(model, NAMES))
     splits = split(table(past.looks, past.labels, NAMES).changes, 2)
     mine = past.labels.filter(pl.Series(splits.of(STACK)))["case"]
     elsewhere = ~pl.col("case").is_in(mine.implode())
@@ -81,13 +73,18 @@ def test_the_stack_learns_from_its_own_fold_only(past: Histories, both: Trained)
     )
     one = stack(looks, past.labels, splits, STACKED, 2)
     two = stack(spoilt, past.labels, splits, STACKED, 2)
-    assert to_text(one) == to_text(two)
+    assert to_text(one) == to_text(two) == beside(model).read_text()
     assert all(fold_of(name) == KNOWN for name in past.labels.filter(
         pl.Series(splits.of(STACK)))["network"])  # fmt: skip
 
 
-def test_the_hybrid_believes_who_is_right(past: Histories, model: Path) -> None:
-    found = compare(past, [model], 1, lambda _: None)
+@pytest.fixture(scope="module")
+def compared(past: Histories, model: Path) -> Comparison:
+    return compare(past, [model], 1, lambda _: None)
+
+
+def test_the_hybrid_believes_who_is_right(compared: Comparison) -> None:
+    found = compared
     auroc = {
         v.variant: np.mean([v.modes[mode]["AUROC"].value for mode in MODES])
         for v in found.verdicts if v.slice == found.slices[0]
@@ -101,7 +98,19 @@ def test_the_hybrid_believes_who_is_right(past: Histories, model: Path) -> None:
     assert nobody.shares["stopped"].value == 0.0
 
 
-def test_nothing_that_is_judged_was_fitted_to(past: Histories, model: Path, both: Trained) -> None:
+def test_what_slips_through_is_told_apart_and_adds_up(compared: Comparison) -> None:
+    hybrid = compared.verdicts[[v.variant for v in compared.verdicts].index("hybrid")]
+    for of in ("breaks ", "hidden: nothing"):  # of these changes nothing was hidden
+        rows = compared.through.filter(pl.col("when").str.starts_with(of))
+        count = rows["slipped"].sum()
+        assert count > 0
+        for name in ("rolled_back_before", "rolled_back_in_time", "rolled_back"):
+            assert rows[name].sum() / count == pytest.approx(hybrid.shares[name].value)
+
+
+def test_nothing_that_is_judged_was_fitted_to(
+    past: Histories, model: Path, compared: Comparison
+) -> None:
     """Changes on known networks have no part in the comparison."""
     folds = [fold_of(name) for name in past.labels["network"]]
     unknown = past.labels.filter(pl.Series([f != KNOWN for f in folds]))["case"]
@@ -110,8 +119,9 @@ def test_nothing_that_is_judged_was_fitted_to(past: Histories, model: Path, both
         past.labels.filter(pl.col("case").is_in(unknown.implode())),
         past.seeds,
     )
-    whole, part = (compare(p, [model], 1, lambda _: None) for p in (past, less))
-    assert [str(v) for v in whole.verdicts] == [str(v) for v in part.verdicts]
+    assert len(less.labels) < len(past.labels)
+    part = compare(less, [model], 1, lambda _: None)
+    assert [str(v) for v in compared.verdicts] == [str(v) for v in part.verdicts]
 
 
 def test_without_networks_that_are_new_it_says_what_to_make(past: Histories, model: Path) -> None:
@@ -205,7 +215,7 @@ def test_a_stack_comes_back_from_its_file(tmp_path: Path) -> None:
 
 def test_every_altered_byte_of_a_stack_is_refused(tmp_path: Path) -> None:
     path, text = tmp_path / "s.stack", to_text(random_stack(3)).encode()
-    for place in range(0, len(text) - 1, 3):
+    for place in range(0, len(text) - 1, 7):
         path.write_bytes(text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :])
         with pytest.raises(BadInput):
             read_stack(path, ("a", "b", "c"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +12,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import typer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_history import FEATURES, GROWING, KINDS, fitted, kept, tables
+from made_history import FEATURES, GROWING, KINDS, fitted, learned, tables
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from test_precog import evidence, whatif
-from typer.testing import CliRunner
 
 from shadowsim.errors import BadInput
 from shadowsim.history.folds import KNOWN, fold_of
@@ -399,23 +396,9 @@ def test_the_card_goes_with_the_model() -> None:
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up history in the columns of a real one."""
-    return kept(tmp_path_factory.mktemp("history"))
-
-
-@pytest.fixture(scope="module")
-def trained(history: Path) -> tuple[dict[str, Any], Path]:
+def trained() -> tuple[dict[str, Any], Path]:
     """What `train --json` said, and the model it wrote."""
-    app = typer.Typer()
-    app.command()(train)
-    out = history / "made" / "by.model"
-    said = CliRunner().invoke(
-        app,
-        ["--history", str(history), "--out", str(out), "--seed", "2", "--json", "--mlflow", "off"],
-    )
-    assert said.exit_code == 0, said.output
-    return json.loads(said.stdout), out
+    return learned().said, learned().model
 
 
 def test_train_writes_a_model_and_says_how_good_it_is(trained: tuple[dict[str, Any], Path]) -> None:

@@ -18,7 +18,17 @@ from shadowsim.learning.looks import GATE, came, said_by, walk_of
 from shadowsim.learning.metrics import Interval, intervals
 from shadowsim.learning.splits import Splits
 from shadowsim.learning.stacking import with_supervised
-from shadowsim.learning.walk import Array, Marks, OperatingPoint, Walk, choose, figures, lead_s
+from shadowsim.learning.walk import (
+    ROLLBACK_S,
+    Array,
+    Marks,
+    OperatingPoint,
+    Walk,
+    choose,
+    figures,
+    lead_s,
+    ratios,
+)
 from shadowsim.model.truth import MODES
 from shadowsim.precog.model import PHASES, Model
 from shadowsim.precog.stack import Stack
@@ -27,6 +37,11 @@ from shadowsim.precog.stacked import statements
 ORACLE, SHADOW_ORACLE = "oracle", "oracle of the shadow"
 SUREST = "surest"  # the hybrid before it learned: as probable as the surest of three says
 PARTS = ("threshold", "judge", "script")
+TAKEN = ("rolled_back_before", "rolled_back_in_time", "rolled_back")
+BREAKS_S = (ROLLBACK_S, 2.0 + ROLLBACK_S, 10.0)  # a rollback, a look and a rollback, a while
+WHEN = (
+    *(f"breaks within {b:g} s" for b in BREAKS_S), f"breaks later than {BREAKS_S[-1]:g} s",
+)  # fmt: skip
 Said = Mapping[str, Array]
 
 
@@ -103,11 +118,14 @@ def _oracles(looks: pl.DataFrame, labels: pl.DataFrame) -> tuple[Array, Array]:
 
 
 def judge_all(
-    looks: pl.DataFrame, labels: pl.DataFrame, said: Said, splits: Splits, seed: int
-) -> Iterator[Verdict]:
-    """Every variant on every slice of the tests, all at one operating point each."""
+    looks: pl.DataFrame, labels: pl.DataFrame, said: Said, splits: Splits, seed: int,
+    most: int | None = None,
+) -> Iterator[Verdict]:  # fmt: skip
+    """Every variant on every slice of the tests, or the `most` first, all at one operating point
+    each.
+    """
     slices = {name: chosen for name, chosen in splits.slices().items() if chosen.any()}
-    slices = {"unseen networks": splits.of("test"), **slices}
+    slices = dict([("unseen networks", splits.of("test")), *slices.items()][:most])
     validation = splits.of("validation")
     for variant, told in said.items():
         point = choose(_walk(looks, labels, told, validation))
@@ -162,6 +180,36 @@ def slipped(
         .filter(pl.col("missed") > 0)
         .sort("missed", "kind", descending=[True, False])
     )
+
+
+def through(
+    looks: pl.DataFrame, labels: pl.DataFrame, told: Array, chosen: Marks, point: OperatingPoint
+) -> pl.DataFrame:
+    """The failures let through: by when they break a limit after the first command, and by what the
+    shadow could not show, how many are taken back before that, in time, and at all.
+
+    A failure of which several things were hidden counts with each of them.
+    """
+    walk = _walk(looks, labels, told, chosen)
+    rates = ratios(walk, point)
+    slipped = rates["rolled_back"][1] > 0
+    taken = {name: pl.Series(rates[name][0][slipped].astype(int)) for name in TAKEN}
+    edges = np.searchsorted(BREAKS_S, walk.onset_s[slipped], side="right")
+    mine = labels.filter(pl.Series(chosen)).filter(pl.Series(slipped)).select("hidden")
+    mine = mine.with_columns(**taken, when=pl.Series(np.array(WHEN)[edges], dtype=pl.String))
+    hidden = pl.col("hidden").cast(pl.List(pl.String))
+    some = pl.when(hidden.list.len() > 0).then(hidden).otherwise(pl.lit(["nothing"]))
+    parts = [
+        mine,
+        mine.with_columns(some.alias("hidden"))
+        .explode("hidden")
+        .with_columns(when=pl.concat_str(pl.lit("hidden: "), "hidden")),
+    ]
+    counts = [pl.len().alias("slipped"), *(pl.col(name).sum() for name in TAKEN)]
+    return pl.concat([
+        part.group_by("when").agg(counts).sort("slipped", "when", descending=[True, False])
+        for part in parts
+    ])  # fmt: skip
 
 
 def makeup(labels: pl.DataFrame, splits: Splits) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from shadowsim.errors import BadInput
-from shadowsim.learning.dataset import Bools, Floats, Table, table
+from shadowsim.learning.dataset import Bools, Changes, Floats, Table, table
 from shadowsim.learning.fit import HORIZON_S
 from shadowsim.learning.splits import Splits
 from shadowsim.model.truth import MODES
@@ -45,15 +45,21 @@ def stack(
 ) -> Stack:
     """Learn whom of the variants to believe, from the fold STACK alone. Raises BadInput."""
     found = table(looks, labels, statements(variants))
+    mine = stackable(found.changes, splits)
+    phases = {phase: _phase(found, mine, phase, len(variants)) for phase in PHASES}
+    return Stack(tuple(variants), phases, seed)
+
+
+def stackable(changes: Changes, splits: Splits) -> Bools:
+    """The changes that a stack learns from. Raises BadInput if they are of too few networks."""
     mine = splits.of(STACK)
-    networks = len(np.unique(found.changes.network[mine]))
+    networks = len(np.unique(changes.network[mine]))
     if networks < LEAST_NETWORKS:
         raise BadInput(
             f"the hybrid learns from networks that nothing else does, and there are {networks} of "
             f"these; {LEAST_NETWORKS} are needed, so make a longer history"
         )
-    phases = {phase: _phase(found, mine, phase, len(variants)) for phase in PHASES}
-    return Stack(tuple(variants), phases, seed)
+    return mine
 
 
 def _phase(found: Table, mine: Bools, phase: str, variants: int) -> Weights:

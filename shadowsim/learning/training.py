@@ -12,7 +12,7 @@ from shadowsim.learning.dataset import Bools, Changes, Floats, Table, table
 from shadowsim.learning.fit import fit
 from shadowsim.learning.looks import Histories
 from shadowsim.learning.splits import Splits, split
-from shadowsim.learning.stacking import stack, with_supervised
+from shadowsim.learning.stacking import stack, stackable, with_supervised
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES, Model
@@ -48,6 +48,7 @@ def trained(
     """
     found = table(past.looks, past.labels, NAMES)
     splits = share(found.changes, seed)
+    stackable(found.changes, splits)  # who waits for the fit had better be told before
     data_seed = past.seeds[0]
     model = fit(found, splits, seed, data_seed=data_seed, jobs=jobs, tell=tell)
     hybrid = stack(with_supervised(past.looks, model), past.labels, splits, STACKED, seed)
