@@ -34,8 +34,8 @@ Places = Annotated[
 def outages(
     places: Places,
     seeds: Annotated[
-        str, typer.Option("--seeds", "--seed", help="As 0:3 (0 to 2) or 1,5,7.")
-    ] = "0:3",
+        str, typer.Option("--seeds", "--seed", help="As 0:2 (0 and 1) or 1,5,7.")
+    ] = "0:2",
     variants: Annotated[str, typer.Option(help="PreCog variants, beside each other.")] = VARIANTS,
     docs: Annotated[
         Path, typer.Option(help="Folder that gets outages.md, outages.html and images/.")

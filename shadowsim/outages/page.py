@@ -203,8 +203,8 @@ def _ordinary(found: Found, table: pl.DataFrame) -> Iterator[Block]:
 
 
 def _method(found: Found) -> Iterator[Block]:
-    seeds = found.runs["seed"].n_unique() if found.runs.height else 0
-    yield Text(f"Made by this command, on the simulated network, over {seeds} seeds:")
+    seeds = ", ".join(map(str, found.runs["seed"].unique().sort()))
+    yield Text(f"Made by this command, on the simulated network, under the seeds {seeds}:")
     yield Code(found.command)
     yield Text(
         "Left alone: the same change, deployed at the same time to the same production, with nobody"

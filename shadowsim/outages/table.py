@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 
 import polars as pl
 
-from shadowsim.outages.verdicts import HOWS, STOPPED, TAKEN_BACK, WENT, Verdict
+from shadowsim.outages.verdicts import HOWS, MISSED, TAKEN_BACK, WENT, Verdict
 
 KINDS: dict[str, pl.DataType] = {
     "str": pl.String(), "int": pl.Int64(), "bool": pl.Boolean(), "float": pl.Float64(),
@@ -53,7 +53,8 @@ def by_change(runs: pl.DataFrame) -> pl.DataFrame:
 
 def by_variant(runs: pl.DataFrame, outages: Collection[str]) -> pl.DataFrame:
     """Per variant: of the runs of outages, how many went how, the medians and the mean shares lost;
-    of the others that do no harm if left alone (`ordinary`), how many were not let through.
+    of the others that do no harm if left alone (`ordinary`), how many were not let through. Those
+    that miss least come first, then those that stop the fewest good changes.
     """
     famous = pl.col("scenario").is_in(list(outages))
     hurts = famous & pl.col("fails")
@@ -72,4 +73,4 @@ def by_variant(runs: pl.DataFrame, outages: Collection[str]) -> pl.DataFrame:
         .alias("false refusals"),
         (good & (pl.col("how") == TAKEN_BACK)).sum().alias("false rollbacks"),
     )
-    return told.sort("lost", STOPPED, descending=[False, True])
+    return told.sort(MISSED, "false refusals", "false rollbacks", "lost", maintain_order=True)
