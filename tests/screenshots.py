@@ -36,7 +36,7 @@ def main(out: Path) -> None:
 
 
 def _address(file: Path) -> str:
-    for _ in range(600):
+    for _ in range(1200):
         try:
             found = read_session(file)
         except ShadowsimError:
