@@ -97,11 +97,18 @@ def _switches(point: Point) -> int:
 
 def _sweeps(sweeps: Sequence[Swept]) -> list[str]:
     rows = [[s.how, str(s.runs), f"{s.wall_s:.1f}", f"{s.wall_s / s.runs:.2f}"] for s in sweeps]
+    nodes = [
+        "Runs do not know of each other, so nodes add up. Here both nodes are on this machine and",
+        "share its cores: what is shown is what a second node costs, not what it brings.",
+    ]
+    if not any("ray" in sweep.how for sweep in sweeps):
+        nodes = [
+            "Ray is not installed here, so nodes were not measured: pip install 'shadowsim[ray]'"
+        ]
     return [
         "The same `shadowsim sweep` of 90-second runs on Abilene, by the clock, start included:",
         "",
         *table(("how", "runs", "all, s", "each, s"), rows),
         "",
-        "Runs do not know of each other, so nodes add up. Here both nodes are on this machine and",
-        "share its cores: what is shown is what a second node costs, not what it brings.",
+        *nodes,
     ]
