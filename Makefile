@@ -4,18 +4,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SCENARIOS ?= scenarios/*.yml
+SCENARIOS ?= scenarios/*.yml scenarios/outages/*.yml scenarios/outages/well/*.yml
 EMULATED := $(VENV)/.emulated
 HISTORY ?= history
 MODELS ?= models
 CHANGES ?= 20000
 EMULATED_SCENARIOS ?= scenarios/square-acl-voice.yml scenarios/service-follows.yml
+OUTAGES ?= scenarios/outages
 ATTACKS ?= all
+# Tests of real packets and real processes keep real time: nothing else runs beside them.
+ALONE := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_browser.py \
+    tests/test_controller.py \
+    tests/test_guardian.py tests/test_network_contract.py tests/test_notebooks.py tests/test_plant.py
+# What production's safety hangs on, and the tests that go through every branch of it.
+TRUSTED := journal commit rollback
+TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
+    reverts smallest,tests/test_$(name).py)
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
+BROWSER := $(VENV)/.browser
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated demo emulated scenarios history train evaluate train-rl experiments mlflow test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl outages experiments mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -25,7 +35,7 @@ setup: $(READY) ## make .venv with everything pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("shadowsim needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,bench,learn,rl,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,bench,learn,notebooks,rl,dev]'
 	$(BIN)/shadowsim doctor
 	touch $@
 
@@ -43,6 +53,20 @@ $(EMULATED): $(READY) build-constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[emulated]'
 	$(BIN)/shadowsim doctor
 	touch $@
+
+setup-browser: $(BROWSER) ## what the tests of the page need: Chromium and playwright (root or sudo)
+
+$(BROWSER): $(READY)
+	@missing=$$(for p in chromium fonts-inter; do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    $(AS_ROOT) apt-get update -qq && \
+	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	touch $@
+
+screenshots: $(BROWSER) ## the page's pictures in docs/images, from a run in headless Chromium
+	$(BIN)/python tests/screenshots.py docs/images
 
 emulated: $(EMULATED) ## one change refused and one confirmed, with real packets through real switches
 	$(BIN)/shadowsim run --network emulated $(EMULATED_SCENARIOS)
@@ -81,14 +105,25 @@ experiments: $(READY) ## the questions of docs/experiments.md answered anew, wit
 	    $(BIN)/python experiments/$$file.py; \
 	done
 
+outages: $(READY) ## outages that happened under every variant, to docs/outages.md and docs/outages.html
+	$(BIN)/shadowsim outages $(OUTAGES)
+
 mlflow: $(READY) ## MLflow's pages of all trainings and evaluations, on http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
+
+notebooks: $(READY) ## the notebooks in JupyterLab (also any editor that opens .ipynb, with the kernel of .venv)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt jupyterlab
+	$(BIN)/jupyter lab notebooks
 
 test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(TRUSTED_TESTS) \
+	    $(TRUSTED:%=--cov=shadowsim.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest $(filter-out $(TRUSTED_TESTS),$(ALONE)) \
+	    --cov --cov-append --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -97,8 +132,9 @@ lint: $(READY) ## put the code into shape
 bench: $(READY) ## measure the speeds that matter, beside other tools
 	$(BIN)/shadowsim bench
 
-torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1 for the numbers of CI
-	set -e; for attack in $(ATTACKS); do $(BIN)/python tests/torture $$attack $(if $(QUICK),--quick); done
+torture: $(READY) ## attack what is promised (docs/reliability.md); QUICK=1: the numbers of CI; RESUME=1: go on
+	set -e; for attack in $(ATTACKS); do \
+	    $(BIN)/python tests/torture $$attack $(if $(QUICK),--quick) $(if $(RESUME),--resume); done
 
 schemas: $(READY) ## write the JSON Schemas in docs/ anew
 	$(BIN)/shadowsim schema scenario > docs/scenario.schema.json

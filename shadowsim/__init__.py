@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys as _sys
-from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
@@ -30,8 +29,10 @@ class _OnceGymnasiumIsThere:
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name != "gymnasium":
             return None
+        from importlib.util import find_spec  # slow to load, and most programs need none of it
+
         _sys.meta_path.remove(self)
-        spec = _find_spec(name)
+        spec = find_spec(name)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 

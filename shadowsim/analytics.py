@@ -9,6 +9,7 @@ import polars as pl
 
 from shadowsim.model.kinds import kinds_of
 from shadowsim.model.truth import MODES
+from shadowsim.outcomes import NUMBERS, PLAIN
 
 PREDICTED_FROM = 0.5
 DECISIONS = ("go", "no-go", "inconclusive")
@@ -25,12 +26,29 @@ SCHEMA: dict[str, pl.DataType] = {
     **{f"forecast_{mode}": pl.Float64() for mode in MODES},
 }
 
+WHOLE: dict[str, pl.DataType] = {
+    "id": pl.Int64(),
+    "recorded_at": pl.String(),
+    **{name: pl.Float64() if name in NUMBERS else pl.String() for name in PLAIN},
+    "seed": pl.Int64(),
+    **{f"forecast_{mode}": pl.Float64() for mode in MODES},
+    "failure_modes": pl.List(pl.String()),
+    "blamed": pl.List(pl.String()),
+    "expectations_met": pl.Boolean(),
+    "document": pl.String(),
+}
+
 Tables = list[tuple[str, pl.DataFrame]]
 
 
 def frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """What analytics needs of the rows of an OutcomeStore, one line a run."""
     return pl.DataFrame([{name: row.get(name) for name in SCHEMA} for row in rows], schema=SCHEMA)
+
+
+def whole(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """All that an OutcomeStore holds, one row a run: what it says in columns, and the document."""
+    return pl.DataFrame([{name: row[name] for name in WHOLE} for row in rows], schema=WHOLE)
 
 
 def validated(runs: pl.DataFrame) -> pl.DataFrame:

@@ -15,7 +15,9 @@ from shadowsim import (
     __version__,
     learning_commands,
     machine_commands,
+    outages_command,
     rollback_command,
+    scale_command,
     sweep_command,
 )
 from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
@@ -51,6 +53,7 @@ Out = Annotated[Path, typer.Option(help="Folder that gets one folder a run.")]
 DEFAULT_OUT = Path("runs")
 DEFAULT_STORE = DEFAULT_OUT / "outcomes.sqlite"
 NOT_MET = 1
+EASY_PACE = 2.0  # of a run that a person follows
 
 
 @app.command()
@@ -108,6 +111,60 @@ def run(
         met = sum(d["expectations"]["met"] for d in documents)
         typer.echo(f"{met} of {len(documents)} scenarios as expected")
     raise typer.Exit(_exit_code(documents))
+
+
+@app.command()
+def serve(
+    scenarios: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[SCENARIO]...", help="Scenarios to run under the page, in turn."),
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option(help="Folder of runs: past ones are shown, new ones go there.")
+    ] = DEFAULT_OUT,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1; 0: a free one.", min=0, max=65535)] = 0,
+    pace: Annotated[
+        float | None, typer.Option(help="Network seconds per second; 2 if simulated.", min=0.1)
+    ] = None,
+    writes: Annotated[
+        bool, typer.Option("--writes", help="Let the page answer, and test traffic start.")
+    ] = False,
+    network: Annotated[
+        str, typer.Option(help="Where it runs: simulated, or emulated (real packets).")
+    ] = "simulated",
+    controller: Annotated[
+        str, typer.Option(help="Of the emulated network: ryu or os-ken.")
+    ] = "ryu",
+    precog: Annotated[
+        str | None, typer.Option(help="PreCog variant instead of the scenario's.")
+    ] = None,
+    autonomy: Annotated[str | None, typer.Option(help="observe, ask or automatic.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the scenarios are over, not at Ctrl-C.")
+    ] = False,
+    store: Store = DEFAULT_STORE,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a page where production and shadow are seen side by side, and a run is answered."""
+    from shadowsim.given import adjusted, load_all
+    from shadowsim.live import warn_of_first_run
+    from shadowsim.serve_command import Watched, serve_runs
+
+    loaded = [adjusted(s, precog, autonomy, seed) for s in load_all(scenarios or [])]
+    _check_places(loaded, network, runs, store, controller)
+    if loaded and not as_json:
+        warn_of_first_run()
+    if pace is None and network == "simulated":
+        pace = EASY_PACE
+
+    def carry(scenario: Scenario, shown: Watched, beside: Callable[[Run], None]) -> dict[str, Any]:
+        return _run_one(scenario, network, runs, store, shown, controller, beside, pace, past=None)
+
+    serve_runs(
+        loaded, carry, network=network, runs=runs, store=store, port=port,
+        pace=pace, writes=writes, as_json=as_json, once=once,
+    )  # fmt: skip
 
 
 @app.command()
@@ -175,6 +232,10 @@ def analytics(
     window: Annotated[
         int | None, typer.Option(help="With --over-time: so many runs instead of weeks.", min=1)
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write them as Parquet: a row a run; with --over-time a row a window."),
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
@@ -186,6 +247,10 @@ def analytics(
         raise BadInput([Mistake("no outcomes yet; 'shadowsim run' makes some", str(store))])
     with OutcomeStore(store) as outcomes:
         rows = outcomes.read()
+    if export is not None:
+        from shadowsim import outcomes_command
+
+        outcomes_command.export(rows, store, export, over_time=over_time, window=window)
     if over_time:
         from shadowsim.outcomes_command import show_over_time
 
@@ -207,8 +272,10 @@ def analytics(
 for command in (
     rollback_command.rollback,
     *sweep_command.COMMANDS,
+    *outages_command.COMMANDS,
     *learning_commands.COMMANDS,
     *machine_commands.COMMANDS,
+    *scale_command.COMMANDS,
 ):
     app.command()(command)
 

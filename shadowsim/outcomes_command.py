@@ -207,6 +207,30 @@ def show_drift(moved: Drift) -> None:
         typer.echo(f"{len(moved.shifts)} features have moved in all")
 
 
+def export(
+    rows: Sequence[Mapping[str, Any]], store: Path, path: Path, *, over_time: bool,
+    window: int | None,
+) -> None:  # fmt: skip
+    """Write outcomes as a Parquet file: a row a run, or (over time) a row for each window, variant
+    and failure mode. The file is there whole or not at all. Raises BadInput.
+    """
+    from io import BytesIO
+
+    from shadowsim import analytics
+    from shadowsim.batch.folder import keep, told
+    from shadowsim.learning import overtime
+
+    if path.suffix.lower() != ".parquet":
+        raise BadInput([Mistake("outcomes are exported as .parquet", str(path))])
+    by = overtime.by_week if window is None else overtime.by_runs(window)
+    table = overtime.whole(rows, store, by) if over_time else analytics.whole(rows)
+    data = BytesIO()
+    table.write_parquet(data, compression="zstd")
+    with told(path, "outcomes"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keep(path, data.getvalue())
+
+
 def show_over_time(
     rows: Sequence[Mapping[str, Any]], store: Path, window: int | None, plot: Path | None,
     as_json: bool,
@@ -222,7 +246,10 @@ def show_over_time(
     real = tables(rows, store, ASKED)
     moved, why = _moved(real)
     if as_json:
-        names = ("accuracy", "time_to_rollback", "root_causes", "root_causes_found")
+        names = (
+            "accuracy", "time_to_rollback", "root_causes", "root_causes_found",
+            "time_to_rollback_by_variant", "root_causes_by_variant", "root_causes_found_by_variant",
+        )  # fmt: skip
         document: dict[str, Any] = {
             name: [{k: _number(v) for k, v in row.items()} for row in table.to_dicts()]
             for name, (_, table) in zip(names, found, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import json
 import math
 import os
@@ -13,20 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from shadowsim.errors import BadInput
 from shadowsim.model.change import Configs
-from shadowsim.model.telemetry import METRICS, Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.truth import breach_s, onsets, since
 from shadowsim.precog.past import concerned
 from shadowsim.scenario import Expect, Scenario
+from shadowsim.telemetry_table import write_table
 from shadowsim.workflow import Run
 
 Document = dict[str, Any]
 LOOKS = "looks.parquet"
-BYTES_A_READING = 180  # measured: the arrays, and the row of the table with its names
+BYTES_A_READING = 12  # the arrays, and what of them is looked at together
 
 
 def document(run: Run, network: str, out: str = "") -> Document:
@@ -193,7 +190,7 @@ def claim(folder: Path) -> None:
 
 
 def telemetry_bytes(scenario: Scenario) -> int:
-    """About how much memory the telemetry of a run takes, its table included."""
+    """About how much memory the telemetry of a run takes."""
     plan = scenario.workflow
     phases_s = plan.baseline_s + plan.shadow_s + plan.monitor_s
     samples = phases_s + plan.soak_s * 2 * len(scenario.change.commands) + 10
@@ -220,9 +217,7 @@ def write(run: Run, found: Document, folder: Path, key: bytes, looks: bytes = b"
         _write_json(fresh / "topology.json", picture_of(run.scenario.topology))
         if run.signature is not None:
             _write_json(fresh / "signature.json", run.signature.sealed(key).model_dump(mode="json"))
-        telemetry = io.BytesIO()  # polars has its own words for a full disk, and no OSError
-        table(run.telemetry).write_parquet(telemetry)
-        (fresh / "telemetry.parquet").write_bytes(telemetry.getbuffer())
+        write_table(run.telemetry, fresh / "telemetry.parquet")
         if looks:
             (fresh / LOOKS).write_bytes(looks)
         if folder.exists():
@@ -267,28 +262,3 @@ def picture_of(topology: Topology) -> Document:
             for i, link in enumerate(topology.links)
         ],
     }  # fmt: skip
-
-
-def table(telemetry: Mapping[str, Telemetry]) -> Any:
-    """Telemetry as one long polars table: at_s, network, subject, name, metric, value."""
-    import polars as pl
-
-    parts = []
-    for network, series in telemetry.items():
-        for subject, metrics in METRICS.items():
-            names = pl.Series(series.layout.names(subject), dtype=pl.String)
-            samples, subjects = len(series.at_s), len(names)
-            of = pl.DataFrame({
-                "at_s": np.repeat(series.at_s, subjects),
-                "name": names.gather(np.tile(np.arange(subjects), samples)),
-            })  # fmt: skip
-            parts += [
-                of.with_columns(
-                    value=pl.Series(series.series(subject, metric).ravel()),
-                    network=pl.lit(network),
-                    subject=pl.lit(subject),
-                    metric=pl.lit(metric),
-                )
-                for metric in metrics
-            ]
-    return pl.concat(parts).select("at_s", "network", "subject", "name", "metric", "value")

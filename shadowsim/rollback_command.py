@@ -48,10 +48,12 @@ def rollback(
     now = found.standing()
     if resume and not now.settled:
         now = found.resume(wait, force)
+    by_hand = found.by_hand(now)
     if as_json:
-        typer.echo(json.dumps(_document(found.place.folder, now), indent=2, ensure_ascii=False))
+        document = _document(found.place.folder, now) | {"by_hand": by_hand.splitlines()}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        typer.echo(_words(now))
+        typer.echo(_words(now, by_hand))
     if not now.settled:
         raise typer.Exit(PersonNeeded.exit_code)
 
@@ -84,6 +86,20 @@ class _Found:
 
         return standing(self.place, reach_in(self.place.folder))
 
+    def by_hand(self, now: Standing) -> str:
+        """The script by which a person takes back what the run has left to one; "" if none is.
+
+        The commit has ended: no guardian and no `--resume` may touch production any more, since a
+        person may be at work there already.
+        """
+        from shadowsim.commit.reach import reach_in
+        from shadowsim.commit.settle import left
+        from shadowsim.model.change import render_script
+
+        if now.terms is None or now.state != "halted" or now.position in ("old", "gone"):
+            return ""
+        return render_script(left(now.terms, reach_in(self.place.folder)(now.terms).read()))
+
     def resume(self, wait_s: float, force: bool) -> Standing:
         """Settle it, after whoever else is about to has had time to."""
         from shadowsim.commit.guardian import patience
@@ -111,13 +127,14 @@ class _Found:
 def told(run: Path) -> tuple[bool, str]:
     """Whether the change of a run has been settled, and how it stands in words."""
     try:
-        now = _Found.at(run).standing()
+        found = _Found.at(run)
     except BadInput:
         return True, "nothing was sent to production"
-    return now.settled, _words(now)
+    now = found.standing()
+    return now.settled, _words(now, found.by_hand(now))
 
 
-def _words(now: Standing) -> str:
+def _words(now: Standing, by_hand: str) -> str:
     config = {
         "old": "production has its old config",
         "new": "production has its new config",
@@ -129,8 +146,11 @@ def _words(now: Standing) -> str:
         config = "production has the new config without the part that was blamed"
     why = f" ({now.why})" if now.why else ""
     what_next = "" if now.settled else "; 'shadowsim rollback --resume' takes the change back"
-    if now.state == "halted" and now.position not in ("old", "gone"):
-        what_next = "; the run left it to a person, so --resume leaves it too"
+    if by_hand:
+        what_next = (
+            "; the run left it to a person, so --resume leaves it too. This script takes back what"
+            f" is left of the change:\n{by_hand.rstrip()}"
+        )
     return f"{now.state}{why}: {config}{what_next}"
 
 

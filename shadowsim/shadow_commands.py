@@ -15,7 +15,9 @@ import typer
 from shadowsim.errors import BadInput, MachineLacks, choices
 
 if TYPE_CHECKING:
+    from shadowsim.api.app import Extend
     from shadowsim.api.desk import Desk, Room
+    from shadowsim.api.questions import Questions
     from shadowsim.api.server import Server
     from shadowsim.scenario import Scenario
     from shadowsim.session import Session
@@ -28,6 +30,7 @@ shadow = typer.Typer(
 )
 
 SESSION = Path("runs") / "shadow.json"
+OUTCOMES = "outcomes.sqlite"  # beside it: what /metrics tells of
 STEP_S = 0.25  # of the network, between two looks at the clock
 
 SessionFile = Annotated[Path, typer.Option("--session", help="Where the session is written down.")]
@@ -73,7 +76,7 @@ def serve(
             raise BadInput(f"--{option}: there is no '{name}'; {choices(name, valid)}")
     loaded = load(scenario)
     loaded = loaded if seed is None else replace(loaded, seed=seed)
-    desk, server = _server(port, session, writes=writes)
+    desk, server = served(port, session, writes=writes)
     with server, suppress(KeyboardInterrupt), closing(_up(loaded, network, controller)) as up:
         server.start()
         _tell(server, session, as_json)
@@ -177,8 +180,11 @@ def _line(status: dict[str, Any]) -> str:
 class Beside:
     """Answers at a desk while a run goes on, and writes into its journal what was wished for."""
 
-    def __init__(self, desk: Desk, network: str, pace: float | None) -> None:
+    def __init__(
+        self, desk: Desk, network: str, pace: float | None, questions: Questions | None = None
+    ) -> None:
         self._desk = desk
+        self._questions = questions
         self._network = network
         self._pace = pace
         self._at_s = 0.0
@@ -207,7 +213,13 @@ class Beside:
         demands = run.scenario.traffic.demands
         tests = TestTraffic(run.production, run.shadow, demands)
         name = run.scenario.name
-        return Room(name, self._network, demands, run.production, run.shadow, tests)
+        return Room(
+            name, self._network, demands, run.production, run.shadow, tests, self._questions
+        )
+
+    def attend(self, seconds: float) -> None:
+        """Answer at the desk while the run waits."""
+        self._desk.attend(self._room, seconds)
 
 
 def answered(
@@ -227,7 +239,7 @@ def answered(
         if port is None:
             yield lambda run: None
             return
-        desk, server = _server(port, out / SESSION.name, writes=writes)
+        desk, server = served(port, out / SESSION.name, writes=writes)
         with server:
             server.start()
             yield Beside(desk, network, pace)
@@ -238,9 +250,20 @@ def answered(
 # -- sessions ----------------------------------------------------------------------------------
 
 
-def _server(port: int, file: Path, *, writes: bool) -> tuple[Desk, Server]:
-    """A desk that will be asked over HTTP. Raises MachineLacks without the packages for that."""
+def served(
+    port: int,
+    file: Path,
+    *,
+    writes: bool,
+    store: Path | None = None,
+    extend: Callable[[Desk], Extend] | None = None,
+) -> tuple[Desk, Server]:
+    """A desk that will be asked over HTTP; `store` is beside `file` unless it is named.
+
+    Raises MachineLacks without the packages for that.
+    """
     try:
+        from shadowsim.api.app import nothing_more
         from shadowsim.api.server import Server
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("shadowsim"):
@@ -250,8 +273,9 @@ def _server(port: int, file: Path, *, writes: bool) -> tuple[Desk, Server]:
         ) from None
     from shadowsim.api.desk import Desk
 
-    desk = Desk()
-    return desk, Server(desk, port, file, writes=writes)
+    desk = Desk(file.with_name(OUTCOMES) if store is None else store)
+    more = nothing_more if extend is None else extend(desk)
+    return desk, Server(desk, port, file, writes=writes, extend=more)
 
 
 def _up(loaded: Scenario, network: str, controller: str) -> Session:

@@ -80,7 +80,7 @@ def sweep(
     from shadowsim.sweep.carry import carry_all, claim, outcomes
     from shadowsim.sweep.track import track
 
-    plan = _plan(scenarios, seeds, variants, network, controller)
+    plan = planned(scenarios, seeds, variants, network, controller)
     chosen = _engine(engine, address, jobs, network)
     _check_store(store)
     with claim(out, plan):
@@ -101,7 +101,7 @@ def sweep(
         raise typer.Exit(codes.pop() if len(codes) == 1 else ShadowsimError.exit_code)
 
 
-def _plan(
+def planned(
     files: list[Path], seeds: str | None, variants: str | None, network: str, controller: str
 ) -> Plan:
     """What is to be swept over. Raises BadInput for whatever would only be found out later."""

@@ -49,6 +49,14 @@ device C
 interface to-D
  description to Dora
 """)
+EQUAL_WAYS = parse_script("""
+device C
+interface to-D
+ ip ospf cost 10
+device D
+interface to-C
+ ip ospf cost 10
+""")
 TEST_FLOW = Demand("h-A", "h-B", 4e6, "bulk", "udp", 9, packet_bytes=1000)
 CRITICAL = Match(traffic_class="critical")
 INSTALLED_WITHIN_S = 30.0
@@ -458,6 +466,16 @@ class NetworkContract:
         assert found.seen_bits == pytest.approx(found.bits.sum(), rel=0.06)
         assert found.captured_bytes == pytest.approx(96 * found.packets.sum(), rel=0.01)
         assert found.strangers == 0
+
+    def test_where_ways_are_equal_a_packet_is_copied_once(self, network: Network) -> None:
+        network.apply(EQUAL_WAYS)
+        settle(network)
+        network.copy(CLASSES, 1.0, 96, np.random.default_rng(1))
+        network.copies()
+        network.advance(network.now + 3.0)
+        found = network.copies()
+        assert found.bits.min() > 0
+        assert found.bits.sum() == pytest.approx(found.seen_bits, rel=0.03)
 
     def test_a_share_of_the_packets_of_some_classes_is_copied(self, network: Network) -> None:
         network.copy(("critical",), 0.25, 128, np.random.default_rng(1))

@@ -9,6 +9,10 @@ Written from the rules in words, not from the compiler:
   `maximum-prefix` it takes none.
 * Connected beats static beats announced; of the announcements the highest local preference,
   of these the nearest origin, and all equals share. The longest prefix with a route decides.
+* With `redistribute learned` a device announces what others originate too, as its incoming list,
+  the list that is named and its outgoing one permit, and sends on what it then gets for it.
+* What `flowspec` lines discard fills a place each in the table of every device with BGP. A device
+  whose BGP packets to or from every other are discarded by one of them announces and takes nothing.
 * An origin delivers what it announces itself, unless it is another device's LAN (or holds it, or
   is held by it): then it sends it on by the next best announcement.
 * Access list lines take their places in the table first; of the routes, the last in order of
@@ -23,7 +27,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from shadowsim.model.address import Prefix
-from shadowsim.model.config import DeviceConfig, PrefixListEntry
+from shadowsim.model.config import AclEntry, DeviceConfig, PrefixListEntry
 from shadowsim.model.topology import Topology
 
 FORWARD, LOCAL, DISCARD, NO_ROUTE = "forward", "local", "discard", "no route"
@@ -69,6 +73,8 @@ class Reference:
             d: nx.single_source_dijkstra_path_length(reverse, d, weight="cost") for d in configs
         }
         self.lans = {topology.lan[d]: d for d in configs if topology.hosts_of[d]}
+        self.silenced = self._silenced()
+        self.relayed: set[tuple[str, Prefix]] = set()
         self.announced = self._announced()
         self.tables = {d: self._table(d, (table_left or {}).get(d, 1.0)) for d in configs}
 
@@ -87,9 +93,33 @@ class Reference:
         found: dict[Prefix, dict[str, int]] = {}
         for name, config in self.configs.items():
             for prefix, preference in config.bgp.networks if config.bgp else ():
-                if _lets_pass(config, config.bgp.filter_out if config.bgp else None, prefix):
+                out = config.bgp.filter_out if config.bgp else None
+                if _lets_pass(config, out, prefix) and name not in self.silenced:
                     found.setdefault(prefix, {})[name] = preference
+        first_hand = {prefix: set(origins) for prefix, origins in found.items()}
+        for name, config in self.configs.items():
+            bgp = config.bgp
+            if bgp is None or bgp.relays is None or name in self.silenced:
+                continue
+            for prefix, origins in first_hand.items():
+                lists = (bgp.filter_in, bgp.relays[0], bgp.filter_out)
+                if name not in origins and all(_lets_pass(config, a, prefix) for a in lists):
+                    found[prefix][name] = bgp.relays[1]
+                    self.relayed.add((name, prefix))
         return found
+
+    def _silenced(self) -> set[str]:
+        """The devices that cannot hold a session with any other for some rule of `flowspec`."""
+        rules = [r for c in self.configs.values() if c.bgp for r in c.bgp.discards]
+        return {
+            mine
+            for mine in self.configs
+            for rule in rules
+            if len(self.configs) > 1
+            and all(
+                _drops_bgp(rule, self.topology.address, mine, o) for o in self.configs if o != mine
+            )
+        }
 
     def next_hops(self, device: str, goal: str) -> frozenset[int]:
         """Links that begin a shortest path from a device to another."""
@@ -102,7 +132,7 @@ class Reference:
 
     def _taken(self, device: str) -> set[Prefix]:
         bgp = self.configs[device].bgp
-        if bgp is None:
+        if bgp is None or device in self.silenced:
             return set()
         taken = {p for p in self.announced if _lets_pass(self.configs[device], bgp.filter_in, p)}
         foreign = [p for p in taken if set(self.announced[p]) != {device}]
@@ -124,6 +154,8 @@ class Reference:
         return FORWARD, frozenset().union(*(self.next_hops(device, origin) for origin in best))
 
     def _leaked(self, device: str, prefix: Prefix) -> bool:
+        if (device, prefix) in self.relayed:
+            return True
         if prefix in self.lans:
             return self.lans[prefix] != device
         overlapping = (
@@ -147,12 +179,31 @@ class Reference:
         routes = {prefix: d for prefix, d in routes.items() if d != NOTHING}
         used = [a for i in config.interfaces.values() for a in (i.acl_in, i.acl_out) if a]
         lines = sum(len(config.access_lists.get(name, ())) for name in used)
-        entries = lines + len(routes)
+        told = [r for c in self.configs.values() if c.bgp for r in c.bgp.discards]
+        entries = lines + len(routes) + (len(told) if config.bgp else 0)
         refused = max(entries - int(config.table_size * left), 0)
         last = sorted((p for p in routes if routes[p][0] != LOCAL), reverse=True)
         for prefix in last[:refused]:
             del routes[prefix]
         return Table(routes, entries - refused, refused)
+
+
+def _drops_bgp(rule: AclEntry, address: Mapping[str, int], mine: str, other: str) -> bool:
+    """Whether the rule drops all packets of a session one way, whatever port the client chose."""
+    if rule.protocol not in ("ip", "tcp"):
+        return False
+    packets = [(port, 179) for port in (49152, 65535)], [(179, port) for port in (49152, 65535)]
+    return any(
+        rule.source.first <= address[a] <= rule.source.last
+        and rule.destination.first <= address[b] <= rule.destination.last
+        and all(_has(rule.source_ports, s) and _has(rule.destination_ports, d) for s, d in way)
+        for a, b in ((mine, other), (other, mine))
+        for way in packets
+    )
+
+
+def _has(ports: tuple[int, int] | None, port: int) -> bool:
+    return ports is None or ports[0] <= port <= ports[1]
 
 
 def _lets_pass(config: DeviceConfig, name: str | None, prefix: Prefix) -> bool:

@@ -89,8 +89,8 @@ def parts(draw: st.DrawFn, form: Form) -> list[Any]:
         for p in form.parts
         if p.kind is not None
     ]
-    if form.context == ACL_HEAD and values[2] in ("ip", "icmp"):
-        values[3:] = [Endpoint(end.prefix, None) for end in values[3:]]
+    if values and isinstance(values[-1], Endpoint) and values[-3] in ("ip", "icmp"):
+        values[-2:] = [Endpoint(end.prefix, None) for end in values[-2:]]
     return values
 
 

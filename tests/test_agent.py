@@ -14,11 +14,12 @@ import threading
 import time
 from pathlib import Path
 
+import measured
 import pytest
 from emulation import devices, holders, members, namespace, needs_emulation, run_in
 
 from shadowsim.errors import BadInput, MachineLacks
-from shadowsim.network.emulated import rundir, spawning
+from shadowsim.network.emulated import client, rundir, spawning
 from shadowsim.network.emulated.client import (
     Agent,
     AgentDied,
@@ -64,10 +65,25 @@ def agent_for(name="test"):
         folder.remove()
 
 
+@contextlib.contextmanager
+def on_this_python(folder):
+    """Agents are started on the Python of the tests, so that coverage sees them."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            spawning, "SYSTEM_PYTHON", measured.python(folder, "thread", measured.MININET)
+        )
+        patched.setattr(client, "missing", lambda: ())
+        yield
+
+
 @pytest.fixture(scope="module")
-def triangle():
+def triangle(tmp_path_factory):
     """An agent with three switches in a ring and a host at each, and the files of its cables."""
-    with agent_for() as agent:
+    with contextlib.ExitStack() as ending:
+        with contextlib.ExitStack() as starting:
+            if measured.wanted():
+                starting.enter_context(on_this_python(tmp_path_factory.mktemp("measured")))
+            agent = ending.enter_context(agent_for())
         cables = agent.build(SWITCHES, HOSTS, CABLES)
         yield agent, cables
         close_all(fd for pair in cables for fd in pair)
@@ -460,7 +476,8 @@ def test_every_bad_argument_is_refused_in_words_and_does_nothing(triangle):
     agent, _ = triangle
 
     def picture():
-        bridges = run_in(agent.pid, "ovs-vsctl", "show")
+        shown = run_in(agent.pid, "ovs-vsctl", "show").splitlines()
+        bridges = [line for line in shown if "is_connected" not in line]  # it is told later
         status = agent.status()
         inner = members(namespace(agent.pid, "pid"))
         restarts = [daemon.restarts for daemon in status.daemons]
@@ -557,6 +574,19 @@ def connect(folder):
     return made
 
 
+def connect_soon(folder):
+    """Its socket is there a moment before it listens."""
+    found = []
+
+    def listens():
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            found.append(connect(folder))
+        return found
+
+    assert wait_until(listens)
+    return found[0]
+
+
 @needs_emulation
 def test_a_second_client_is_refused(triangle):
     agent, _ = triangle
@@ -585,7 +615,7 @@ def test_another_user_is_sent_away_and_the_owner_is_served(tmp_path):
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert stranger.stdout == "b''\n"
-        with connect(folder) as wire:
+        with connect_soon(folder) as wire:
             assert Channel(wire).receive() == ({"ok": True, "agent": 1}, [])
         assert process.wait(5.0) == 0
     finally:
@@ -601,7 +631,7 @@ def test_what_the_owner_needs_belongs_to_the_owner():
     try:
         process = spawn(folder, 65534, 65534)
         assert wait_until((folder / "agent.sock").exists)
-        with connect(folder) as wire:
+        with connect_soon(folder) as wire:
             assert Channel(wire).receive()[0]["ok"]
             for name in ("agent.sock", "db.sock"):
                 found = (folder / name).stat()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from shadowsim import analytics
 from shadowsim.analytics import frame
+from shadowsim.commands import app
+from shadowsim.errors import BadInput
 from shadowsim.model.kinds import kind_of
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
+from shadowsim.outcomes import OutcomeStore
 
 
 def row(
@@ -135,3 +141,74 @@ def test_an_outcome_with_nothing_in_it_is_counted_nowhere() -> None:
     assert analytics.accuracy(runs)["runs"].to_list() == [0, 0, 0]
     assert analytics.rollbacks(runs).is_empty()
     assert analytics.root_causes(runs).rows() == [(None, None, 1)]
+
+
+# -- export ------------------------------------------------------------------------------------
+
+
+def stored(folder: Path) -> Path:
+    """Two outcomes of one week, and one of the next."""
+    store = folder / "outcomes.sqlite"
+    sure = {DEGRADATION: 0.0, OUTAGE: 0.8, VULNERABILITY: 0.0}
+    good = {
+        "precog": "hybrid", "decision": "go", "end_state": "confirmed", "failure_mode": "none",
+        "root_cause": "none", "observed_in": "production", "failure_modes": [], "blamed": [],
+        "failed_after_s": {}, "forecast": sure, "seed": 3, "time_to_rollback_s": None,
+    }  # fmt: skip
+    bad = {
+        **good, "end_state": "rolled_back", "failure_mode": OUTAGE, "root_cause": "change",
+        "failure_modes": [OUTAGE], "failed_after_s": {OUTAGE: 1.0}, "blamed": [SHUT],
+        "time_to_rollback_s": 2.0, "truth": {"at_fault": [SHUT], "background": []},
+    }  # fmt: skip
+    with OutcomeStore(store) as opened:
+        for found, day in ((good, 2), (bad, 3), ({**bad, "precog": "judge"}, 10)):
+            opened.add(found, f"2026-03-{day:02}T08:00:00+00:00")
+    return store
+
+
+def told(store: Path, *words: object) -> str:
+    command = ["analytics", "--store", str(store), *map(str, words), "--json"]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    return result.stdout
+
+
+def test_outcomes_are_exported_with_a_row_a_run(tmp_path: Path) -> None:
+    store, path = stored(tmp_path), tmp_path / "new" / "outcomes.parquet"
+    assert json.loads(told(store, "--export", path))["runs"] == 3
+    table = pl.read_parquet(path)
+    assert table.schema == pl.Schema(analytics.WHOLE)
+    assert table["id"].to_list() == [1, 2, 3]
+    assert table["blamed"].to_list() == [[], [SHUT], [SHUT]]
+    assert json.loads(table["document"][1])["time_to_rollback_s"] == 2.0
+    assert [p.name for p in path.parent.iterdir()] == ["outcomes.parquet"]
+
+
+def test_over_time_they_are_exported_with_a_row_a_window_variant_and_mode(tmp_path: Path) -> None:
+    store, path = stored(tmp_path), tmp_path / "weeks.parquet"
+    document = json.loads(told(store, "--over-time", "--export", path))
+    table = pl.read_parquet(path)
+    assert table.height == 2 * 3 + 1  # modes of two windows, and a run without a failure
+    (row,) = table.filter(failure_mode=OUTAGE, variant="hybrid").to_dicts()
+    assert (row["window"], row["runs"], row["failed"]) == ("2026-W10", 2, 1)
+    assert (row["rollbacks"], row["median_s"], row["ended"]) == (1, 2.0, 1)
+    assert row["ece"] == pytest.approx(0.3)
+    rolled = {(r["variant"], r["failure_mode"]): r for r in document["time_to_rollback_by_variant"]}
+    assert rolled["judge", OUTAGE]["median_s"] == 2.0
+    assert rolled["hybrid", "none"]["rollbacks"] == 0
+    causes = {(r["variant"], r["cause"]): r for r in document["root_causes_by_variant"]}
+    assert causes["judge", "change"]["command"] == "shutdown"
+    scored = {r["variant"]: r["recall"] for r in document["root_causes_found_by_variant"]}
+    assert scored == {"hybrid": 1.0, "judge": 1.0}
+
+
+def test_an_export_of_another_kind_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    store = stored(tmp_path)
+    command = ["analytics", "--store", str(store), "--export", str(tmp_path / "x.xlsx")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, BadInput)
+    assert ".parquet" in str(result.exception)
+    assert not (tmp_path / "x.xlsx").exists()
+
+
+def test_nothing_is_exported_as_an_empty_table() -> None:
+    assert analytics.whole([]).schema == pl.Schema(analytics.WHOLE)

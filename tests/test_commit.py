@@ -452,7 +452,7 @@ def test_whatever_a_stale_write_does_the_fence_decides(at: int) -> None:
     assert devices.read()["B"] == NEW_CONFIGS["B"]
 
 
-@pytest.mark.parametrize("at", range(19))
+@pytest.mark.parametrize("at", range(17))
 def test_a_stale_write_in_the_middle_of_a_fence_is_seen_or_does_not_count(at: int) -> None:
     disk, place, _ = opened()
     stale = devices_on(place.disk)
@@ -466,6 +466,7 @@ def test_a_stale_write_in_the_middle_of_a_fence_is_seen_or_does_not_count(at: in
 
     striking = Striking(at, Kind("hang", "before"), write)
     devices_on(DiskOf(disk, striking.before)).fence(2)
+    assert striking.count >= at
     found = devices_on(place.disk).read()["B"]
     assert found == (OLD_CONFIGS if refused and found == OLD_CONFIGS["B"] else NEW_CONFIGS)["B"]
     with pytest.raises(Fenced):
@@ -821,7 +822,7 @@ def test_however_messages_are_cut_the_last_deadline_counts(untils: list[float], 
 def test_a_guardian_listens_until_there_is_reason_to_act() -> None:
     inbox, outbox = os.pipe()
     armed: list[bool] = []
-    clock = iter([0.0, 0.0, 9.9, 20.0, 20.0])
+    clock = iter([0.0, 9.99])
     os.write(outbox, b"until 10.0\n")
     now = guardian.watch(inbox, lambda: armed.append(True), lambda: next(clock))
     assert (now.why, armed) == (LATE, [True])
@@ -978,6 +979,14 @@ def test_the_real_disk_syncs_what_it_says(tmp_path: Path, monkeypatch: pytest.Mo
     disk.sync(tmp_path / "x" / "f")
     disk.sync(tmp_path / "x")
     assert synced == [str(tmp_path / "x" / "f"), str(tmp_path / "x")]
+    synced.clear()
+    several = [tmp_path / "x" / f"f{number}" for number in range(40)]
+    for path in several:
+        disk.create(path, b"1")
+    disk.sync(*several)
+    assert sorted(synced) == sorted(map(str, several))
+    with pytest.raises(FileNotFoundError):
+        disk.sync(*several, tmp_path / "none")
 
 
 def test_the_real_disk_writes_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

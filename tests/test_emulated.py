@@ -110,8 +110,7 @@ class Afresh:
         if "resize" in self._did:
             network.resize(frozenset(network.topology.device_index))
         if "offer" in self._did:  # the one thing that the contract cannot take back
-            network._base_bps = np.array([d.rate_bps for d in network._demands])
-            network._mirrored = False
+            network._wanting.forget()
         ends = [fault.at_s + (fault.for_s or 0.0) for fault in self._faults]
         network.advance(max(ends, default=0.0) + self._start_s)
         network.advance(network.now + AFTER_FAULT_S * bool(self._faults))

@@ -31,9 +31,10 @@ from shadowsim.model.change import Command, Configs, apply, parse_script
 from shadowsim.model.faults import Fault
 from shadowsim.model.services import Service
 from shadowsim.network import Emulation, Witnessed
+from shadowsim.network.emulated.care import NetworkLost
 from shadowsim.network.emulated.client import Agent
 from shadowsim.network.emulated.interruptions import uninterrupted
-from shadowsim.network.emulated.network import EmulatedNetwork, NetworkLost
+from shadowsim.network.emulated.network import EmulatedNetwork
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.rundir import RunDir
 

@@ -31,14 +31,15 @@ ORDER = (
     {"learning"},
     {"env"},
     {"record", "recorded", "tracking", "analytics", "plots", "netmap", "report", "outcomes",
+     "telemetry_table", "readings",
      "examine", "doctor", "capabilities", "live", "session", "carried"},
     {"sweep", "rl"},
-    {"bench", "fidelity"},
+    {"fidelity", "outages"},
     {"sidebyside"},
-    {"api", "shadow_commands", "machine_commands", "rollback_command", "learning_commands",
-     "tapes_command", "train_command", "train_rl_command", "outcomes_command", "evaluate_command",
-     "sweep_command", "given",
-     "commands", "__main__"},
+    {"api", "page", "bench", "shadow_commands", "serve_command", "machine_commands",
+     "rollback_command", "learning_commands", "tapes_command", "train_command",
+     "train_rl_command", "outcomes_command", "evaluate_command", "sweep_command",
+     "outages_command", "scale_command", "given", "commands", "__main__"},
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

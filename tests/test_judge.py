@@ -24,7 +24,7 @@ from shadowsim.model.telemetry import Sample, Telemetry, layout_of
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 from shadowsim.network import NETWORKS
 from shadowsim.precog import Evidence, Forecast, WhatIf, variant
-from shadowsim.precog.canary import classified_high
+from shadowsim.precog.canary import classified_high, ranked
 from shadowsim.precog.judge import middle
 from shadowsim.precog.ranks import (
     chance_of_exceeding,
@@ -400,11 +400,11 @@ def test_the_canary_rule_is_that_of_the_interval(seed: int, n: int, m: int, tied
     accepted = [x for x in between if _accepts(a - x, b)]
     lower = max((x for x in apart if x < accepted[0]), default=-math.inf)
     expected = lower > 0.25 * abs(np.median(a[:, None] - b[None, :])) and a.mean() >= b.mean()
-    assert classified_high(a[:, None], b[:, None]).tolist() == [expected]
+    assert classified_high(ranked(a[:, None]), ranked(b[:, None])).tolist() == [expected]
     gaps = np.full(3, np.nan)  # readings that are missing change nothing, nor do other metrics
     both = np.column_stack([np.insert(a, [0, 2, n], gaps), np.pad(a, (0, 3))])
     other = np.column_stack([np.append(b, gaps), np.pad(b, (3, 0), constant_values=9.0)])
-    assert classified_high(both, other)[0] == expected
+    assert classified_high(ranked(both), ranked(other))[0] == expected
 
 
 def _accepts(a: Array, b: Array) -> bool:

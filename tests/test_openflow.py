@@ -171,6 +171,15 @@ def test_equal_next_hops_share_evenly_and_every_switch_in_its_own_way() -> None:
     assert group.id != other.id and 0 < group.id < 0xFFFFFF00
 
 
+def test_nothing_changes_a_packet_before_a_group_has_chosen_its_way() -> None:
+    """Newer versions of Open vSwitch mirror twice what was changed before."""
+    flows = [f for found in rules(routed(DIAMOND)) for f in found.flows]
+    grouped = [f for f in flows if "group" in {action[0] for action in f.actions}]
+    assert grouped and all([action[0] for action in f.actions] == ["group"] for f in grouped)
+    assert not any(f.actions for f in flows if f.table < grouped[0].table)
+    assert all(f.actions[0] == ("dec_ttl",) for f in flows if f.table == 4)
+
+
 def test_classes_leave_at_their_level_and_what_nobody_marks_as_normal() -> None:
     plane = routed(LINE)
     plane.level[:] = [0, 2, 5]

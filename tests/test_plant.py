@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
+import measured
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,9 +94,13 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Bench]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     board = new_board(LINKS, SLOTS)
-    plant = Plant.start(board)
+    with pytest.MonkeyPatch.context() as patched:
+        if measured.wanted():
+            program = measured.python(tmp_path_factory.mktemp("measured"), "thread")
+            patched.setattr(client, "sys", SimpleNamespace(executable=program))
+        plant = Plant.start(board)
     bench = Bench(board, plant)
     bench.wire()
     yield bench
@@ -677,18 +683,22 @@ def test_a_plant_ends_when_told_on_the_board() -> None:
     plant.close()
 
 
-def test_a_plant_ends_with_its_starter_but_not_with_a_thread_of_it() -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_plant_ends_with_its_starter_but_not_with_a_thread_of_it(stopped: bool) -> None:
     script = """
-import os, threading, time
+import os, signal, sys, threading, time
 from shadowsim.network.emulated.board import new_board
 from shadowsim.network.emulated.plant.client import Plant
 plants = []
 thread = threading.Thread(target=lambda: plants.append(Plant.start(new_board(2, 1))))
 thread.start(); thread.join(); time.sleep(0.2)
 print(plants[0].pid, plants[0].alive, flush=True)
+if sys.argv[1] == "True":
+    os.kill(plants[0].pid, signal.SIGSTOP)
 os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    argv = [sys.executable, "-c", script, str(stopped)]
+    done = subprocess.run(argv, capture_output=True, text=True)
     pid, alive = done.stdout.split()
     assert alive == "True"
     assert eventually(lambda: not Path(f"/proc/{pid}").exists())

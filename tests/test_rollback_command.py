@@ -18,11 +18,14 @@ import pytest
 from typer.testing import CliRunner
 
 from shadowsim.commands import app
+from shadowsim.commit.devices import FileDevices
+from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import CANCELLED, CONFIRMED, HALTED, ROLLED_BACK
 from shadowsim.commit.hold import STOWED, Held, beside, commit_in, held, stow
 from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import NotSettled
 from shadowsim.errors import BadInput, ShadowsimError
+from shadowsim.model.change import apply, parse_script
 
 # The attacks deploy the same way; they are a folder of programs beside these tests.
 sys.path.append(str(Path(__file__).parent))
@@ -123,8 +126,6 @@ def document(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
         (ROLLED_BACK, 1, "rolled_back: production has the new config without the part that was"
                          " blamed\n"),
         (HALTED, 0, "halted: production has its old config\n"),
-        (HALTED, 1, "halted: production has neither its old nor its new config; the run left it to"
-                    " a person, so --resume leaves it too\n"),
     ],
 )  # fmt: skip
 def test_what_has_ended_is_told_and_left_alone(
@@ -136,6 +137,25 @@ def test_what_has_ended_is_told_and_left_alone(
     assert said(left.run, "--resume") == (0, words)
     assert said(left.run, "--resume", "--force") == (0, words)
     assert left.contents() == before
+
+
+@pytest.mark.parametrize("sent", [1, None])
+def test_what_a_run_left_to_a_person_comes_with_the_script_for_it(
+    tmp_path: Path, sent: int | None
+) -> None:
+    left = leave(tmp_path, HALTED, sent=sent)
+    before = left.contents()
+    code, words = said(left.run, "--resume", "--force")
+    line, script = words.split("\n", 1)
+    assert code == 0
+    assert line.endswith(
+        "; the run left it to a person, so --resume leaves it too. This script takes back what is"
+        " left of the change:"
+    )
+    assert document(left.run)[1]["by_hand"] == script.splitlines()
+    assert left.contents() == before
+    devices = FileDevices(RealDisk(), left.commit / "devices")
+    assert apply(devices.read(), parse_script(script)) == left.before
 
 
 @pytest.mark.parametrize(

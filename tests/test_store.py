@@ -272,6 +272,25 @@ def test_mirrors(store: ConfigStore, server: OvsdbServer) -> None:
     assert server.rows("Mirror") == []
 
 
+def test_what_is_written_is_waited_for_but_not_for_long(
+    store: ConfigStore, server: OvsdbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def done(number: int) -> None:
+        row = {"op": "update", "table": "Open_vSwitch", "where": [], "row": {"cur_cfg": number}}
+        server.transact([row])
+
+    monkeypatch.setattr("shadowsim.network.emulated.store.MOMENT_S", 0.2)
+    began_s = time.monotonic()
+    store.await_switches()  # there is no Open vSwitch behind this database
+    assert time.monotonic() - began_s >= 0.2
+    monkeypatch.setattr("shadowsim.network.emulated.store.MOMENT_S", 60.0)
+    (row,) = server.rows("Open_vSwitch")
+    threading.Timer(0.1, done, [row["next_cfg"] + 1]).start()
+    store.await_switches()
+    (row,) = server.rows("Open_vSwitch")
+    assert row["cur_cfg"] == row["next_cfg"] == 2
+
+
 def test_what_came_in_by_a_port_is_counted(store: ConfigStore, server: OvsdbServer) -> None:
     counted = {"statistics": ["map", [["rx_packets", 12], ["tx_packets", 5]]]}
     where = [["name", "==", "s1-mirror"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,13 +16,15 @@ from starlette.exceptions import HTTPException
 
 from shadowsim import __version__
 from shadowsim.api.desk import Desk, NoAnswer, Room
-from shadowsim.api.guard import App, Guard
+from shadowsim.api.guard import OPEN, App, Guard
+from shadowsim.api.metrics import add_metrics
+from shadowsim.api.questions import NotAsked
 from shadowsim.api.wishes import Generate, Steer, mistakes
 from shadowsim.errors import BadInput, MachineLacks, ShadowsimError, Unreachable
 from shadowsim.mirror.testtraffic import Status, matches_of
 
 STATUS_OF: dict[type[ShadowsimError], int] = {
-    BadInput: 422, MachineLacks: 501, Unreachable: 503, NoAnswer: 503,
+    NotAsked: 409, BadInput: 422, MachineLacks: 501, Unreachable: 503, NoAnswer: 503,
 }  # fmt: skip
 
 
@@ -50,10 +52,19 @@ class NotThere(BadInput):
     """No test traffic has that id."""
 
 
-def make_app(desk: Desk, token: str, *, writes: bool) -> App:
+Extend = Callable[[FastAPI], Collection[str]]
+
+
+def nothing_more(api: FastAPI) -> Collection[str]:
+    """Only what is always there."""
+    return ()
+
+
+def make_app(desk: Desk, token: str, *, writes: bool, extend: Extend = nothing_more) -> App:
     """The application, which answers with what the desk says; only who shows the token is heard.
 
-    Without `writes` whatever would change anything is refused.
+    Without `writes` whatever would change anything is refused. `extend` adds routes, and names
+    those paths of them that hold nothing of a session and are open to who shows no token.
     """
     api = FastAPI(
         title="shadowsim test traffic",
@@ -68,7 +79,8 @@ def make_app(desk: Desk, token: str, *, writes: bool) -> App:
     )
     _add_failures(api)
     _add_routes(api, desk)
-    return Guard(api, token, writes=writes)
+    add_metrics(api, desk.store)
+    return Guard(api, token, writes=writes, open_to=OPEN.union(extend(api)))
 
 
 class Ascii(JSONResponse):

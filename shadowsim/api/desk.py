@@ -6,9 +6,11 @@ import queue
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
+from shadowsim.api.questions import Questions
 from shadowsim.errors import ShadowsimError
 from shadowsim.mirror.testtraffic import TestTraffic
 from shadowsim.model.traffic import Demand
@@ -33,12 +35,16 @@ class Room:
     production: Network
     shadow: Network
     tests: TestTraffic
+    questions: Questions | None = None  # of a run that asks here
 
 
 class Desk:
-    """`ask` from any thread; `attend` from the one that owns the networks."""
+    """`ask` from any thread; `attend` from the one that owns the networks. `store`: where the
+    outcomes of runs are kept, for whoever asks what became of them.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Path | None = None) -> None:
+        self.store = store
         self._asked: queue.Queue[tuple[Callable[[Room], Any], Future[Any]]] = queue.Queue(
             MOST_WAITING
         )
@@ -73,8 +79,8 @@ class Desk:
         except TimeoutError:
             raise NoAnswer("the session is at work on it, and does not answer") from None
 
-    def attend(self, room: Room, seconds: float = 0.0) -> None:
-        """Answer what is asked now and within the next seconds."""
+    def attend(self, room: Room | None, seconds: float = 0.0) -> None:
+        """Answer what is asked now and within the next seconds; None while nothing runs."""
         end_s = monotonic() + seconds
         while True:
             try:
@@ -96,8 +102,10 @@ class Desk:
             answer.cancel()
 
 
-def _answer(work: Callable[[Room], Any], answer: Future[Any], room: Room) -> None:
+def _answer(work: Callable[[Room], Any], answer: Future[Any], room: Room | None) -> None:
     try:
+        if room is None:
+            raise NoAnswer("nothing runs at present")
         answer.set_result(work(room))
     except Exception as error:  # it is the asker's, and must not end the session
         answer.set_exception(error)

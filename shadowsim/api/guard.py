@@ -19,7 +19,7 @@ SENT_WITHIN_S = 10.0
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 UNARMED = (
     "this session only answers questions and changes nothing; it was started without --writes"
-    " ('shadowsim shadow serve') or --api-writes ('shadowsim run')"
+    " ('shadowsim serve', 'shadowsim shadow serve') or --api-writes ('shadowsim run')"
 )
 OPEN = frozenset({"/docs", "/openapi.json"})  # what they say is in the source code too
 
@@ -35,11 +35,15 @@ class Refused(Exception):
 class Guard:
     """Wraps an application. Lets through only what names this very server as its host (else a
     page of the web could rebind its own name to 127.0.0.1), comes from no other page, shows the
-    token, is small, and is JSON; and, unless `writes`, what changes nothing.
+    token, is small, and is JSON; and, unless `writes`, what changes nothing. The paths `open_to`
+    all, which may only be read, need no token.
     """
 
-    def __init__(self, app: App, token: str, *, writes: bool) -> None:
+    def __init__(
+        self, app: App, token: str, *, writes: bool, open_to: frozenset[str] = OPEN
+    ) -> None:
         self._app = app
+        self._open_to = open_to
         self._writes = writes
         self._token = token.encode()
 
@@ -63,7 +67,8 @@ class Guard:
             raise Refused(400, f"the Host header must be 127.0.0.1:{port}")
         if not {*_headers(scope, b"origin")} <= {b"http://" + name for name in names}:
             raise Refused(403, "pages of other origins are not answered")
-        if scope["path"] not in OPEN and not self._is_known(_headers(scope, b"authorization")):
+        is_open = scope["method"] in READING and scope["path"] in self._open_to
+        if not is_open and not self._is_known(_headers(scope, b"authorization")):
             raise Refused(401, "a token is needed: 'Authorization: Bearer TOKEN'")
         if scope["method"] not in READING and not self._writes:
             raise Refused(403, UNARMED)

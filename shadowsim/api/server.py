@@ -13,7 +13,7 @@ from types import TracebackType
 
 import uvicorn
 
-from shadowsim.api.app import make_app
+from shadowsim.api.app import Extend, make_app, nothing_more
 from shadowsim.api.client import Address, ask, read_session
 from shadowsim.api.connections import Connection
 from shadowsim.api.desk import Desk
@@ -30,14 +30,22 @@ class Server:
     keeps it already. Changes anything only with `writes`.
     """
 
-    def __init__(self, desk: Desk, port: int, file: Path, *, writes: bool) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        port: int,
+        file: Path,
+        *,
+        writes: bool,
+        extend: Extend = nothing_more,
+    ) -> None:
         _check_free(file)
         self._desk = desk
         self._file = file
         self._socket = _listen(port)
         self.address = Address(self._socket.getsockname()[1], secrets.token_urlsafe(32))
         config = uvicorn.Config(
-            make_app(desk, self.address.token, writes=writes),
+            make_app(desk, self.address.token, writes=writes, extend=extend),
             log_level="critical",
             access_log=False,
             lifespan="off",

@@ -36,10 +36,13 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         features,
         fluid,
         forwarding,
+        page,
         planner,
         rl,
         rollouts,
+        scale,
         sweep,
+        telemetry,
         verify,
         whole,
     )
@@ -61,7 +64,10 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "scenario": whole.scenario_90s,
         "journal": whole.journal,
         "sweep": sweep.runs_1000,
+        "telemetry": telemetry.rows_10_million,
+        "scale": scale.k48,
         "command-line": whole.command_line,
+        "page": page.shown,
     }
 
 

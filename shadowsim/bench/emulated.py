@@ -408,7 +408,7 @@ def _load(scenario: Scenario, networks: Sequence[EmulatedNetwork]) -> Row:
     """More packets step by step, in all networks at once, until the latency is far off."""
     demands, first = scenario.traffic.demands, networks[0]
     base_bps = np.array([d.rate_bps for d in demands])
-    base = packet_hops_per_s(first._target, demands)
+    base = packet_hops_per_s(first._tables.target, demands)
     good, notes = 0, []
     for load in LOADS:
         rates_bps = base_bps * load / base

@@ -7,6 +7,7 @@ tool that manages it dies; these keep it in a folder, each in a file of its own.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -70,9 +71,7 @@ class FileDevices:
         What is interrupted leaves some of them, each whole.
         """
         self._disk.make_folder(self._folder)
-        for config in configs.values():
-            self._place(config, generation)
-        self._disk.sync(self._folder)
+        self._put(configs.values(), generation)
 
     def read(self) -> Configs:
         return {name: self._config(name, number) for name, number in self._generations().items()}
@@ -84,13 +83,13 @@ class FileDevices:
         if mark.name not in self._disk.names(self._folder):
             self._disk.create(mark, b"")
         self._disk.sync(self._folder)
-        for name, number in self._generations().items():
-            if number < generation:
-                self._put(self._config(name, number), generation)
+        late = {name: n for name, n in self._generations().items() if n < generation}
+        if late:
+            self._put([self._config(name, n) for name, n in late.items()], generation)
 
     def write(self, config: DeviceConfig, generation: int) -> None:
         self._check(generation)
-        self._put(config, generation)
+        self._put([config], generation)
         self._check(generation)
 
     def verify(self, configs: Configs) -> tuple[str, ...]:
@@ -103,16 +102,17 @@ class FileDevices:
 
     def close(self) -> None: ...
 
-    def _put(self, config: DeviceConfig, generation: int) -> None:
-        self._place(config, generation)
+    def _put(self, configs: Iterable[DeviceConfig], generation: int) -> None:
+        """Put them there, each whole or not at all; durable on return."""
+        drafts: dict[Path, Path] = {}
+        for config in configs:
+            draft = self._folder / f"@draft.{secrets.token_hex(8)}"
+            self._disk.create(draft, config.text.encode())
+            drafts[draft] = self._path(config.hostname, generation)
+        self._disk.sync(*drafts)
+        for draft, path in drafts.items():
+            self._disk.rename(draft, path)
         self._disk.sync(self._folder)
-
-    def _place(self, config: DeviceConfig, generation: int) -> None:
-        """Put it there, whole or not at all; its name is not durable yet."""
-        draft = self._folder / f"@draft.{secrets.token_hex(8)}"
-        self._disk.create(draft, config.text.encode())
-        self._disk.sync(draft)
-        self._disk.rename(draft, self._path(config.hostname, generation))
 
     def _check(self, generation: int) -> None:
         fences = [n for n in self._disk.names(self._folder) if n.startswith("@fence.")]

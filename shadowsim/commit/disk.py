@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+WORTH_IT, MOST_SYNCS = 4, 16  # from how many on at the same time, and how many at most
 LARGEST_BYTES = 64 << 20  # of a file that is read: what somebody else put there may be anything
 
 
@@ -45,7 +46,9 @@ class Disk(Protocol):
         """These bytes at the end of a file that is there."""
         ...
 
-    def sync(self, path: Path) -> None: ...
+    def sync(self, *paths: Path) -> None:
+        """All of these, in any order."""
+        ...
 
     def link(self, source: Path, target: Path) -> None:
         """A second name, at once or not at all. Raises FileExistsError: of several, one wins."""
@@ -77,8 +80,7 @@ class RealDisk:
     def make_folder(self, folder: Path) -> None:
         fresh = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in fresh or [folder]:
-            self.sync(path.parent)
+        self.sync(*(path.parent for path in fresh or [folder]))
 
     def create(self, path: Path, data: bytes) -> None:
         with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
@@ -88,9 +90,16 @@ class RealDisk:
         with _opened(path, os.O_WRONLY | os.O_APPEND) as fd:
             _write(fd, data)
 
-    def sync(self, path: Path) -> None:
-        with _opened(path, os.O_RDONLY) as fd:
-            os.fsync(fd)
+    def sync(self, *paths: Path) -> None:
+        if len(paths) < WORTH_IT:
+            for path in paths:
+                _sync(path)
+        else:  # side by side, so that a file system can write for all of them at once
+            from concurrent.futures import ThreadPoolExecutor  # slow to load, and seldom needed
+
+            with ThreadPoolExecutor(MOST_SYNCS) as threads:
+                for _ in threads.map(_sync, paths):
+                    pass
 
     def link(self, source: Path, target: Path) -> None:
         os.link(source, target)
@@ -100,6 +109,11 @@ class RealDisk:
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    with _opened(path, os.O_RDONLY) as fd:
+        os.fsync(fd)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """An armed rollback and a deadline to a change that is taken back unless somebody confirms it.
 
-This is a process of its own: `python -m shadowsim.commit.guardian FOLDER`. On its standard input it
-hears `until SECONDS` (of CLOCK_MONOTONIC, which all processes of a machine share); the first one
-arms it, and it says `armed` once it has read everything that it needs. When the deadline passes, or
-nobody holds the other end any more, and the commit has not ended, it takes production over.
+This is a process of its own: `python -m shadowsim.commit.guardian FOLDER`, or quicker (`guard.py`).
+On its standard input it hears `until SECONDS` (of CLOCK_MONOTONIC, which all processes of a machine
+share); the first one arms it, and it says `armed` once it has read everything that it needs. When
+the deadline passes, or nobody holds the other end any more, and the commit has not ended, it takes
+production over.
 """
 
 from __future__ import annotations

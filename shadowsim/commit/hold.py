@@ -15,7 +15,7 @@ from typing import Protocol
 from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import CANCELLED, Place
-from shadowsim.commit.guard import ENDING_S, Guard
+from shadowsim.commit.guard import ENDING_S, OFTEN, Guard
 from shadowsim.commit.guardian import LOST, patience
 from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import FIRST, Commit, claim, not_settled
@@ -28,6 +28,7 @@ from shadowsim.model.config import DeviceConfig
 from shadowsim.network.protocol import Network
 from shadowsim.rollback.signature import RollbackSignature
 
+LOOKS_S = 0.05  # between two looks at the guardian while nothing is sent
 SETTLED_S = 30.0  # until whoever took production over has settled it
 
 
@@ -107,6 +108,8 @@ class Held:
         self._guard = Guard(self._place.folder, lease_s)
         self._commit: Commit | None = None
         self._ended = self._released = False
+        self._looked_s = 0.0
+        self._looks_s = min(LOOKS_S, lease_s / OFTEN)
 
     def arm(
         self, production: Network, change: Change, before: Configs, signature: RollbackSignature
@@ -134,7 +137,7 @@ class Held:
             raise
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
-        self.extend()  # nothing is sent that nobody guards
+        self._look()  # nothing is sent that nobody guards
         with self._fenced_or():
             self._open.intend(what, device, commands)
 
@@ -143,6 +146,11 @@ class Held:
             self._open.did(what, device, outcome)
 
     def extend(self) -> None:
+        if time.monotonic() >= self._looked_s + self._looks_s:
+            self._look()
+
+    def _look(self) -> None:
+        self._looked_s = time.monotonic()
         with self._fenced_or():
             self._guard.extend()
 

@@ -121,7 +121,7 @@ def _restore(terms: Terms, devices: Devices, generation: int, log: LogWriter, wa
     for step in terms.signature.ordered():
         _bring(terms, devices, generation, log, wait, step.id, step.commands)
     while True:
-        for device, rest in groupby(_left(terms, devices.read()), key=lambda c: c.device):
+        for device, rest in groupby(left(terms, devices.read()), key=lambda c: c.device):
             _bring(terms, devices, generation, log, wait, f"rest of {device}", tuple(rest))
         failed = _verify(terms, devices)
         if not failed or not wait():
@@ -155,7 +155,8 @@ def _bring(
             raise NotRestored(f"{device} does not answer: {what} was not taken back")
 
 
-def _left(terms: Terms, now: Configs) -> tuple[Command, ...]:
+def left(terms: Terms, now: Configs) -> tuple[Command, ...]:
+    """What brings these configs back to the old ones, as far as they are there."""
     mine = {name: now[name] for name in terms.before if name in now}
     return difference(mine, terms.target(mine))
 
@@ -184,4 +185,4 @@ def _log(place: Place, generation: int) -> Log:
     return log
 
 
-__all__ = ["MIXED", "NOTHING", "OPEN", "NotRestored", "Standing", "settle", "standing"]
+__all__ = ["MIXED", "NOTHING", "OPEN", "NotRestored", "Standing", "left", "settle", "standing"]

@@ -14,7 +14,7 @@ from shadowsim.dataplane.ports import Ports, graph_of
 from shadowsim.dataplane.routes import Rib, Routes, read_routes, routing_inputs, select
 from shadowsim.model.address import ADDRESS_SPACE, Prefix
 from shadowsim.model.change import Configs
-from shadowsim.model.config import DeviceConfig
+from shadowsim.model.config import AclEntry, DeviceConfig
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES
 
@@ -79,13 +79,13 @@ class Compiler:
             up,
             lambda origins: distances(self.graph, cost, usable, origins),
         )
-        held, refused = self._fit(rib, physical)
+        held, refused = self._fit(rib, physical, routes.discards)
         first, cover = self._atoms(rib.prefixes)
         decision, target = _longest_match(rib, cover)
         sets = _set_words(rib.sets, bits.shape[1])
         columns = len(routes.origins)
         next_hops = _assemble(self.graph.tail, bits, usable, decision, target, columns, sets)
-        filters, filter_out, filter_in = ports.filters()
+        filters, filter_out, filter_in = ports.filters(routes.discards)
         return Plane(
             topology=self.topology,
             graph=self.graph,
@@ -113,8 +113,7 @@ class Compiler:
             config, number = configs[name], self.topology.device_index[name]
             self._configs[name] = config
             self._table_size[number] = config.table_size
-            used = (acl for i in config.interfaces.values() for acl in (i.acl_in, i.acl_out))
-            self._acl_lines[number] = sum(len(config.permitted(acl) or ()) for acl in used)
+            self._acl_lines[number] = config.acl_lines
             self._level[number] = [config.qos.get(name, 0) for name in CLASSES]
             inputs = routing_inputs(config)
             rerouted |= self._inputs.get(name) != inputs
@@ -123,12 +122,16 @@ class Compiler:
             self._routes = read_routes(self.topology, configs)
         return self._routes
 
-    def _fit(self, rib: Rib, physical: Physical) -> tuple[np.ndarray, np.ndarray]:
+    def _fit(
+        self, rib: Rib, physical: Physical, discards: Mapping[int, tuple[AclEntry, ...]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Entries held and refused per device; what does not fit is taken out of the RIB.
 
         The lines of access lists come first; of the routes, the last in order are refused.
         """
         wanted = (rib.decision != NO_ROUTE).sum(axis=0).astype(np.int32) + self._acl_lines
+        for told, entries in discards.items():
+            wanted[told] += len(entries)
         size = self._table_size.copy()
         for name, left in physical.table_left.items():
             size[self.topology.device_index[name]] *= left

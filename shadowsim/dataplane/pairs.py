@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shadowsim.dataplane.headerspace import Bools, HeaderAtoms
-from shadowsim.dataplane.maxmin import compiled
+from shadowsim.dataplane.maxmin import Marks, compiled
 from shadowsim.dataplane.plane import Bits, Ints, Plane
 from shadowsim.dataplane.propagate import NONE, ONE, Forwarding, Wires, gather, settle, sort
 from shadowsim.dataplane.questions import (
     ISOLATED,
+    NO_BLACK_HOLE,
     NO_LOOP,
     NOWHERE,
     REACHABLE,
@@ -24,6 +25,7 @@ from shadowsim.dataplane.questions import (
     Asked,
     ints,
 )
+from shadowsim.dataplane.surely import WHOLLY, WITHIN, surely
 
 
 class Ends(NamedTuple):
@@ -75,6 +77,13 @@ def ends_of(plane: Plane, atoms: HeaderAtoms, member: Ints) -> tuple[Ends, list[
     return ends, np.split(order, np.flatnonzero(fresh)[1:])
 
 
+def proved_of(wires: Wires, ends: Ends, atoms: HeaderAtoms) -> Marks:
+    """What is proved of each target without a look at single packets."""
+    everything = atoms.permits[-1]
+    up, down = ((side == everything).all(axis=1) for side in (ends.up, ends.down))
+    return surely(wires, everything, ends.atom, ends.owner, ends.device, up, down, ends.start)
+
+
 def _steps(columns: npt.NDArray[np.integer[Any]]) -> Bools:
     """Which columns differ from the one before; the first does."""
     fresh = np.ones(columns.shape[1], dtype=np.bool_)
@@ -89,10 +98,14 @@ def count_broken(
     asked: Asked,
     pattern: Ints,
     present: Bits,
+    sure: Marks,
     broken: npt.NDArray[np.int64],
     first: Ints,
 ) -> None:
-    """Count the broken pairs of every intent; `first[I, 3]`: classes and header atom of one."""
+    """Count the broken pairs of every intent; `first[I, 3]`: classes and header atom of one.
+
+    `sure[T]`: what `surely` has proved, which is not looked at again.
+    """
     devices = len(wires.out_start) - 1
     graph = Forwarding(
         np.zeros(devices + 1, np.int32),
@@ -101,13 +114,15 @@ def count_broken(
     )
     state = np.empty((devices, wires.mask.shape[1]), np.uint64)
     for target in range(len(ends.atom)):
-        gather(wires, ends.atom[target], graph)
-        cyclic = sort(wires.head, graph)
+        gathered, cyclic = False, False
         for question in range(len(asked.kind)):
             kind = asked.kind[question]
-            if kind == NO_LOOP and not cyclic:
+            if sure[target] >= _enough(kind) or not _is_asked(ends, asked, target, question):
                 continue
-            if not _is_asked(ends, asked, target, question):
+            if not gathered:
+                gather(wires, ends.atom[target], graph)
+                gathered, cyclic = True, sort(wires.head, graph)
+            if kind == NO_LOOP and not cyclic:
                 continue
             atom, owner, via = ends.atom[target], ends.owner[target], asked.via[question]
             settle(wires, graph, atom, owner, kind, via, cyclic, state)
@@ -116,6 +131,14 @@ def count_broken(
                 broken[intent] += _judge(
                     ends, asked, pattern, present, state, target, kind, intent, first[intent]
                 )
+
+
+@compiled
+def _enough(kind: int) -> int:
+    """What has to be proved of a target so that no pair breaks intents of this kind."""
+    if kind == REACHABLE:
+        return WHOLLY
+    return WITHIN if kind in (NO_LOOP, NO_BLACK_HOLE) else WHOLLY + 1
 
 
 @compiled

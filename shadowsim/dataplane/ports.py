@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from shadowsim.dataplane.plane import Graph
+from shadowsim.model.address import ANY
 from shadowsim.model.change import Configs
 from shadowsim.model.config import AclEntry, DeviceConfig, Interface
 from shadowsim.model.topology import Topology
 
 HOST_SIDE_MTU = 9216
+NO_DISCARDS: Mapping[int, tuple[AclEntry, ...]] = MappingProxyType({})
+ALL_ELSE = (AclEntry(2**31 - 1, True, "ip", ANY, None, ANY, None),)
 CLOSED = Interface("", shutdown=True)  # what a port without a config is
 
 
@@ -55,19 +59,21 @@ class Ports:
     def update(self, configs: Configs, devices: Iterable[str]) -> None:
         """Read the configs of these devices anew."""
         for device in devices:
-            config = configs[device]
-            for port, number in self._topology.ports[device].items():
-                self._update_port(config, port, number)
+            self._update(configs[device], self._topology.ports[device])
 
-    def _update_port(self, config: DeviceConfig, port: str, number: int) -> None:
-        interface = config.interfaces.get(port, CLOSED)
-        self.open[number] = not interface.shutdown
-        _set(self.acl_in, number, config.permitted(interface.acl_in))
-        _set(self.acl_out, number, config.permitted(interface.acl_out))
-        self.cost[number] = interface.cost
-        self.mtu_bytes[number] = interface.mtu_bytes
-        limit = interface.rate_limit_bps
-        self.limit_bps[number] = np.inf if limit is None else float(limit)
+    def _update(self, config: DeviceConfig, ports: Mapping[str, int]) -> None:
+        interfaces = [config.interfaces.get(port, CLOSED) for port in ports]
+        numbers = [*ports.values()]
+        self.open[numbers] = [not i.shutdown for i in interfaces]
+        self.cost[numbers] = [i.cost for i in interfaces]
+        self.mtu_bytes[numbers] = [i.mtu_bytes for i in interfaces]
+        limits = [i.rate_limit_bps for i in interfaces]
+        self.limit_bps[numbers] = [np.inf if limit is None else float(limit) for limit in limits]
+        for number, interface in zip(numbers, interfaces, strict=True):
+            if interface.acl_in or number in self.acl_in:
+                _set(self.acl_in, number, config.permitted(interface.acl_in))
+            if interface.acl_out or number in self.acl_out:
+                _set(self.acl_out, number, config.permitted(interface.acl_out))
 
     def carries(self) -> np.ndarray:
         """Per directed link: both its ports are open and, between switches, agree on the MTU.
@@ -80,11 +86,20 @@ class Ports:
         carries: np.ndarray = self.open & self.open[other] & agree
         return carries
 
-    def filters(self) -> tuple[tuple[tuple[AclEntry, ...], ...], np.ndarray, np.ndarray]:
-        """Distinct access lists in use, and their number per directed link: (lists, out, in)."""
+    def filters(
+        self, discards: Mapping[int, tuple[AclEntry, ...]] = NO_DISCARDS
+    ) -> tuple[tuple[tuple[AclEntry, ...], ...], np.ndarray, np.ndarray]:
+        """Distinct access lists in use, and their number per directed link: (lists, out, in).
+
+        `discards[device]` stands before what any port of the device says of what enters by it.
+        """
         lists: dict[tuple[AclEntry, ...], int] = {}
+        acl_in = dict(self.acl_in)
+        for device, entries in discards.items():
+            for number in self._topology.ports[self._topology.devices[device].name].values():
+                acl_in[number] = entries + self.acl_in.get(number, ALL_ELSE)
         outward = _numbers(self.acl_out, lists, len(self.open))
-        inward = _numbers(self.acl_in, lists, len(self.open))
+        inward = _numbers(acl_in, lists, len(self.open))
         return tuple(lists), outward, inward[np.arange(len(self.open)) ^ 1]
 
 

@@ -8,7 +8,7 @@ beats what is learned, a connected LAN beats both; the longest prefix wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,14 +17,20 @@ import numpy as np
 from shadowsim.dataplane.plane import DISCARD, FORWARD, LOCAL, NO_ROUTE
 from shadowsim.model.address import Prefix
 from shadowsim.model.change import Configs
-from shadowsim.model.config import DeviceConfig, PrefixListEntry
+from shadowsim.model.config import AclEntry, DeviceConfig, PrefixListEntry
 from shadowsim.model.topology import Topology
+
+BGP = (179, 179)
+CHOSEN = (49152, 65535)  # ports that a client chooses from (RFC 6335, 6)
 
 
 @dataclass(frozen=True)
 class Announcement:
+    """Who announces a prefix. `relayed`: it only says again what it heard."""
+
     origin: int
     preference: int
+    relayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Routes:
     `origins`: device numbers that originate anything, ascending; a *column* is a place in it.
     `heard[prefix]`: announcements that left their origin. `accepts[device]`: the filter of a
     device that has one. `limit[device]`: its maximum-prefix. `static[prefix]`: (device, port or
-    None for Null0) pairs. `connected[prefix]`: the device whose LAN it is.
+    None for Null0) pairs. `connected[prefix]`: the device whose LAN it is. `discards[device]`: what
+    it drops because others said so (RFC 8955).
     """
 
     devices: int
@@ -44,6 +51,7 @@ class Routes:
     limit: Mapping[int, int]
     static: Mapping[Prefix, tuple[tuple[int, int | None], ...]]
     connected: Mapping[Prefix, int]
+    discards: Mapping[int, tuple[AclEntry, ...]]
 
     @cached_property
     def prefixes(self) -> tuple[Prefix, ...]:
@@ -70,15 +78,15 @@ class Routes:
 
     @cached_property
     def leaks(self) -> frozenset[tuple[Prefix, int]]:
-        """What is announced and is really another device's LAN, by whom.
+        """What is announced by whom, and is only said again or really another device's LAN.
 
         Its origin then does not deliver it, but sends it on by the next best announcement.
         """
         return frozenset(
-            (prefix, origin)
+            (prefix, a.origin)
             for prefix, group in self.heard.items()
-            for origin in {a.origin for a in group}
-            if _is_elsewhere(prefix, origin, self.connected)
+            for a in group
+            if a.relayed or _is_elsewhere(prefix, a.origin, self.connected)
         )
 
 
@@ -112,6 +120,7 @@ def read_routes(topology: Topology, configs: Configs) -> Routes:
     static: dict[Prefix, list[tuple[int, int | None]]] = {}
     accepts: dict[int, tuple[PrefixListEntry, ...]] = {}
     limit: dict[int, int] = {}
+    silenced = silenced_by(topology, all_discards(configs))
     for number, device in enumerate(topology.devices):
         config = configs[device.name]
         for route in config.static_routes:
@@ -122,15 +131,17 @@ def read_routes(topology: Topology, configs: Configs) -> Routes:
         if bgp is None:
             accepts[number] = ()
             continue
-        outgoing = config.prefix_lists.get(bgp.filter_out) if bgp.filter_out else None
         for prefix, preference in bgp.networks:
-            if outgoing is None or permits(outgoing, prefix):
+            if lets_pass(config, bgp.filter_out, prefix) and number not in silenced:
                 heard.setdefault(prefix, []).append(Announcement(number, preference))
         incoming = config.prefix_lists.get(bgp.filter_in) if bgp.filter_in else None
         if incoming is not None:
             accepts[number] = incoming
+        if number in silenced:
+            accepts[number] = ()
         if bgp.maximum_prefix is not None:
             limit[number] = bgp.maximum_prefix
+    relay(topology, configs, heard, silenced)
     lans = {
         topology.lan[d.name]: i for i, d in enumerate(topology.devices) if topology.hosts_of[d.name]
     }
@@ -143,7 +154,84 @@ def read_routes(topology: Topology, configs: Configs) -> Routes:
         limit=limit,
         static={prefix: tuple(group) for prefix, group in static.items()},
         connected=lans,
+        discards=_in_force(topology, configs),
     )
+
+
+def lets_pass(config: DeviceConfig, name: str | None, prefix: Prefix) -> bool:
+    """Whether a prefix-list lets a prefix pass; none, or one without lines, lets all pass."""
+    entries = config.prefix_lists.get(name) if name else None
+    return entries is None or permits(entries, prefix)
+
+
+def relay(
+    topology: Topology,
+    configs: Configs,
+    heard: dict[Prefix, list[Announcement]],
+    silenced: Container[int],
+) -> None:
+    """Add to `heard` what devices announce again of what others originate, as a leak does.
+
+    RFC 7908 calls it that where it was not meant.
+    """
+    originated = {prefix: {a.origin for a in group} for prefix, group in heard.items()}
+    for number, device in enumerate(topology.devices):
+        config = configs[device.name]
+        bgp = config.bgp
+        if bgp is None or bgp.relays is None or number in silenced:
+            continue
+        chosen, preference = bgp.relays
+        lists = (bgp.filter_in, chosen, bgp.filter_out)
+        for prefix, origins in originated.items():
+            if number not in origins and all(lets_pass(config, n, prefix) for n in lists):
+                heard[prefix].append(Announcement(number, preference, relayed=True))
+
+
+def all_discards(configs: Configs) -> tuple[AclEntry, ...]:
+    """What any device tells everybody to drop."""
+    return tuple(e for c in configs.values() if c.bgp is not None for e in c.bgp.discards)
+
+
+def silenced_by(topology: Topology, discards: Iterable[AclEntry]) -> frozenset[int]:
+    """The devices whose every session one of these rules drops: they say and hear nothing.
+
+    The rule itself arrived before the sessions fell, and stays: in truth it comes and goes with
+    them, so that a device has a rule without routes or neither.
+    """
+    found: set[int] = set()
+    address = [topology.address[device.name] for device in topology.devices]
+    for rule in discards:
+        if rule.protocol not in ("ip", "tcp"):
+            continue
+        for number, mine in enumerate(address):
+            others = address[:number] + address[number + 1 :]
+            if others and all(_drops_session(rule, mine, other) for other in others):
+                found.add(number)
+    return frozenset(found)
+
+
+def _drops_session(rule: AclEntry, mine: int, other: int) -> bool:
+    """Whether a rule matches all packets one way between the port of BGP and a chosen one."""
+    ports = rule.source_ports, rule.destination_ports
+    of_bgp = any(
+        _covers(here, BGP) and _covers(there, CHOSEN) for here, there in (ports, ports[::-1])
+    )
+    return of_bgp and any(
+        rule.source.first <= a <= rule.source.last
+        and rule.destination.first <= b <= rule.destination.last
+        for a, b in ((mine, other), (other, mine))
+    )
+
+
+def _covers(ports: tuple[int, int] | None, wanted: tuple[int, int]) -> bool:
+    return ports is None or (ports[0] <= wanted[0] and wanted[1] <= ports[1])
+
+
+def _in_force(topology: Topology, configs: Configs) -> dict[int, tuple[AclEntry, ...]]:
+    discards = all_discards(configs)
+    if not discards:
+        return {}
+    return {n: discards for n, d in enumerate(topology.devices) if configs[d.name].bgp is not None}
 
 
 def select(

@@ -3,7 +3,8 @@
 Packets that no access list tells apart are one *header atom* (`headerspace.py`), and packets to
 one atom of addresses are routed alike; so per destination the network is one directed graph
 whose links each let some header atoms pass. What becomes of each from each device on is a fixed
-point over that graph (`propagate.py`). Then each intent (`questions.py`) asks its pairs of hosts,
+point over that graph (`propagate.py`); where all is well that is proved for all destinations at
+once (`surely.py`). Then each intent (`questions.py`) asks its pairs of hosts,
 hosts that nothing tells apart as one (`pairs.py`); of those that break it, one packet is walked
 to its end (`walk.py`).
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.dataplane.headerspace import HeaderAtoms, header_atoms
-from shadowsim.dataplane.pairs import count_broken, ends_of
+from shadowsim.dataplane.pairs import count_broken, ends_of, proved_of
 from shadowsim.dataplane.plane import Ints, Plane
 from shadowsim.dataplane.propagate import wires_of
 from shadowsim.dataplane.questions import NOWHERE, ask, avoided
@@ -67,7 +68,8 @@ class Verifier:
         ends, hosts = ends_of(plane, atoms, self._member)
         broken = np.zeros(len(self.intents), dtype=np.int64)
         first = np.full((len(self.intents), 3), NOWHERE, dtype=np.int32)
-        count_broken(wires, ends, self._asked, atoms.pattern, atoms.present, broken, first)
+        sure = proved_of(wires, ends, atoms)
+        count_broken(wires, ends, self._asked, atoms.pattern, atoms.present, sure, broken, first)
         return tuple(
             Verdict(
                 intent,

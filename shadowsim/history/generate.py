@@ -20,10 +20,12 @@ from shadowsim.model.intents import Intents
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.network import Simulation
-from shadowsim.precog import VARIANTS, Variant, WhatIf
+from shadowsim.precog import VARIANTS, Variant, WhatIf, variant
 from shadowsim.precog.features import NAMES, Featurizer
 from shadowsim.precog.past import Past
 from shadowsim.precog.rollouts import Rollouts
+from shadowsim.precog.stacked import Stacked
+from shadowsim.precog.supervised import Supervised
 
 ASKED = ("threshold", "judge", "script", "canary")  # what others are to be better than
 SLOW = ("rollouts",)  # asked at the gate only, and only where variants are evaluated
@@ -110,3 +112,17 @@ def observer_of(
         for name in names
     }
     return Observer(whatif, Featurizer(*network, whatif), variants, frozenset(SLOW))
+
+
+def observer_beside(precog: Variant, whatif: WhatIf, names: Sequence[str]) -> Observer:
+    """What the changes are looked at with that this variant forecasts: whom it asks itself is not
+    asked again.
+    """
+    parts = precog.parts if isinstance(precog, Stacked) else {}
+    variants = {name: parts.get(name) or variant(name, whatif) for name in names}
+    learned = parts["supervised"].variant if "supervised" in parts else precog
+    network = whatif.topology, whatif.demands, whatif.intents
+    featurizer = (
+        learned.featurizer if isinstance(learned, Supervised) else Featurizer(*network, whatif)
+    )
+    return Observer(whatif, featurizer, variants)

@@ -6,7 +6,7 @@ import hashlib
 import io
 from typing import Any
 
-from shadowsim.history.generate import ASKED, observer_of
+from shadowsim.history.generate import ASKED, observer_beside
 from shadowsim.history.looks import EVALUATION_EVERY_S, Look, Observer
 from shadowsim.history.tables import table_of
 from shadowsim.model.truth import MODES
@@ -36,8 +36,7 @@ class Recorder:
             return
         try:
             if self._observer is None:
-                network = self._scenario.topology, self._scenario.traffic.demands
-                self._observer = observer_of(*network, self._scenario.intents, ASKED)
+                self._observer = observer_beside(run.precog, run.whatif, ASKED)
             self._looks.append(self._observer.look(evidence, since_s)[0])
         # Whatever it is: production may be half changed, and the run has to see to that.
         except Exception as error:

@@ -16,9 +16,10 @@ import numpy as np
 from shadowsim.history.looks import Look, Observer
 from shadowsim.journal import Journal
 from shadowsim.model.faults import Fault
+from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.truth import Spell, failure_modes, onsets, since
 from shadowsim.network import Factory, Witnessed, simulated
-from shadowsim.precog import Evidence, Forecast
+from shadowsim.precog import Evidence, Forecast, WhatIf
 from shadowsim.precog.past import Past
 from shadowsim.scenario import Scenario
 from shadowsim.workflow import Run
@@ -86,6 +87,15 @@ class _Onlooker:
         return False
 
 
+class _Nobody:
+    """Looks at nothing, and never has enough."""
+
+    times_s: Sequence[float] = ()
+
+    def __call__(self, run: Run) -> bool:
+        return False
+
+
 def simulate(
     scenario: Scenario,
     past: Past,
@@ -100,22 +110,57 @@ def simulate(
     production. `past` is of the earlier changes at this site.
     """
     run = Run(scenario, networks, Silent(), observer.whatif, Journal(), past=past)
+    _try(run)
+    gate, told = observer.look(run.evidence("shadow"), run.now - run.trial_since_s)
+    sign = _signs(since(run.shadow.spells(), run.trial_since_s), told["script"])
+    onlooker = _Onlooker(observer, sorted(looks))
+    _let_happen(run, onlooker)
+    return Record((gate, *onlooker.found), _label(run, sign, networks))
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """What production reported of a change that was left alone, since when it had it, and what
+    came of it.
+    """
+
+    telemetry: Telemetry
+    since_s: float
+    label: Label
+
+
+def left_alone(scenario: Scenario, networks: Factory = simulated) -> LeftAlone:
+    """Let the change of a scenario happen at the time a run would deploy it, and take nothing back.
+
+    The sign of the label is whether the shadow failed.
+    """
+    whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+    run = Run(scenario, networks, Silent(), whatif, Journal())
+    _try(run)
+    sign = bool(failure_modes(since(run.shadow.spells(), run.trial_since_s)))
+    _let_happen(run, _Nobody())
+    label = _label(run, sign, networks)
+    return LeftAlone(run.telemetry["production"], run.deployed_since_s or run.now, label)
+
+
+def _try(run: Run) -> None:
+    """Try the change on a shadow; nobody decides anything by what is seen."""
     run.begin()
     if shadow_deployment(run):
         traffic_and_monitoring(run)
-    gate, told = observer.look(run.evidence("shadow"), run.now - run.trial_since_s)
-    sign = _signs(since(run.shadow.spells(), run.trial_since_s), told["script"])
+
+
+def _let_happen(run: Run, onlooker: _Onlooker | _Nobody) -> None:
+    """Deploy to production and leave it there until its time is over."""
     _dismiss_shadow(run)
     read_again(run)
-    onlooker = _Onlooker(observer, sorted(looks))
     with suppress(NotInstalled):
         roll_out(run, onlooker)
     _leave_alone(run, onlooker)
     run.production.close()
-    return Record((gate, *onlooker.found), _label(run, sign, networks))
 
 
-def _leave_alone(run: Run, onlooker: _Onlooker) -> None:
+def _leave_alone(run: Run, onlooker: _Onlooker | _Nobody) -> None:
     """Let production be monitored for as long as a run does it, by whole seconds where it is looked
     at: between two looks nobody has to be asked, and the network computes a stretch at once.
     """

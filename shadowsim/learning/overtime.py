@@ -12,11 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from shadowsim.errors import BadInput, Mistake
 from shadowsim.history.tables import TEXTS
 from shadowsim.learning.drift import calibrated
+from shadowsim.learning.metrics import calibration_error
 from shadowsim.learning.root_cause import scores
 from shadowsim.learning.uses import NOT_THE_CHANGE, Document, Use, use_of
 from shadowsim.model.kinds import kinds_of
@@ -25,21 +27,25 @@ from shadowsim.model.truth import MODES
 Tables = list[tuple[str, pl.DataFrame]]
 Window = Callable[[int, str], str]  # the place of an outcome, and when it was recorded
 LIKELY = 0.5
+WINDOW = ("window",)
+APART = (*WINDOW, "variant", "failure_mode")
 
 SAID: dict[str, pl.DataType] = {
     "window": pl.String(), "variant": pl.String(), "failure_mode": pl.String(),
     "p": pl.Float64(), "came": pl.Boolean(),
 }  # fmt: skip
 ENDED: dict[str, pl.DataType] = {
-    "window": pl.String(), "root_cause": pl.String(), "blamed": TEXTS,
-    "time_to_rollback_s": pl.Float64(), "at_fault": TEXTS, "background": TEXTS,
+    "window": pl.String(), "variant": pl.String(), "failure_mode": pl.String(),
+    "root_cause": pl.String(), "blamed": TEXTS, "time_to_rollback_s": pl.Float64(),
+    "at_fault": TEXTS, "background": TEXTS,
     "breach_s": pl.Float64(), **{mode: pl.Boolean() for mode in MODES}, "known": pl.Boolean(),
     "used": pl.Boolean(),
 }  # fmt: skip
 ACCURACY: dict[str, Any] = {
     "window": pl.String(), "variant": pl.String(), "failure_mode": pl.String(),
     "runs": pl.Int64(), "not_said": pl.Int64(), "failed": pl.Int64(), "right": pl.Float64(),
-    "brier": pl.Float64(), "expected_brier": pl.Float64(), "bias": pl.Float64(),
+    "brier": pl.Float64(), "expected_brier": pl.Float64(), "ece": pl.Float64(),
+    "bias": pl.Float64(),
     "drift": pl.Boolean(),
 }  # fmt: skip
 
@@ -96,6 +102,8 @@ def _ended(when: str, document: Document, use: Use) -> dict[str, Any]:
     came = use.came_at_s or {}
     return {
         "window": when,
+        "variant": document["precog"],
+        "failure_mode": document.get("failure_mode") or "none",
         "root_cause": document["root_cause"],
         "blamed": document.get("blamed") or [],
         "time_to_rollback_s": document.get("time_to_rollback_s"),
@@ -112,37 +120,38 @@ def _ended(when: str, document: Document, use: Use) -> dict[str, Any]:
 def accuracy(said: pl.DataFrame) -> pl.DataFrame:
     """Per window, variant and failure mode. `right`: the share of runs where 0.5 and more was said
     of what came, and less of what did not; `brier`, and what it would be on average if all
-    probabilities were right; `bias`, by how much they are too high on average; `drift`, whether
-    the score is off by more than chance (`drift.calibrated`).
+    probabilities were right; `ece`, the expected calibration error
+    (`metrics.calibration_error`); `bias`, by how much they are too high on average; `drift`,
+    whether the score is off by more than chance (`drift.calibrated`).
     """
     rows = []
-    keys = ["window", "variant", "failure_mode"]
-    for key, part in said.group_by(keys, maintain_order=True):
+    for key, part in said.group_by(APART, maintain_order=True):
         p = part["p"].fill_null(float("nan")).to_numpy()
         came = part["came"].to_numpy()
         known = p == p
         found = calibrated(p, came)
         some = found.looks > 0
         rows.append({
-            **dict(zip(keys, key, strict=True)),
+            **dict(zip(APART, key, strict=True)),
             "runs": part.height,
             "not_said": int((~known).sum()),
             "failed": int(came.sum()),
             "right": float(((p >= LIKELY) == came)[known].mean()) if some else None,
             "brier": found.brier if some else None,
             "expected_brier": found.expected if some else None,
+            "ece": calibration_error(p[known], came[known], np.ones(found.looks)) if some else None,
             "bias": float((p - came)[known].mean()) if some else None,
             "drift": found.drifted if some else None,
         })  # fmt: skip
     return pl.DataFrame(rows, schema=ACCURACY)
 
 
-def rollbacks(ended: pl.DataFrame) -> pl.DataFrame:
-    """Per window: runs, those of which it is known what came of the change, rollbacks that ended
-    well, and how long they took from the trigger, in seconds.
+def rollbacks(ended: pl.DataFrame, by: Sequence[str] = WINDOW) -> pl.DataFrame:
+    """Per window (or what `by` says): runs, those of which it is known what came of the change,
+    rollbacks that ended well, and how long they took from the trigger, in seconds.
     """
     took = pl.col("time_to_rollback_s")
-    return ended.group_by("window", maintain_order=True).agg(
+    return ended.group_by(by, maintain_order=True).agg(
         runs=pl.len(),
         known=pl.col("used").sum(),
         rollbacks=took.count(),
@@ -151,31 +160,45 @@ def rollbacks(ended: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def causes(ended: pl.DataFrame) -> pl.DataFrame:
-    """Per window: what runs were due to, and the kinds of the commands blamed, with how many."""
+def causes(ended: pl.DataFrame, by: Sequence[str] = WINDOW) -> pl.DataFrame:
+    """Per window (or what `by` says): what runs were due to, and the kinds of the commands blamed,
+    with how many.
+    """
     kinds = pl.col("blamed").map_elements(kinds_of, return_dtype=pl.List(pl.String))
     due = ended.filter(pl.col("root_cause") != "none").select(
-        "window", cause="root_cause", command=kinds
+        *by, cause="root_cause", command=kinds
     )
     return (
         due.explode("command")
-        .group_by("window", "cause", "command", maintain_order=True)
+        .group_by(*by, "cause", "command", maintain_order=True)
         .agg(runs=pl.len())
     )
 
 
-def found(ended: pl.DataFrame) -> pl.DataFrame:
+def found(ended: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     """How well causes were found in the runs of which the truth is known: `root_cause.scores`."""
     known = ended.filter("known")
-    return scores(known) if known.height else scores(known).clear()
+    return scores(known, by) if known.height else scores(known, by).clear()
+
+
+def whole(rows: Sequence[Mapping[str, Any]], store: Path, window: Window) -> pl.DataFrame:
+    """Accuracy and time to rollback in one table, a row for each window, variant and mode; null
+    where there is nothing of one of the two. A rollback is of the variant that was in charge.
+    """
+    said, ended = frames(rows, store, window)
+    took = rollbacks(ended, APART).rename({"runs": "ended", "known": "ended_known"})
+    return accuracy(said).join(took, on=APART, how="full", coalesce=True).sort(APART)
 
 
 def tables(rows: Sequence[Mapping[str, Any]], store: Path, window: Window) -> Tables:
-    """The four tables, each with its title."""
+    """The tables, each with its title."""
     said, ended = frames(rows, store, window)
     return [
         ("Accuracy of the forecasts over time", accuracy(said)),
         ("Time to rollback over time", rollbacks(ended)),
         ("Root causes over time", causes(ended)),
         ("Root causes found, where the truth is known", found(ended)),
+        ("Time to rollback by variant and failure mode", rollbacks(ended, APART)),
+        ("Root causes by variant and failure mode", causes(ended, APART)),
+        ("Root causes found by variant, where the truth is known", found(ended, ["variant"])),
     ]

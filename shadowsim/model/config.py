@@ -74,13 +74,19 @@ class StaticRoute:
 
 @dataclass(frozen=True, slots=True)
 class Bgp:
-    """What the device originates and how it filters. None of the filters set: all is permitted."""
+    """What the device originates and how it filters. None of the filters set: all is permitted.
+
+    `relays`: (list, local preference) where it announces again what it hears from others.
+    `discards`: what it tells everybody to drop, as RFC 8955 distributes filters.
+    """
 
     asn: int
     networks: tuple[tuple[Prefix, int], ...]  # (prefix, local preference)
     filter_in: str | None
     filter_out: str | None
     maximum_prefix: int | None
+    relays: tuple[str | None, int] | None = None
+    discards: tuple[AclEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,12 +158,26 @@ class DeviceConfig:
             for slot, value in self._under("router bgp")
             if len(slot) == 3 and slot[1] == "network"
         )
+        relays = self.settings.get(("router bgp", "redistribute learned"))
+        discards = (
+            AclEntry(slot[2], False, protocol, *source, *destination)
+            for slot, (protocol, source, destination) in self._flowspec()
+        )
         return Bgp(
             asn=self.settings[("router bgp",)][0],
             networks=tuple(sorted(networks)),
             filter_in=self._value(("router bgp", "prefix-list in"), None),
             filter_out=self._value(("router bgp", "prefix-list out"), None),
             maximum_prefix=self._value(("router bgp", "maximum-prefix"), None),
+            relays=None if relays is None else (relays[0], 100 if relays[1] is None else relays[1]),
+            discards=tuple(sorted(discards, key=lambda entry: entry.sequence)),
+        )
+
+    def _flowspec(self) -> Iterable[tuple[Slot, tuple[Any, ...]]]:
+        return (
+            (slot, value)
+            for slot, value in self._under("router bgp")
+            if len(slot) == 3 and slot[1] == "flowspec discard"
         )
 
     @cached_property
@@ -180,6 +200,12 @@ class DeviceConfig:
         As in IOS, a list that does not exist or has no entries permits everything.
         """
         return (self.access_lists.get(acl) or None) if acl else None
+
+    @cached_property
+    def acl_lines(self) -> int:
+        """How many lines of access lists its ports decide by, each port on its own."""
+        used = (acl for i in self.interfaces.values() for acl in (i.acl_in, i.acl_out) if acl)
+        return sum(len(self.permitted(acl) or ()) for acl in used)
 
     @cached_property
     def text(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shadowsim.model.change import Command
+from shadowsim.model.config import DeviceConfig
 from shadowsim.model.topology import Device
 
 LINK_FAULTS = ("link_down", "link_flap", "link_loss", "link_delay", "link_rate")
@@ -20,22 +21,29 @@ DEVICE_FAULTS = (
 TRAFFIC_FAULTS = ("traffic_surge", "retry_storm")
 FAULT_KINDS = (*LINK_FAULTS, *DEVICE_FAULTS, *TRAFFIC_FAULTS)
 WHEREVER = "any"  # the device of a fault that strikes where a command got into force
+EVERYWHERE = "all"  # the device of one that then strikes every device
 
 
 @dataclass(frozen=True, slots=True)
 class After:
     """What brings a fault about: a command that begins so, or whose context does, in force.
 
-    `model`: on devices of that model only; None: on those of any.
+    `model`: on devices of that model only; None: on those of any. `ends`: the fault ends when no
+    line of that device's config begins so any more, as a defect sleeps that nothing triggers.
     """
 
     command: str
     model: str | None = None
+    ends: bool = False
 
     def speaks_of(self, device: Device, command: Command) -> bool:
         """Whether this command on this device is one of those."""
         fits = self.model in (None, device.model)
         return fits and any(t.startswith(self.command) for t in (command.line, command.context))
+
+    def stands_in(self, config: DeviceConfig) -> bool:
+        """Whether a line of a config begins so."""
+        return any(line.strip().startswith(self.command) for line in config.text.splitlines())
 
 
 @dataclass(frozen=True, slots=True)

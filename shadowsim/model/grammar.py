@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from shadowsim.model.words import KINDS, Kind, NotThisLine
+from shadowsim.model.words import KINDS, Endpoint, Kind, NotThisLine
 
 Slot = tuple[Any, ...]
 Value = tuple[Any, ...]
@@ -126,6 +126,12 @@ FORMS = (
     Form("", "ip route <prefix!> <name>", rank=3),
     Form("", "router bgp <as-number>", opens=True, rank=2),
     Form("router bgp", "network <prefix!> [local-preference <preference>]"),
+    Form(
+        "router bgp",
+        "redistribute learned [prefix-list <name>] [local-preference <preference>]",
+        rank=4,
+    ),
+    Form("router bgp", "flowspec <sequence!> discard <protocol> <end> <end>"),
     Form("router bgp", "prefix-list <name> in", rank=4),
     Form("router bgp", "prefix-list <name> out", rank=4),
     Form("router bgp", "maximum-prefix <count>"),
@@ -216,9 +222,19 @@ def read_set(context: str, line: str) -> tuple[Slot, Value]:
     forms = [form for form in FORMS if form.context == context]
     unnumbered = context == "ip access-list extended" and words[0] in ("permit", "deny")
     slot, value = _trial(forms, ["1", *words] if unnumbered else words)
-    if len(value) == 4 and value[1] in ("ip", "icmp") and (value[2].ports or value[3].ports):
-        raise ValueError(f"'{line}': ports go with tcp or udp, not with {value[1]}")
+    ports_without = _ports_without(value)
+    if ports_without:
+        raise ValueError(f"'{line}': ports go with tcp or udp, not with {ports_without}")
     return ((slot[0], None) if unnumbered else slot), value
+
+
+def _ports_without(value: Value) -> str | None:
+    """The protocol that knows no ports, of a line that names some all the same."""
+    *start, source, destination = value if len(value) >= 3 else (None, None, None)
+    if not (isinstance(source, Endpoint) and isinstance(destination, Endpoint)):
+        return None
+    portless = start[-1] in ("ip", "icmp") and (source.ports or destination.ports)
+    return str(start[-1]) if portless else None
 
 
 def read_removal(context: str, line: str) -> tuple[Slot, Value | None]:

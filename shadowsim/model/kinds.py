@@ -32,4 +32,6 @@ def _head(line: str) -> str:
 
 
 def _literal(form: Form) -> str:
-    return " ".join(part.word for part in takewhile(lambda p: p.kind is None, form.parts))
+    return " ".join(
+        part.word for part in takewhile(lambda p: p.kind is None and not p.group, form.parts)
+    )

@@ -10,7 +10,7 @@ import simpy
 
 from shadowsim.model.change import Command, Configs, difference, parse_script
 from shadowsim.model.config import DeviceConfig
-from shadowsim.model.faults import WHEREVER, Fault
+from shadowsim.model.faults import WHEREVER, After, Fault
 from shadowsim.model.topology import Device
 
 Process = Generator[simpy.Event, None, None]
@@ -18,7 +18,8 @@ Process = Generator[simpy.Event, None, None]
 
 @dataclass
 class Striker:
-    """The faults of one network. `active` hold now, oldest first; `waiting` are for a command.
+    """The faults of one network. `active` hold now, oldest first; `waiting` are for a command;
+    `causes` are what brought those about that a command did, and on which device.
 
     `changed(fault)` is called whenever one has begun or ended to hold; `drift(commands)` is what
     config drift does, and `configs()` says what runs, so that it can be undone.
@@ -30,6 +31,7 @@ class Striker:
     configs: Callable[[], Mapping[str, DeviceConfig]]
     active: list[Fault] = field(default_factory=list)
     waiting: list[Fault] = field(default_factory=list)
+    causes: dict[Fault, tuple[After, str]] = field(default_factory=dict)
 
     def strike(self, fault: Fault) -> None:
         """Let it strike at its time, or now if that has passed; or when its command comes."""
@@ -46,7 +48,19 @@ class Striker:
                 where = device.name if fault.device == WHEREVER else fault.device
                 now = replace(fault, at_s=0.0, device=where, after=None)
                 if now not in self.active:
+                    self.causes[now] = fault.after, device.name
                     self.strike(now)
+        self._let_sleep(device.name)
+
+    def _let_sleep(self, device: str) -> None:
+        """End the faults whose cause has just left the config of this device."""
+        for fault, (after, there) in list(self.causes.items()):
+            config = self.configs().get(device)
+            if after.ends and there == device and config and not after.stands_in(config):
+                del self.causes[fault]
+                if fault in self.active:
+                    self.active.remove(fault)
+                    self.changed(fault)
 
     def _strike(self, fault: Fault) -> Process:
         yield self.env.timeout(max(fault.at_s - self.env.now, 0.0))

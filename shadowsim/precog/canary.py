@@ -14,13 +14,19 @@ more than half is an outage, all else a degradation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import ndtri
 
 from shadowsim.dataplane.limits import Limits
+from shadowsim.model.telemetry import Sample
 from shadowsim.model.truth import DEGRADATION, OUTAGE
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 from shadowsim.precog.judge import METRICS, WINDOW, readings
+from shadowsim.precog.once import OfSamples
 from shadowsim.precog.ranks import deviation, known, pairs_above, ties
 
 Array = np.ndarray
@@ -38,6 +44,7 @@ class Canary:
 
     def __init__(self, limits: Limits) -> None:
         self._critical = np.tile(limits.critical, len(METRICS))
+        self._control = OfSamples(partial(_read, demands=len(limits.critical)))
 
     def forecast(self, evidence: Evidence) -> Forecast:
         demands = len(evidence.demands)
@@ -45,12 +52,12 @@ class Canary:
         beside = evidence.baseline.samples
         if evidence.control is not None and observed:
             beside = [s for s in evidence.control.samples if s.at_s >= observed[0].at_s - 0.5]
-        experiment, control = readings(observed, demands), readings(beside[-WINDOW:], demands)
-        data = (known(experiment) > 0) & (known(control) > 0)
+        experiment, control = _read(observed, demands), self._control(beside[-WINDOW:])
+        data = (experiment.known > 0) & (control.known > 0)
         if data.size and data.sum() <= NO_DATA * data.size:
             return forecast_of((), (DEGRADATION, OUTAGE))
         high = data & classified_high(experiment, control)
-        return forecast_of(self._reasons(evidence, experiment, data, high))
+        return forecast_of(self._reasons(evidence, experiment.readings, data, high))
 
     def _reasons(
         self, evidence: Evidence, experiment: Array, data: Array, high: Array
@@ -70,20 +77,36 @@ class Canary:
         return found
 
 
-def classified_high(experiment: Array, control: Array) -> Array:
-    """Per column: whether the experiment is high, `[samples, columns]` each, by Kayenta's rule.
+class Ranked(NamedTuple):
+    """Readings `[samples, columns]`; per column how many there are, and how many are tied."""
+
+    readings: Array
+    known: Array
+    tied: Array
+
+
+def ranked(series: Array) -> Ranked:
+    return Ranked(series, known(series), ties(series))
+
+
+def _read(samples: Sequence[Sample], demands: int) -> Ranked:
+    return ranked(readings(samples, demands))
+
+
+def classified_high(experiment: Ranked, control: Ranked) -> Array:
+    """Per column: whether the experiment is high by Kayenta's rule.
 
     It is if the lower end of the confidence interval of the shift lies above `TOLERANCE` of its
     Hodges-Lehmann estimate, and the mean is not lower. The ends of the interval are differences of
     two readings (Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 4.3), so it is
     enough to count how many differences lie above that bound.
     """
-    n, m = known(experiment), known(control)
-    tied = ties(experiment) + ties(control)
+    n, m = experiment.known, control.known
+    tied = experiment.tied + control.tied
     needed = n * m / 2.0 + 0.5 + ndtri((1.0 + CONFIDENCE) / 2.0) * deviation(n, m, tied)
-    high: Array = pairs_above(experiment, control) > needed
+    high: Array = pairs_above(experiment.readings, control.readings) > needed
     if high.any():
-        a, b = experiment[:, high], control[:, high]
+        a, b = experiment.readings[:, high], control.readings[:, high]
         not_lower = np.nanmean(a, axis=0) >= np.nanmean(b, axis=0)
         high[high] = not_lower & _clearly_above(a, b, needed[high])
     return high

@@ -16,6 +16,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from shadowsim.dataplane.limits import Limits
 from shadowsim.model.telemetry import DEMAND_METRICS, Sample, Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
+from shadowsim.precog.once import OfSamples
 from shadowsim.precog.ranks import (
     chance_of_exceeding,
     chance_of_shift,
@@ -92,9 +95,10 @@ class Judge:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._before = OfSamples(partial(_level, demands=len(limits.critical)))
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        sides = sides_of(evidence)
+        sides = sides_of(evidence, self._before(evidence.baseline.samples))
         n, m = known(sides.changed), known(sides.without)
         tests = max(int(((n > 0) & (m > 0)).sum()), 1)
         least = TWICE * chance_of_top(n, n, m) * tests
@@ -154,16 +158,29 @@ class Judge:
         return found
 
 
-def sides_of(evidence: Evidence) -> Sides:
-    """What there is with the change, and what there would be without it.
+class Level(NamedTuple):
+    """Readings before the change, their median, how much that wandered, and may be wrong by."""
+
+    readings: Array
+    middle: Array
+    wandered: Array
+    squared_error: Array
+
+
+def _level(samples: Sequence[Sample], demands: int) -> Level:
+    read = readings(samples, demands)
+    return Level(read, middle(read), _wandering(read), _squared_error(read))
+
+
+def sides_of(evidence: Evidence, level: Level) -> Sides:
+    """What there is with the change, and what there would be without it; `level` is that before it.
 
     While production runs beside, that is production, moved by what the shadow was above it before;
     else, and for demands of which too little is known beside, the time before.
     """
     demands = len(evidence.demands)
-    before = readings(evidence.baseline.samples, demands)
+    before, start, wandered, squared_error = level
     changed = readings(evidence.observed.samples[-WINDOW:], demands)
-    start, wandered = middle(before), _wandering(before)
     alone = before + np.abs(wandered)
     if evidence.control is None or not (evidence.baseline.samples and len(changed)):
         return Sides(alone, changed, start)
@@ -171,7 +188,7 @@ def sides_of(evidence: Evidence) -> Sides:
     apart = start - middle(beside)
     noise = np.maximum(
         np.abs(wandered - _wandering(beside)),
-        ERRORS * np.sqrt(_squared_error(before) + _squared_error(beside)),
+        ERRORS * np.sqrt(squared_error + _squared_error(beside)),
     )
     usable = (np.minimum(known(beside), known(meanwhile)) >= LEAST_SAMPLES) & np.isfinite(apart)
     rows = max(len(alone), len(meanwhile))

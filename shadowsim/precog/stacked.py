@@ -10,6 +10,7 @@ import numpy as np
 from shadowsim.model.truth import MODES
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, Variant
 from shadowsim.precog.hybrid import Hybrid
+from shadowsim.precog.once import AskedOnce
 from shadowsim.precog.stack import Stack
 
 
@@ -29,16 +30,20 @@ class Stacked:
     def __init__(
         self, plain: Sequence[Variant], others: Sequence[Variant], learned: Variant, stack: Stack
     ) -> None:
-        self._plain, self._others, self._learned = tuple(plain), tuple(others), learned
-        self._careful = Hybrid(plain)
+        self._asked = [AskedOnce(variant) for variant in (*plain, *others, learned)]
+        self._careful, self._plain = Hybrid(plain), len(plain)
         self._stack = stack
 
+    @property
+    def parts(self) -> Mapping[str, AskedOnce]:
+        """Whom it asks, by name: who wants to hear them too asks these."""
+        return {variant.name: variant for variant in self._asked}
+
     def forecast(self, evidence: Evidence) -> Forecast:
-        asked = (*self._plain, *self._others, self._learned)
-        forecasts = [variant.forecast(evidence) for variant in asked]
+        forecasts = [variant.forecast(evidence) for variant in self._asked]
         said = np.array([[f.probabilities[mode] for mode in MODES] for f in forecasts])
         p = self._stack.probabilities(said[None], evidence.phase)[0]
-        careful = self._careful.of(forecasts[: len(self._plain)])
+        careful = self._careful.of(forecasts[: self._plain])
         known = [mode for mode in MODES if mode not in forecasts[-1].unknown]
         learned = {mode: float(p[MODES.index(mode)]) for mode in known}
         reasons = [r for f in forecasts for r in f.reasons if r.mode in learned]

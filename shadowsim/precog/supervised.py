@@ -37,10 +37,10 @@ class Supervised:
 
     def __init__(self, whatif: WhatIf, model: Model) -> None:
         self._model = model
-        self._featurizer = Featurizer(whatif.topology, whatif.demands, whatif.intents, whatif)
+        self.featurizer = Featurizer(whatif.topology, whatif.demands, whatif.intents, whatif)
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        return forecast_of_row(self._model, self._featurizer.of(evidence), evidence.phase)
+        return forecast_of_row(self._model, self.featurizer.of(evidence), evidence.phase)
 
 
 def forecast_of_row(model: Model, x: Row, phase: str) -> Forecast:

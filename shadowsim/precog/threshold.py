@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from shadowsim.dataplane.limits import Limits
-from shadowsim.model.telemetry import Telemetry
+from shadowsim.model.telemetry import DEMAND_METRICS, DEVICE_METRICS, Sample
 from shadowsim.model.truth import DEGRADATION, OUTAGE
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 
@@ -15,6 +16,7 @@ Array = np.ndarray
 STEADY = 3  # samples a level is averaged over
 TREND = 15  # samples a trend is fitted to
 SAME = 1.05  # of a level: within this it is the same
+MOST = {"cpu": 0.98, "memory": 0.97}  # of a device: beyond that it does not follow any more
 SHARPNESS = 12.0  # how fast probability rises as a level nears its limit
 
 
@@ -23,47 +25,68 @@ class Threshold:
 
     name = "threshold"
 
+    def __init__(self) -> None:
+        self._limits: Limits | None = None
+        self._asked: tuple[object, ...] = ()  # what the limits are of
+        self._rows: dict[int, tuple[Sample, Array]] = {}  # by id, with the sample that has it
+
     def forecast(self, evidence: Evidence) -> Forecast:
-        observed = evidence.observed
-        if not observed.samples:
+        observed, baseline = evidence.observed.samples, evidence.baseline.samples
+        if not observed:
             return forecast_of(())
-        limits = Limits(evidence.topology, evidence.demands, evidence.intents.limits)
-        levels = [
-            (DEGRADATION, limit.name, series)
-            for limit, series in zip(limits.limits, _severities(limits, observed).T, strict=True)
+        limits = self._limits_of(evidence)
+        read = self._read(limits, (*baseline, *observed))
+        before, series = read[: len(baseline)], read[len(baseline) :]
+        levels = [(DEGRADATION, limit.name) for limit in limits.limits]
+        levels.append((OUTAGE, "a critical demand below half"))
+        told = [
+            (*level, series[:, place])
+            for place, level in enumerate(levels)
+            if not (baseline and _as_before(series[:, place], before[:, place]))
         ]
-        levels.append((OUTAGE, "a critical demand below half", _starvation(limits, observed)))
-        if evidence.baseline.samples:
-            earlier = [*_severities(limits, evidence.baseline).T]
-            earlier.append(_starvation(limits, evidence.baseline))
-            levels = [
-                level
-                for level, before in zip(levels, earlier, strict=True)
-                if not _as_before(level[2], before)
-            ]
-        for metric, bound in (("cpu", 0.98), ("memory", 0.97)):
-            worst = _worst(observed.series("device", metric) / bound)
-            levels.append(
-                (OUTAGE if metric == "memory" else DEGRADATION, f"device {metric}", worst)
-            )
+        told += [(DEGRADATION, "device cpu", series[:, -2])]
+        told += [(OUTAGE, "device memory", series[:, -1])]
         reasons = [
             reason
-            for mode, what, series in levels
-            if (reason := _reason(mode, what, series, evidence.horizon_s)) is not None
+            for mode, what, values in told
+            if (reason := _reason(mode, what, values, evidence.horizon_s)) is not None
         ]
         return forecast_of(reasons)
 
+    def _limits_of(self, evidence: Evidence) -> Limits:
+        asked = (evidence.topology, evidence.demands, evidence.intents)
+        same = len(self._asked) and all(a is b for a, b in zip(self._asked, asked, strict=True))
+        if self._limits is None or not same:
+            self._limits = Limits(evidence.topology, evidence.demands, evidence.intents.limits)
+            self._asked, self._rows = asked, {}
+        return self._limits
 
-def _severities(limits: Limits, telemetry: Telemetry) -> Array:
-    """`[samples, limits]`."""
-    demand = np.stack([sample.demand for sample in telemetry.samples])
-    return limits.severity(demand, telemetry.series("link", "utilisation"))
+    def _read(self, limits: Limits, samples: Sequence[Sample]) -> Array:
+        """`[samples, limits + 3]`: the severities, starvation, CPU and memory of each."""
+        read = self._rows
+        fresh = [sample for sample in samples if id(sample) not in read]
+        if fresh:
+            rows = _levels(limits, fresh)
+            read |= {id(s): (s, row) for s, row in zip(fresh, rows, strict=True)}
+        self._rows = {id(s): read[id(s)] for s in samples}
+        return np.array([row for _, row in self._rows.values()])
 
 
-def _starvation(limits: Limits, telemetry: Telemetry) -> Array:
+def _levels(limits: Limits, samples: Sequence[Sample]) -> Array:
+    """Each level of these samples as a share of its limit, in the order of `_read`."""
+    demand = np.stack([sample.demand for sample in samples])
+    utilisation = np.stack([sample.column("link", "utilisation") for sample in samples])
+    device = np.stack([sample.device for sample in samples])
+    return np.column_stack([
+        limits.severity(demand, utilisation),
+        _starvation(demand[:, limits.critical, DEMAND_METRICS.index("loss")]),
+        *(_worst(device[:, :, DEVICE_METRICS.index(m)] / most) for m, most in MOST.items()),
+    ])  # fmt: skip
+
+
+def _starvation(loss: Array) -> Array:
     """`[samples]`: 1 where the worst critical demand gets half of what it wants, 2: nothing."""
-    loss = telemetry.series("demand", "loss")[:, limits.critical]
-    return _worst(loss) / 0.5 if loss.shape[1] else np.zeros(len(telemetry.samples))
+    return _worst(loss) / 0.5 if loss.shape[1] else np.zeros(len(loss))
 
 
 def _as_before(series: Array, before: Array) -> bool:

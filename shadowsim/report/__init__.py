@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -17,6 +18,12 @@ from shadowsim.report.timeline import timeline
 from shadowsim.report.verdict import verdict
 
 SECTIONS = (verdict, timeline, topology, networks, forecast, rollback, journal)
+TOKENS = Path(__file__).with_name("tokens.css")  # the colours, which the live page has too
+LINKS = (
+    ("timeline", "Timeline"), ("topology", "Load on the network"),
+    ("networks", "Production beside shadow"), ("forecast", "Forecast"),
+    ("rollback", "Rollback plan"), ("journal", "Journal"),
+)  # fmt: skip
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -24,12 +31,32 @@ def render(folder: Path) -> str:
     """The page of the run in this folder. Raises BadInput that names the file at fault."""
     run = read_folder(folder)
     result = run.result
+    words = [result.change or "(no summary of the change)", result.summary]
+    sections = [section(run) for section in SECTIONS]
+    return page("report of a run", result.scenario, words, LINKS, sections, _footer(run))
+
+
+def page(
+    kind: str,
+    title: str,
+    words: Sequence[str],
+    links: Sequence[tuple[str, str]],
+    sections: Sequence[str],
+    footer: str,
+) -> str:
+    """A page of sections that are HTML already; title and words are plain texts. `links` are to
+    sections, by their names.
+    """
+    first, *others = (escape(text) for text in words)
+    listed = [f'<li><a href="#{name}">{escape(text)}</a></li>' for name, text in links]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(result.scenario),
-        change=escape(result.change) or "(no summary of the change)",
-        summary=escape(result.summary),
-        sections="\n".join(section(run) for section in SECTIONS),
-        footer=_footer(run),
+        tokens=TOKENS.read_text(encoding="utf-8"),
+        kind=escape(kind),
+        title=escape(title),
+        words="\n".join([f"<p>{first}</p>", *(f'<p class="soft">{t}</p>' for t in others)]),
+        links="\n".join(listed),
+        sections="\n".join(sections),
+        footer=footer,
     )
 
 
@@ -52,13 +79,13 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 
     The file is there whole or not at all.
     """
-    page = render(folder)
+    text = render(folder)
     target = out or folder / "report.html"
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fresh.write_text(page, encoding="utf-8")
+            fresh.write_text(text, encoding="utf-8")
             fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)
@@ -67,4 +94,4 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     return target
 
 
-__all__ = ["render", "write_report"]
+__all__ = ["page", "render", "write_report"]

@@ -41,6 +41,13 @@ class Expectation(_Part):
     met: bool
 
 
+class Gate(_Part):
+    """Above which probability it is no go, and above which not clear."""
+
+    no_go_above: float | None = None
+    inconclusive_above: float | None = None
+
+
 class Expectations(_Part):
     """Whether all was as the scenario expects; no details where it expects nothing."""
 
@@ -55,6 +62,15 @@ class Reason(_Part):
     mode: str
     probability: float
     text: str
+
+
+class PlannedStep(_Part):
+    """A step of a rollback, as the journal tells it."""
+
+    step: str
+    device: str
+    commands: Texts = ()
+    depends_on: Texts = ()
 
 
 class Digests(_Part):
@@ -76,6 +92,7 @@ class Result(_Part):
     precog: str = ""
     autonomy: str = ""
     seed: int = 0
+    gate: Gate = Gate()
     forecast: dict[str, float | None] = {}
     reasons: tuple[Reason, ...] = ()
     failure_mode: str = "none"
@@ -113,6 +130,13 @@ class Event(_Part):
     step: str = ""
     outcome: str = ""
     scope: str = ""
+    signature: str = ""
+    question: str = ""
+    text: str = ""
+    within_s: float | None = None
+    names: Texts = ()
+    because: tuple[Reason, ...] = ()
+    plan: tuple[PlannedStep, ...] = ()
     verified: bool | None = None
     took_s: float | None = None
 
@@ -146,6 +170,7 @@ class PicturedLink(_Part):
     a: str
     b: str
     names: Texts
+    rate_bps: float | None = None
 
 
 class Picture(_Part):
@@ -198,13 +223,18 @@ def read_folder(folder: Path) -> Recorded:
         raise BadInput([Mistake("not the folder of a run: there is no such folder", str(folder))])
     signature, distrusted = _read_signed(folder / "signature.json")
     return Recorded(
-        result=_read(folder / "result.json", Result),
+        result=read_result(folder),
         events=_read_journal(folder / "journal.jsonl"),
         picture=_read_picture(folder / "topology.json"),
         readings=_read_telemetry(folder / "telemetry.parquet"),
         signature=signature,
         distrusted=distrusted,
     )
+
+
+def read_result(folder: Path) -> Result:
+    """What came of the run in this folder. Raises BadInput."""
+    return _read(folder / "result.json", Result)
 
 
 def _read_signed(path: Path) -> tuple[RollbackSignature | None, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from shadowsim.plots import Mark, Period
-from shadowsim.report.pieces import joined, plain, seconds, section, words
-from shadowsim.report.recorded import Event, Recorded
+from shadowsim.report.pieces import seconds, section, words
+from shadowsim.report.recorded import Recorded
+from shadowsim.report.told import Told, told_of
 
 PHASES = (
     "shadow_deployment",
@@ -16,12 +17,7 @@ PHASES = (
     "production_deployment",
     "realtime_monitoring",
 )
-QUIET = frozenset({"phase", "forecast", "rehearsal", "end"})  # shown in another way
-REPEATED = frozenset(
-    {"deploy", "step", "rehearsed", "drift_repaired", "not_the_change", "doubted", "unreachable"}
-)
 ENDINGS = ("rolled_back", "confirmed", "halted")
-STRONG = frozenset({"decision", "trigger", "not_deployed", *ENDINGS})
 WIDTH, BAR, PIN = 1100.0, 34.0, 24.0  # of the drawing, in its own units
 
 
@@ -56,11 +52,11 @@ def timeline(run: Recorded) -> str:
     reached = {period.number: period for period in periods}
     phases = "".join(_phase(n, name, reached.get(n)) for n, name in enumerate(PHASES, 1))
     items = "\n".join(
-        f'<li{_strong(event)}><span class="at">{event.at_s:,.1f} s</span> {text}</li>'
-        for event, text in told
+        f'<li{_strong(one)}><span class="at">{one.at_s:,.1f} s</span> {_said(one)}</li>'
+        for one in told
     )
     body = (
-        f'<ul class="phases">{phases}</ul>\n{_drawing(periods, [event for event, _ in told])}\n'
+        f'<ul class="phases">{phases}</ul>\n{_drawing(periods, told)}\n'
         f'<ol class="events">\n{items}\n</ol>'
     )
     return section("timeline", "Timeline of the five phases", body)
@@ -75,14 +71,19 @@ def _phase(number: int, name: str, period: Period | None) -> str:
     )
 
 
-def _strong(event: Event) -> str:
-    return ' class="strong"' if event.event in STRONG else ""
+def _strong(told: Told) -> str:
+    return ' class="strong"' if told.strong else ""
+
+
+def _said(told: Told) -> str:
+    why = f' <span class="why">({escape("; ".join(told.why))})</span>' if told.why else ""
+    return escape(told.text) + why
 
 
 # -- the drawing -------------------------------------------------------------------------------
 
 
-def _drawing(periods: Sequence[Period], pins: Sequence[Event]) -> str:
+def _drawing(periods: Sequence[Period], pins: Sequence[Told]) -> str:
     end_s = max((period.to_s for period in periods), default=0.0) or 1.0
     scale = (WIDTH - 2 * PIN) / end_s
     places = [PIN + min(pin.at_s, end_s) * scale for pin in pins]
@@ -125,15 +126,15 @@ def _bar(period: Period, x: float, width: float, top: float) -> str:
     return rect + (label if text else "")
 
 
-def _stem(event: Event, x: float, top: float, lane: int) -> str:
+def _stem(told: Told, x: float, top: float, lane: int) -> str:
     y = top - 14 - PIN * lane
-    return f'<line{_strong(event)} x1="{x:.1f}" x2="{x:.1f}" y1="{y:g}" y2="{top + 6:g}"/>'
+    return f'<line{_strong(told)} x1="{x:.1f}" x2="{x:.1f}" y1="{y:g}" y2="{top + 6:g}"/>'
 
 
-def _head(number: int, event: Event, x: float, top: float, lane: int) -> str:
+def _head(number: int, told: Told, x: float, top: float, lane: int) -> str:
     y = top - 14 - PIN * lane
     return (
-        f'<g{_strong(event)}><circle cx="{x:.1f}" cy="{y:g}" r="10.5"/>'
+        f'<g{_strong(told)}><circle cx="{x:.1f}" cy="{y:g}" r="10.5"/>'
         f'<text x="{x:.1f}" y="{y + 4.3:g}" text-anchor="middle">{number}</text></g>'
     )
 
@@ -151,123 +152,3 @@ def ticks_of(end_s: float) -> list[float]:
         (m * 10.0**e for e in range(-3, 9) for m in (1, 2, 5) if end_s / (m * 10.0**e) <= 12), end_s
     )
     return [i * step for i in range(int(end_s / step) + 1)]
-
-
-# -- in words ----------------------------------------------------------------------------------
-
-
-def told_of(events: Sequence[Event]) -> list[tuple[Event, str]]:
-    """The events worth a pin, in words; the same done again and again counts once."""
-    groups: list[list[Event]] = []
-    for event in events:
-        if event.event in QUIET:
-            continue
-        if groups and event.event in REPEATED and _alike(groups[-1][0], event):
-            groups[-1].append(event)
-        else:
-            groups.append([event])
-    return [(group[0], _in_words(group)) for group in groups]
-
-
-def _alike(one: Event, other: Event) -> bool:
-    return (one.event, one.phase, one.network) == (other.event, other.phase, other.network)
-
-
-def _in_words(group: Sequence[Event]) -> str:
-    said = SAID.get(group[0].event)
-    return said(group) if said else words(group[0].event) + _brief(group[0])
-
-
-def _brief(event: Event) -> str:
-    details = [f"{key.replace('_', ' ')} {plain(value)}" for key, value in event.details.items()]
-    text = ", ".join(details)
-    return f": {escape(text if len(text) < 120 else text[:119] + '…')}" if text else ""
-
-
-def _deployed(group: Sequence[Event]) -> str:
-    devices = list(dict.fromkeys(event.device for event in group))
-    more = f" and {len(devices) - 4} more" if len(devices) > 4 else ""
-    where = "production" if group[0].network == "production" else "the shadow"
-    return f"the change goes to {where}: {escape(', '.join(devices[:4]))}{more}"
-
-
-def _decided(group: Sequence[Event]) -> str:
-    return f"decision: {words(group[0].decision)}{_why(group[0].reasons[:3])}"
-
-
-def _why(reasons: Sequence[str]) -> str:
-    return f' <span class="why">({joined(reasons)})</span>' if reasons else ""
-
-
-def _rehearsed(group: Sequence[Event]) -> str:
-    verified = sum(bool(event.verified) for event in group)
-    plans = "a rollback plan is" if len(group) == 1 else f"{len(group)} rollback plans are"
-    outcome = "verified" if verified == len(group) else f"{verified} of {len(group)} verified"
-    return f"{plans} rehearsed in the shadow: {outcome}"
-
-
-def _asked(group: Sequence[Event]) -> str:
-    said = group[0].details.get("answer")
-    answer = "nobody is there" if said is None else "yes" if said else "no"
-    return f"a person is asked: {escape(plain(group[0].details.get('question', '')))}? {answer}"
-
-
-def _rollback(group: Sequence[Event]) -> str:
-    scope = "the blamed part" if group[0].scope == "blamed" else "the whole change"
-    return f"rollback of {scope} begins"
-
-
-def _created(group: Sequence[Event]) -> str:
-    details = group[0].details
-    devices, of = details.get("devices"), details.get("of")
-    if devices == of:
-        return "the shadow is cloned from production"
-    return escape(f"a part of production is shadowed: {plain(devices)} of {plain(of)} devices")
-
-
-def _scaled(event: Event) -> str:
-    told = event.details
-    return (
-        f"the shadow is scaled from {told.get('before')} to {told.get('after')} devices: "
-        f"{plain(told.get('why', ''))}"
-    )
-
-
-def _rationed(event: Event) -> str:
-    return f"the mirror's budget allows {plain(event.details.get('classes', ()))} from now on"
-
-
-def _mirrored(group: Sequence[Event]) -> str:
-    packets = group[0].details.get("packets")
-    count = f": {packets:,} packets" if isinstance(packets, int) else ""
-    return f"production's traffic was mirrored to the shadow{count}"
-
-
-SAID: Mapping[str, Callable[[Sequence[Event]], str]] = {
-    "shadow_created": _created,
-    "shadow_scaled": lambda g: joined(_scaled(event) for event in g),
-    "mirror_budget": lambda g: joined(_rationed(event) for event in g),
-    "not_covered": lambda g: (
-        f"not judged in the shadow: {escape(plain(g[0].details.get('limits', ())))}"
-    ),
-    "baseline_taken": lambda g: "the baseline is taken, before the change",
-    "deploy": _deployed,
-    "mirrored": _mirrored,
-    "decision": _decided,
-    "rehearsed": _rehearsed,
-    "asked": _asked,
-    "observe_only": lambda g: "autonomy is observe: nothing is deployed",
-    "doubted": lambda g: f"signs of trouble are doubted{_why(g[0].reasons)}",
-    "armed": lambda g: "rollback armed, before the first command",
-    "overtaken": lambda g: "taken over by the guardian, since the run did not answer",
-    "trigger": lambda g: f"rollback triggered: {words(g[0].mode)}{_why(g[0].reasons)}",
-    "rollback": _rollback,
-    "step": lambda g: joined(f"step {event.step} {event.outcome}" for event in g),
-    "set_again": lambda g: (
-        f"others set it again: {escape(plain(g[0].details.get('commands', ())))}"
-    ),
-    "rolled_back": lambda g: f"rolled back and verified, {seconds(g[0].took_s)} after the trigger",
-    "confirmed": lambda g: "change confirmed",
-    "halted": lambda g: f"halted{_why((*g[0].failed, *g[0].unmet))}",
-    "not_the_change": lambda g: f"signs of trouble, not due to the change{_why(g[0].reasons)}",
-}

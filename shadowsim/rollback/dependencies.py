@@ -22,6 +22,7 @@ USES = {  # the last words of a slot whose value names a list, and what kind of 
     "ip access-group out": ACL,
     "prefix-list in": PREFIX_LIST,
     "prefix-list out": PREFIX_LIST,
+    "redistribute learned": PREFIX_LIST,
 }
 
 

@@ -131,6 +131,18 @@ class RollbackSignature(_Frozen):
     def is_sealed_by(self, key: bytes) -> bool:
         return self.armed().is_sealed_by(key)
 
+    def outline(self) -> list[dict[str, Any]]:
+        """The steps in the order of execution, as a journal tells them."""
+        return [
+            {
+                "step": step.id,
+                "device": step.device,
+                "commands": [command.value().brief for command in step.commands],
+                "depends_on": list(step.depends_on),
+            }
+            for step in self.ordered()
+        ]
+
     def armed(self) -> Armed:
         """The same plan as whoever holds it reads it."""
         return Armed(self.model_dump(mode="json"))

@@ -1,6 +1,7 @@
 """YAML to a frozen Scenario, all mistakes reported together; and the language's JSON Schema."""
 
 from shadowsim.scenario.defaults import default_configs
+from shadowsim.scenario.outage import Outage
 from shadowsim.scenario.scenario import (
     Expect,
     Mirror,
@@ -16,6 +17,7 @@ __all__ = [
     "PRECOGS",
     "Expect",
     "Mirror",
+    "Outage",
     "Scenario",
     "ShadowPlan",
     "WorkflowPlan",

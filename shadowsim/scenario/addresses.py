@@ -11,7 +11,7 @@ from shadowsim.model.topology import Topology
 _LAN = r"\blan\((?P<lan>[^()]*)\)"
 _HOST_OR_LAN = re.compile(rf"\bhost\s+(?P<host>[A-Za-z]\S*)|{_LAN}")
 _ONLY_LAN = re.compile(rf"(?P<host>(?!))|{_LAN}")
-_ACCESS_LIST_LINE = re.compile(r"\s*(no\s+)?(\d+\s+)?(permit|deny)\s")
+_FILTER_LINE = re.compile(r"\s*(no\s+)?((\d+\s+)?(permit|deny)|flowspec\s+\d+\s+discard)\s")
 _PLACEHOLDERS = {"host": "host 0.0.0.1", "lan": "0.0.0.0/24"}
 
 Unknown = Callable[[int, str, str, list[str]], None]
@@ -20,7 +20,8 @@ Unknown = Callable[[int, str, str, list[str]], None]
 def addressed(text: str, topology: Topology | None, unknown: Unknown) -> str:
     """The text with the address of each `host NAME` and the prefix of each `lan(DEVICE)`.
 
-    A host is named so on the lines of access lists only; comments and descriptions stay.
+    A host is named so on the lines of access lists and filters only; comments and descriptions
+    stay.
     `unknown(line, kind, name, valid)` is told of each name that is none, with its place in the
     text counted from 0; a placeholder stands there then, as it does for every name without a
     topology.
@@ -47,6 +48,6 @@ def _line(line: str, number: int, topology: Topology | None, unknown: Unknown) -
         unknown(number, "host" if kind == "host" else "device", name, list(valid))
         return _PLACEHOLDERS[kind]
 
-    named = _HOST_OR_LAN if _ACCESS_LIST_LINE.match(line) else _ONLY_LAN
+    named = _HOST_OR_LAN if _FILTER_LINE.match(line) else _ONLY_LAN
     code, mark, comment = line.partition("#")
     return named.sub(replaced, code) + mark + comment

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from shadowsim.model.change import render_script
-from shadowsim.model.faults import FAULT_KINDS, WHEREVER, After, Fault
+from shadowsim.model.faults import EVERYWHERE, FAULT_KINDS, WHEREVER, After, Fault
 from shadowsim.model.kinds import heads
 from shadowsim.model.topology import Topology
 from shadowsim.scenario.findings import Findings
@@ -50,7 +50,7 @@ def _fault(
         spec.for_s,
         spec.network,
         link=_link(given),
-        device=getattr(given, "device", None),
+        device=None if _is_everywhere(spec, given) else getattr(given, "device", None),
         amount=_amount(given),
         script=_script(given, path, scripts),
         after=_after(spec, where, topology, findings),
@@ -62,31 +62,48 @@ def _after(
     spec: FaultSpec, where: Path, topology: Topology | None, findings: Findings
 ) -> After | None:
     """The command it follows; one that no device knows, or a model that none is of, never comes."""
-    if spec.after is None:
+    start = "after" if spec.after else "while"
+    given = spec.after or spec.during
+    if given is None:
         return None
-    command, model = " ".join(spec.after.command.split()), spec.after.model
+    command, model = " ".join(given.command.split()), given.model
     bare = command.removeprefix("no ")
     first = bare.partition(" ")[0]
     in_a_list = first in ("permit", "deny") or first.isdigit()
     known = any(h.startswith(bare) or bare.startswith(h) for h in heads())
     if not command or not (in_a_list or known):
-        findings.unknown((*where, "after", "command"), "command", command, heads())
+        findings.unknown((*where, start, "command"), "command", command, heads())
     models = {device.model for device in topology.devices} if topology else set()
     if topology and model is not None and model not in models:
-        findings.unknown((*where, "after", "model"), "device of model", model, models)
-    return After(command, model)
+        findings.unknown((*where, start, "model"), "device of model", model, models)
+    if spec.during is not None:
+        _check_that_it_can_end(spec, where, findings)
+    return After(command, model, ends=spec.during is not None)
+
+
+def _check_that_it_can_end(spec: FaultSpec, where: Path, findings: Findings) -> None:
+    """What holds while a command stands has no other end."""
+    if spec.for_s is not None:
+        findings.add((*where, "for_s"), "'while' says how long it lasts; leave for_s out")
+    if spec.link_flap is not None or spec.config_drift is not None:
+        kind = "link_flap" if spec.link_flap is not None else "config_drift"
+        findings.add((*where, kind), f"{kind} cannot follow 'while'; write 'after' and for_s")
 
 
 def _may_be_anywhere(spec: FaultSpec) -> bool:
-    """Whether its device may be the one that a command got into force on."""
-    return spec.after is not None and spec.config_drift is None
+    """Whether its device may be the one that a command got into force on, or all."""
+    return (spec.after or spec.during) is not None and spec.config_drift is None
+
+
+def _is_everywhere(spec: FaultSpec, given: Any) -> bool:
+    return _may_be_anywhere(spec) and getattr(given, "device", None) == EVERYWHERE
 
 
 def _check_place(
     given: Any, path: Path, topology: Topology, findings: Findings, *, anywhere: bool
 ) -> None:
     device = getattr(given, "device", None)
-    if anywhere and device == WHEREVER:
+    if anywhere and device in (WHEREVER, EVERYWHERE):
         return
     if device is not None and device not in topology.device_index:
         findings.unknown((*path, "device"), "device", device, topology.device_index)

@@ -14,10 +14,11 @@ from shadowsim.model.intents import Intents
 from shadowsim.model.services import Service
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Traffic
-from shadowsim.scenario import faults, intents, services, topologies, traffic
+from shadowsim.scenario import faults, intents, outage, services, topologies, traffic
 from shadowsim.scenario.defaults import default_configs
 from shadowsim.scenario.findings import Findings
 from shadowsim.scenario.messages import choice_mistakes, explain
+from shadowsim.scenario.outage import Outage
 from shadowsim.scenario.scripts import Scripts, configure
 from shadowsim.scenario.spec import ExpectSpec, ScenarioSpec, ShadowSpec, WorkflowSpec, json_schema
 from shadowsim.scenario.yamlfile import MAX_BYTES, Document, read_yaml
@@ -97,6 +98,7 @@ class Scenario:
     expect: Expect | None
     file: str
     services: tuple[Service, ...] = ()
+    outage: Outage | None = None
 
 
 def load(path: str | FilePath) -> Scenario:
@@ -142,8 +144,9 @@ def _build(spec: ScenarioSpec, document: Document) -> Scenario:
     shadow = _shadow(spec.shadow, findings)
     workflow = _workflow(spec.workflow, findings)
     expect = _expect(spec.expect, change.commands, findings)
+    happened = outage.build(spec.outage, findings)
     before = len(findings.mistakes)
-    demands = traffic.build(spec.traffic, network, configs, findings)
+    demands = traffic.build(spec.traffic, network, configs, findings, spec.seed)
     if topology is not None and len(findings.mistakes) == before:
         intents.check_limits(spec.intents, demands.demands, topology, findings)
     findings.settle()
@@ -165,6 +168,7 @@ def _build(spec: ScenarioSpec, document: Document) -> Scenario:
         expect,
         document.file,
         databases,
+        happened,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from shadowsim.model.change import Configs
+from shadowsim.model.streams import stream
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand, Profile, Traffic
 from shadowsim.scenario.findings import Findings
@@ -31,20 +32,27 @@ class Pair(NamedTuple):
 
 
 def build(
-    spec: TrafficSpec | None, network: Network | None, configs: Configs, findings: Findings
+    spec: TrafficSpec | None,
+    network: Network | None,
+    configs: Configs,
+    findings: Findings,
+    seed: int = 0,
 ) -> Traffic:
-    """Who sends how much to whom."""
+    """Who sends how much to whom; `seed` draws the pairs where only some are wanted."""
     if spec is None:
         return Traffic(())
     profile = _profile(spec.profile)
     _check_mix(spec, findings)
+    _check_pairs(spec, findings)
     if network is None:
         return Traffic((), profile)
     if isinstance(spec.demands, list):
         scale = spec.scale or 1.0
         return Traffic(_listed(spec.demands, scale, network.topology, findings), profile)
-    shape = _measured if spec.demands == "topohub" else _gravity
-    pairs = shape(network, findings)
+    if spec.demands == "topohub":
+        pairs = _measured(network, findings)
+    else:
+        pairs = _gravity(network, findings, spec.pairs, seed)
     shares = spec.mix.model_dump() if spec.mix else {"normal": 1.0}
     demands = _mixed(pairs, shares)
     if demands and not findings:
@@ -86,8 +94,10 @@ def _measured(network: Network, findings: Findings) -> list[Pair]:
     return pairs if _few_enough(WHERE, len(pairs), findings) else []
 
 
-def _gravity(network: Network, findings: Findings) -> list[Pair]:
-    """Every host to every host of another device, by the link capacity of their devices."""
+def _gravity(network: Network, findings: Findings, wanted: int | None, seed: int) -> list[Pair]:
+    """Every host to every host of another device, by the link capacity of their devices; or so
+    many pairs of them, each as likely as any other.
+    """
     topology = network.topology
     capacity = dict.fromkeys(topology.device_index, 0.0)
     for link in topology.links:
@@ -97,15 +107,43 @@ def _gravity(network: Network, findings: Findings) -> list[Pair]:
     count = sum(together) ** 2 - sum(n * n for n in together)
     if count == 0:
         findings.add(WHERE, "gravity needs hosts on at least two devices")
-    if not _few_enough(WHERE, count, findings):
+    if wanted is not None and wanted > count:
+        message = f"there are {count:,} pairs of hosts on different devices, not {wanted:,}"
+        findings.add(("traffic", "pairs"), message)
+        return []
+    if not _few_enough(WHERE, wanted or count, findings, few=wanted is None):
         return []
     weight = {h.name: capacity[h.device] / len(topology.hosts_of[h.device]) for h in topology.hosts}
-    return [
-        Pair(a.name, b.name, weight[a.name] * weight[b.name])
-        for a in topology.hosts
-        for b in topology.hosts
-        if a.device != b.device
-    ]
+    chosen = _all_apart(topology) if wanted is None else _some_apart(topology, count, wanted, seed)
+    return [Pair(a, b, weight[a] * weight[b]) for a, b in chosen]
+
+
+def _all_apart(topology: Topology) -> Iterable[tuple[str, str]]:
+    """All pairs of hosts on different devices."""
+    for a in topology.hosts:
+        for b in topology.hosts:
+            if a.device != b.device:
+                yield a.name, b.name
+
+
+def _some_apart(
+    topology: Topology, count: int, wanted: int, seed: int
+) -> Iterable[tuple[str, str]]:
+    """So many of the `count` pairs of hosts on different devices, none twice, in a fixed order."""
+    import numpy as np
+
+    groups = [hosts for hosts in topology.hosts_of.values() if hosts]
+    hosts = [host.name for group in groups for host in group]
+    size = np.array([len(group) for group in groups])
+    begin = np.repeat(np.cumsum(size) - size, size)  # of the host's own device
+    beside = np.repeat(size, size)
+    ahead = np.cumsum(len(hosts) - beside)  # pairs of the hosts up to this one
+    drawn = np.sort(stream(seed, "pairs").choice(count, wanted, replace=False))
+    source = np.searchsorted(ahead, drawn, "right")
+    other = drawn - (ahead - (len(hosts) - beside))[source]
+    other += np.where(other >= begin[source], beside[source], 0)  # past those beside it
+    for a, b in zip(source.tolist(), other.tolist(), strict=True):
+        yield hosts[a], hosts[b]
 
 
 def _mixed(pairs: Iterable[Pair], shares: Mapping[str, float]) -> tuple[Demand, ...]:
@@ -142,6 +180,11 @@ def _check_mix(spec: TrafficSpec, findings: Findings) -> None:
     total = _total(spec.mix)
     if not math.isclose(total, 1.0, abs_tol=1e-6):
         findings.add(("traffic", "mix"), f"the shares of 'mix' add up to {total:g}; wanted 1")
+
+
+def _check_pairs(spec: TrafficSpec, findings: Findings) -> None:
+    if spec.pairs is not None and spec.demands != "gravity":
+        findings.add(("traffic", "pairs"), "'pairs' goes with gravity: it draws some of all pairs")
 
 
 def _total(mix: Mix) -> float:
@@ -189,9 +232,10 @@ def _expanded(
                 )
 
 
-def _few_enough(path: Path, flows: int, findings: Findings) -> bool:
+def _few_enough(path: Path, flows: int, findings: Findings, *, few: bool = False) -> bool:
     if flows > MAX_FLOWS:
-        findings.add(path, f"this makes {flows:,} flows of traffic; at most {MAX_FLOWS:,}")
+        fewer = " ('pairs: 1000' draws some of them)" if few else ""
+        findings.add(path, f"this makes {flows:,} flows of traffic; at most {MAX_FLOWS:,}{fewer}")
     return flows <= MAX_FLOWS
 
 

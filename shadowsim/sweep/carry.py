@@ -29,6 +29,7 @@ from shadowsim.sweep.plan import Piece, Plan, read_settings
 SETTINGS = "sweep.json"
 
 Progress = Callable[[int, int], None]
+Work = Callable[[Piece], None]
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,21 @@ def claim(folder: Path, plan: Plan) -> AbstractContextManager[None]:
 
 
 def carry_all(folder: Path, plan: Plan, engine: Engine, progress: Progress) -> list[Failure]:
-    """Make every run of a plan that is not there yet, in a folder that was claimed.
+    """Make every run of a plan that is not there yet, in a folder that was claimed."""
+    work = partial(carry, plan, folder.absolute())
+    return work_off(folder, plan.pieces(), work, engine, progress)
 
-    What is finished is kept at once. `progress` is told how many runs of how many are behind it.
+
+def work_off(
+    folder: Path, pieces: Sequence[Piece], work: Work, engine: Engine, progress: Progress
+) -> list[Failure]:
+    """Do the work of every piece whose outcome is not in this folder yet.
+
+    What is finished is kept at once. `progress` is told how many pieces of how many are behind it.
     """
-    pieces = plan.pieces()
     missing = [piece for piece in pieces if finished(folder, piece) is None]
     done, failures = len(pieces) - len(missing), list[Failure]()
     progress(done, len(pieces))
-    work = partial(carry, plan, folder.absolute())
     with closing(engine.answers(work, missing)) as answers:
         for answer in answers:
             failures += _failure(answer)

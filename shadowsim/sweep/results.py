@@ -10,21 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from shadowsim.model.truth import MODES
-from shadowsim.outcomes import NUMBERS, PLAIN, row_of
+from shadowsim.analytics import WHOLE
+from shadowsim.outcomes import row_of
 
 DRAWS = 2000
 Z = 1.959964  # 95 % of a normal distribution are within so many standard deviations
 
-ROWS: dict[str, pl.DataType] = {
-    **{name: pl.Float64() if name in NUMBERS else pl.String() for name in PLAIN},
-    "seed": pl.Int64(),
-    **{f"forecast_{mode}": pl.Float64() for mode in MODES},
-    "failure_modes": pl.List(pl.String()),
-    "blamed": pl.List(pl.String()),
-    "expectations_met": pl.Boolean(),
-    "document": pl.String(),
-}
+ROWS = {name: kind for name, kind in WHOLE.items() if name not in ("id", "recorded_at")}
 SUMMARY: dict[str, pl.DataType] = {
     "scenario": pl.String(),
     "precog": pl.String(),

@@ -264,13 +264,28 @@ def broken_by_change(run: Run, seen: Observed) -> Broken:
 
 def _broken_beside(run: Run, configs: Configs, seen: Observed) -> Broken:
     change = run.scenario.change
-    now = run.whatif.look(configs, seen, run.before)
+    now = run.whatif.settle(configs, seen.down)
     without = reverted(run.before, configs, change, change.commands)
-    then = run.whatif.look(without, seen, run.before)
+    then = run.whatif.settle(without, seen.down)
+    exposed = then.exposed(run.before)
     return Broken(
         tuple(name for name in now.broken if name not in then.broken),
-        tuple(name for name in now.exposed if name not in then.exposed),
+        tuple(name for name in now.exposed(run.before) if name not in exposed),
     )
+
+
+def tell_unmet(run: Run, where: str) -> None:
+    """Write down what a network does not meet now, whoever is to blame, when that has changed."""
+    configs = run.configs(
+        *((run.shadow, run.trial) if where == "shadow" else (run.production, run.deployed))
+    )
+    telemetry = run.telemetry[where]
+    settled = run.whatif.settle(configs, run.whatif.observe(telemetry, configs).down)
+    exposed = (f"exposed: {name}" for name in settled.exposed(run.before))
+    names = tuple(sorted({*settled.broken, *exposed, *exceeded(run, telemetry)}))
+    if names != run.unmet.get(where, ()):
+        run.unmet[where] = names
+        run.note("unmet", network=where, names=names)
 
 
 def unmet_by(

@@ -21,9 +21,10 @@ from shadowsim.workflow.gate import (
     mode_of,
     not_covered,
     rehearse_all,
+    tell_unmet,
     unmet_by,
 )
-from shadowsim.workflow.state import TICK_S, Run
+from shadowsim.workflow.state import PERSON_S, TICK_S, Run
 from shadowsim.workflow.watch import has_been_dark, roll_back, roll_back_dark, watch
 
 TABLES_S = 2.0  # in which a device's tables must be what its config compiles to
@@ -141,6 +142,7 @@ def traffic_and_monitoring(run: Run) -> bool:
             run.advance(min(run.production.look_every_s, until_s - run.now))
             run.keep_in_step()
         run.predict("shadow")
+        tell_unmet(run, "shadow")
     mirrored = run.mirror.report()
     run.note(
         "mirrored",
@@ -203,7 +205,9 @@ def _may_deploy(run: Run) -> bool:
         run.note("observe_only")
         return False
     if autonomy == "ask":
-        answer = run.approve(f"deploy '{run.scenario.change.summary}' to production?", run.forecast)
+        question = f"deploy '{run.scenario.change.summary}' to production?"
+        run.note("asking", question="deploy", text=question, within_s=PERSON_S)
+        answer = run.approve(question, run.forecast)
         run.note("asked", question="deploy", answer=answer)
         if answer is not True:
             run.end_state = "halted" if answer is None else "refused"
@@ -253,7 +257,7 @@ def _arm(run: Run) -> None:
         raise RuntimeError("nothing is deployed without a rollback to it")
     run.hold.arm(run.production, run.scenario.change, run.before, run.signature)
     run.armed = True
-    run.note("armed", signature=run.signature.id)
+    run.note("armed", signature=run.signature.id, plan=run.signature.outline())
 
 
 def read_again(run: Run) -> None:

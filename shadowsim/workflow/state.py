@@ -25,6 +25,8 @@ from shadowsim.scenario import Scenario
 TICK_S = 1.0
 INSTALL_TIMEOUT_S = 30.0
 RETRY_S = 2.0  # after the shadow did not answer: a real one is waited for each time
+REASONS_TOLD = 3  # of a forecast, in the journal
+PERSON_S = 600.0  # for an answer; without one nothing is deployed, and a change is taken back
 BASELINE_S = 30.0  # how far back the time before a change is looked at
 
 Approve = Callable[[str, Forecast], bool | None]
@@ -90,6 +92,7 @@ class Run:
     triggered_s: float | None = None
     time_to_rollback_s: float | None = None
     told: set[str] = field(default_factory=set)
+    unmet: dict[str, tuple[str, ...]] = field(default_factory=dict)  # network by network, at last
     kept_by_person: bool = False
     interrupted: bool = False
     armed: bool = False
@@ -276,6 +279,10 @@ class Run:
         evidence = self.evidence(where)
         forecast = self.precog.forecast(evidence)
         self.forecasts.append((self.now, where, forecast))
-        self.note("forecast", network=where, probabilities=forecast.probabilities)
+        because = [
+            {"variant": r.variant, "mode": r.mode, "probability": r.probability, "text": r.text}
+            for r in forecast.reasons[:REASONS_TOLD]
+        ]
+        self.note("forecast", network=where, probabilities=forecast.probabilities, because=because)
         self.looked(self, evidence)
         return forecast

@@ -17,11 +17,10 @@ from shadowsim.rollback.harm import looker
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import RollbackSignature
 from shadowsim.rollback.subsets import Minimal
-from shadowsim.workflow.gate import Broken, broken_by_change, exceeded, ground, unwell
-from shadowsim.workflow.state import TICK_S, Run
+from shadowsim.workflow.gate import Broken, broken_by_change, exceeded, ground, tell_unmet, unwell
+from shadowsim.workflow.state import PERSON_S, TICK_S, Run
 
 LOSSY = 0.001  # of its packets: a link that loses more has a fault
-PERSON_S = 600.0  # for an answer; without one the change is taken back
 HOLD_S = 5.0  # after a rollback: how long it is watched whether others set it again
 MOST_AGAIN = 3  # reverts of what others set again, before a person is asked
 NEARLY = 0.95  # of a limit: what the model puts there may in truth be beyond
@@ -31,6 +30,7 @@ def watch(run: Run) -> bool:
     """One look at production. True if the run ended with a rollback, or for want of one."""
     plan_ = run.scenario.workflow
     forecast = run.predict("production")
+    tell_unmet(run, "production")
     telemetry = run.telemetry["production"]
     run.unclear = False
     if run.kept_by_person:
@@ -151,6 +151,7 @@ def _is_agreed(run: Run, question: str) -> bool:
     """Whether nobody objects. What interrupts a run leaves no time for questions."""
     if run.scenario.workflow.autonomy != "ask" or run.interrupted:
         return True
+    run.note("asking", question="roll back", text=question, within_s=PERSON_S)
     with run.hold.asking(PERSON_S):
         answer = run.approve(question, _last_forecast(run))
     run.note("asked", question="roll back", answer=answer)
@@ -189,6 +190,7 @@ def _take_back(run: Run, mode: str, blamed: tuple[Command, ...], minimal: Minima
     run.execution = replace(execution, verified=not failed, failed=failed)
     run.time_to_rollback_s = None if failed else took_s
     run.end("halted" if failed else "rolled_back", took_s=took_s, failed=failed)
+    tell_unmet(run, "production")
 
 
 def _planned(
@@ -237,6 +239,7 @@ def _carry_out(
         steps=len(signature.steps),
         rehearsed=signature.rehearsal.verified,
         order=signature.order_note,
+        plan=signature.outline(),
     )
     return execute(
         run.production,

@@ -71,6 +71,7 @@ def _asked() -> tuple[Wanted, list[str]]:
     parser.add_argument("--only", metavar="PART", help="one part of the attack")
     parser.add_argument("--case", type=int, metavar="K", help="make only this case again (--only)")
     parser.add_argument("--json", type=Path, dest="out", metavar="FILE", help="where results go")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes side by side")
     parser.add_argument("--resume", action="store_true", help="go on with what FILE says")
     given = vars(parser.parse_args())
     chosen = given.pop("attack")

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import Place, endings
 from shadowsim.commit.hold import commit_in
 from shadowsim.commit.log import read_log
-from torture.result import Failure, Result, Wanted, begun
+from torture.campaign import Came, Part, work_off
+from torture.result import Result, Wanted, Wrong
 
 CI, FULL = 5, 100  # of each kind of process, in each of the two phases
 LATE_S = 10.0  # until production is back after the run has died
@@ -59,33 +60,18 @@ BUSY = "faults:\n  - {at_s: 16, traffic_surge: {from: any, to: any, class: norma
 def emulated(wanted: Wanted) -> Result:
     """Every kind of process x while deploying, while rolling back."""
     each = wanted.cases or (CI if wanted.quick else FULL)
-    cases = [
-        (f"{kind}-{phase}", kind, phase, number)
-        for number, kind, phase in product(range(each), KINDS, (DEPLOY, ROLLBACK))
-    ]
-    result = begun("emulated", wanted, len(cases))
-    left = [
-        case for case in cases
-        if wanted.only in (None, case[0])
-        and (case[3] == wanted.case if wanted.case is not None
-             else case[3] >= sum(result.counts.get(case[0], {}).values()))
-    ]  # fmt: skip
-    began_s = time.monotonic() - result.took_s
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for (name, *_, number), (outcome, wrong) in zip(
-            left, pool.map(lambda case: one(wanted.seed, *case[1:]), left), strict=True
-        ):
-            kinds = result.counts.setdefault(name, {})
-            kinds["failed" if wrong else outcome] = kinds.get("failed" if wrong else outcome, 0) + 1
-            for what in wrong:
-                line = f"--only {name} --case {number} --seed {wanted.seed}"
-                result.fail(Failure(f"python tests/torture emulated {line}", f"{name}: {what}"))
-            result.took_s = time.monotonic() - began_s
-            print(f"{name} {number}: {outcome}", flush=True)
-            result.save(wanted.out)
-    result.finished = True
-    result.save(wanted.out)
-    return result
+    parts = {
+        f"{kind}-{phase}": Part(each, partial(_case, kind, phase))
+        for kind, phase in product(KINDS, (DEPLOY, ROLLBACK))
+    }
+    return work_off("emulated", wanted, parts, workers=AT_ONCE)
+
+
+def _case(kind: str, phase: str, seed: int, number: int) -> Came:
+    outcome, wrong = one(seed, kind, phase, number)
+    if wrong:
+        raise Wrong("; ".join(wrong))
+    return Came(outcome)
 
 
 def one(seed: int, kind: str, phase: str, number: int) -> tuple[str, list[str]]:

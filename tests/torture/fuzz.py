@@ -15,22 +15,24 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torture.parsers import PARSERS, Parser
+from torture.processes import without_cpu_s
 from torture.result import Failure, Result, Wanted, begun
+from torture.scratch import scratched
+from torture.stored import KEY
 from torture.watch import Target, Watch, bound_memory, installed, judged, unbound_memory
 
 QUICK, FULL = 200_000, 10_000_000
 ROUND = 50_000  # cases after which the worker is a new one, and all parsers have had their share
-HUNG_S = 60.0  # of the wall clock, without a sign of life
+HUNG_S = 60.0  # without a sign of life, not counting how long the machine had no CPU for it
 SAVED_EVERY_S = 10.0
 TOLD_EACH = 20  # failures of one parser that are said in one round
 KINDS = ("parsed", "refused", "failed")
@@ -48,17 +50,10 @@ def fuzz(wanted: Wanted) -> Result:
         return _again(next(iter(parsers)), wanted.case, wanted.seed)
     cases = wanted.cases or (QUICK if wanted.quick else FULL)
     result = begun("fuzz", wanted, cases)
-    with scratched() as scratch:
-        campaign = Campaign(result, shares(parsers, cases), Path(scratch), wanted.out)
-        campaign.run()
+    with scratched(KEY) as scratch:
+        workers = wanted.workers or os.cpu_count() or 1
+        Campaign(result, shares(parsers, cases), scratch, wanted.out, workers).run()
     return result
-
-
-def scratched() -> tempfile.TemporaryDirectory[str]:
-    """A folder that is gone in the end, in memory where there is such a place."""
-    memory = Path("/dev/shm")
-    place = memory if os.access(memory, os.W_OK) else None
-    return tempfile.TemporaryDirectory(prefix="torture-", dir=place)
 
 
 def shares(parsers: Mapping[str, Parser], cases: int) -> dict[str, int]:
@@ -78,32 +73,75 @@ def line_of(seed: int, parser: str, number: int) -> str:
     return f"python tests/torture fuzz --seed {seed} --only {parser} --case {number}"
 
 
+class Task(NamedTuple):
+    """Cases of one parser in a row, and what had come of it before them."""
+
+    name: str
+    start: int
+    end: int
+    counts: Mapping[str, int]
+    spent_s: float
+
+    @classmethod
+    def of(cls, name: str, start: int, count: int, result: Result) -> Task:
+        before = dict(result.counts.get(name) or dict.fromkeys(KINDS, 0))
+        return cls(name, start, start + count, before, result.spent_s.get(name, 0.0))
+
+
 class Campaign:
     """Works the cases off, in rounds, and survives its workers."""
 
     def __init__(
-        self, result: Result, wanted: Mapping[str, int], scratch: Path, out: Path | None
+        self,
+        result: Result,
+        wanted: Mapping[str, int],
+        scratch: Path,
+        out: Path | None,
+        workers: int,
     ) -> None:
         self._result = result
         self._wanted = wanted
         self._scratch = scratch
         self._out = out
+        self._workers = workers
         self._saved_s = self._began_s = time.monotonic()
         self._before = (result.took_s, result.cpu_s, time.process_time() + _children_s())
-        self._worker: Worker | None = None
 
     def run(self) -> None:
         try:
-            while any(self._left(name) for name in self._wanted):
-                rounds = max(1, sum(map(self._left, self._wanted)) // ROUND)
-                for name in self._wanted:
-                    self._some(name, -(-self._left(name) // rounds))
-                self._dismiss()
+            while left := sum(map(self._left, self._wanted)):
+                self._round(max(1, left // ROUND))
                 self._say()
             self._result.finished = True
         finally:
-            self._dismiss()
             self._save()
+
+    def _round(self, rounds: int) -> None:
+        """All parsers get their share of the cases, by new processes."""
+        waiting = [Task.of(name, self._done(name), -(-self._left(name) // rounds), self._result)
+                   for name in self._wanted]  # fmt: skip
+        waiting.sort(key=lambda task: task.end - task.start)
+        idle = [self._fresh() for _ in range(self._workers)]
+        busy: dict[Worker, Task] = {}
+        try:
+            while busy or waiting:
+                while idle and waiting:
+                    worker, task = idle.pop(), waiting.pop()
+                    worker.begin(task.name, task.start, task.end)
+                    busy[worker] = task
+                wait([worker.here for worker in busy], 0.5)
+                for worker in [*busy]:
+                    over = worker.over(self._tell)
+                    self._note(busy[worker], worker.board)
+                    if over:
+                        waiting += self._left_by(worker, busy.pop(worker))
+                        idle += [
+                            Worker(self._scratch, self._result.seed) if worker.died else worker
+                        ]
+                self._save_sometimes()
+        finally:
+            for worker in [*idle, *busy]:
+                worker.dismiss()
 
     def _left(self, name: str) -> int:
         return max(0, self._wanted[name] - self._done(name))
@@ -111,28 +149,26 @@ class Campaign:
     def _done(self, name: str) -> int:
         return sum(self._result.counts.get(name, {}).values())
 
-    def _some(self, name: str, count: int) -> None:
-        """The next cases of one parser; a worker that dies costs the case it died of."""
-        end = self._done(name) + count
-        while (start := self._done(name)) < end:
-            before = dict(self._result.counts.get(name) or dict.fromkeys(KINDS, 0))
-            spent_s = self._result.spent_s.get(name, 0.0)
-            worker = self._worker = self._worker or Worker(self._scratch, self._result.seed)
-            worker.begin(name, start, end)
-            while not worker.over(self._tell):
-                self._note(name, before, worker.board)
-                self._save_sometimes()
-            self._note(name, before, worker.board)
-            self._result.spent_s[name] = round(spent_s + int(worker.board[SPENT_US]) / 1e6, 3)
-            if worker.died:
-                self._tell(name, self._done(name), f"the process ended: {worker.died}")
-                self._result.counts[name]["failed"] += 1
-                self._worker = None
+    def _fresh(self) -> Worker:
+        return Worker(self._scratch, self._result.seed)
 
-    def _note(self, name: str, before: Mapping[str, int], board: memoryview) -> None:
+    def _left_by(self, worker: Worker, task: Task) -> list[Task]:
+        """A worker that dies costs the case it died of; what comes after that is to be done."""
+        if not worker.died:
+            return []
+        self._tell(task.name, self._done(task.name), f"the process ended: {worker.died}")
+        self._result.counts[task.name]["failed"] += 1
+        start = self._done(task.name)
+        return [Task.of(task.name, start, task.end - start, self._result)] * (start < task.end)
+
+    def _note(self, task: Task, board: memoryview) -> None:
         """Write down what the board says."""
-        now = {kind: before[kind] + int(board[place]) for place, kind in enumerate(KINDS, DONE)}
+        name = task.name
+        now = {
+            kind: task.counts[kind] + int(board[place]) for place, kind in enumerate(KINDS, DONE)
+        }
         self._result.counts[name] = now
+        self._result.spent_s[name] = round(task.spent_s + int(board[SPENT_US]) / 1e6, 3)
         slowest_s = int(board[SLOWEST_US]) / 1e6
         if slowest_s > self._result.slowest_s.get(name, [0.0])[0]:
             self._result.slowest_s[name] = [round(slowest_s, 4), int(board[SLOWEST])]
@@ -159,11 +195,6 @@ class Campaign:
         self._result.save(self._out)
         self._saved_s = time.monotonic()
 
-    def _dismiss(self) -> None:
-        if self._worker is not None:
-            self._worker.dismiss()
-        self._worker = None
-
 
 def _children_s() -> float:
     """The CPU time of the workers that have ended."""
@@ -177,28 +208,28 @@ class Worker:
     def __init__(self, scratch: Path, seed: int) -> None:
         self.board = memoryview(mmap.mmap(-1, 4096)).cast("q")
         context = multiprocessing.get_context("fork")
-        self._here, there = context.Pipe()
+        self.here, there = context.Pipe()
         self._process: BaseProcess = context.Process(
             target=_work,
-            args=(self._here, there, self.board, scratch, seed),
+            args=(self.here, there, self.board, scratch, seed),
             daemon=True,
         )
         self._process.start()
         there.close()  # so that its end is noticed
         self.died = ""
-        self._sign = (0, 0.0)
+        self._sign = (0, 0.0)  # the case it is at, and since when
 
     def begin(self, name: str, start: int, end: int) -> None:
         self.board[:] = memoryview(bytes(4096)).cast("q")
         self.board[AT] = start
-        self._sign = (-1, time.monotonic())
-        self._here.send((name, start, end))
+        self._sign = (-1, self._lived_s())
+        self.here.send((name, start, end))
 
     def over(self, tell: Any) -> bool:
-        """Wait a little; whether it is done, or died (`died` says of what)."""
+        """Hear what it has to say; whether it is done, or died (`died` says of what)."""
         try:
-            if self._here.poll(0.5):
-                said = self._here.recv()
+            if self.here.poll():
+                said = self.here.recv()
                 if said is None:
                     return True
                 tell(*said)
@@ -214,13 +245,17 @@ class Worker:
         """End a process that shows no sign of life."""
         at, since_s = self._sign
         if at != self.board[AT]:
-            self._sign = (int(self.board[AT]), time.monotonic())
-        elif time.monotonic() - since_s > HUNG_S:
+            self._sign = (int(self.board[AT]), self._lived_s())
+        elif self._lived_s() - since_s > HUNG_S:
             self._process.kill()
+
+    def _lived_s(self) -> float:
+        """A clock that stands still while the process wants a CPU and there is none."""
+        return time.monotonic() - without_cpu_s(self._process.pid or 0)
 
     def dismiss(self) -> None:
         with contextlib.suppress(OSError):
-            self._here.send(None)
+            self.here.send(None)
         self._process.join(5.0)
         if self._process.is_alive():
             self._process.kill()
@@ -286,10 +321,10 @@ def _again(name: str, number: int, seed: int) -> Result:
     """One case, here and now, with all there is to see of it."""
     result = Result("fuzz", seed, 1, {name: dict.fromkeys(KINDS, 0)})
     began_s = time.monotonic()
-    with scratched() as scratch:
+    with scratched(KEY) as scratch:
         os.chdir(scratch)
-        watch = installed(Path(scratch))
-        target = prepared(name, Path(scratch))
+        watch = installed(scratch)
+        target = prepared(name, scratch)
         bound_memory(target.memory_bytes)
         case = target.make(rng_of(seed, name, number))
         print(f"the case: {ascii(case)[:MOST_SHOWN]}", flush=True)

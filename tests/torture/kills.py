@@ -19,11 +19,11 @@ from pathlib import Path
 
 from shadowsim.commit.generations import CONFIRMED
 from shadowsim.errors import BadInput
+from torture.bench import Bench, Plan, instants, on_benches
 from torture.processes import KILLED, Family, Sayings, send, spawn
-from torture.result import Result, Wanted
+from torture.result import Result, Wanted, Wrong
 from torture.tiny import Job, deploy, job, told, wanting
 from torture.whole import Whole, command, warm_up
-from torture.workers import Bench, Broken, Part, campaign, instants
 
 QUICK, FULL = 2_000, 20_000
 WORKERS = 4
@@ -37,7 +37,7 @@ WHOLE_S = 1.0  # how long, at that pace, from the decision until it is confirmed
 
 def kills(wanted: Wanted) -> Result:
     """The attack `kills`."""
-    parts: dict[str, tuple[Part, float]] = {
+    parts: dict[str, tuple[Plan, float]] = {
         "run": (kill_run, 30),
         "guardian": (kill_guardian, 20),
         "replacement": (kill_replacement, 15),
@@ -49,7 +49,7 @@ def kills(wanted: Wanted) -> Result:
     }
     warm_up()
     cases = wanted.cases or (QUICK if wanted.quick else FULL)
-    return campaign("kills", parts, cases, wanted, WORKERS, _measure)
+    return on_benches("kills", parts, cases, wanted, WORKERS, _measure)
 
 
 def _measure() -> None:
@@ -77,7 +77,7 @@ def kill_guardian(bench: Bench) -> str:
     case.until(at_s)
     case.kill_guardian()
     if bench.family.wait_for(case.run, PATIENCE_S) is None:
-        raise Broken("the run hangs since its guardian died")
+        raise Wrong("the run hangs since its guardian died")
     return case.settled()
 
 
@@ -93,7 +93,7 @@ def kill_replacement(bench: Bench) -> str:
         case.until(third_s)
         send(case.run, signal.SIGKILL)
     if bench.family.wait_for(case.run, PATIENCE_S) is None:
-        raise Broken("the run hangs since its guardian died")
+        raise Wrong("the run hangs since its guardian died")
     return case.settled()
 
 
@@ -110,7 +110,7 @@ def kill_resume(bench: Bench) -> str:
         time.sleep(bench.rng.uniform(0.0, 1.1 * _life_of_a_resume_s()))
         send(pid, signal.SIGKILL)
         if bench.family.wait_for(pid, PATIENCE_S) is None:
-            raise Broken("a killed resume is still there")
+            raise Wrong("a killed resume is still there")
     return case.settled()
 
 
@@ -159,7 +159,7 @@ class _Case:
         family = self.bench.family
         self.bench.late_s = 0.0
         if not family.wait_all(PATIENCE_S):
-            raise Broken("somebody does not end")
+            raise Wrong("somebody does not end")
         self.bench.late_s = time.monotonic() - killed_s - family.starved_s
         guardian = self.sayings.heard("guardian")
         alone = guardian is None or int(guardian[0]) in self._killed
@@ -167,16 +167,16 @@ class _Case:
         now = self.job.standing()
         if family.ended[self.run] == KILLED and not alone:
             if self.bench.late_s > LATE_S:
-                raise Broken(f"the guardian took {self.bench.late_s:.2f} s")
+                raise Wrong(f"the guardian took {self.bench.late_s:.2f} s")
             if sent and not now.settled:
-                raise Broken("the guardian lived, but did not take the change back")
+                raise Wrong("the guardian lived, but did not take the change back")
         if not now.settled:
             _resumed(self.bench, self.job.folder)
             now = self.job.standing()
         acknowledged = self.sayings.heard("ended") is not None
         self.sayings.close()
         if wrong := wanting(self.job, now, acknowledged):
-            raise Broken(wrong)
+            raise Wrong(wrong)
         if self.bench.rng.random() < AGAIN:
             self._again()
         return now.position or "old"
@@ -189,9 +189,9 @@ class _Case:
         code = self.bench.family.wait_for(pid, PATIENCE_S)
         sayings.close()
         if code != 0 or not self.bench.family.wait_all(PATIENCE_S):
-            raise Broken(f"the next run left with {code}")
+            raise Wrong(f"the next run left with {code}")
         if wrong := wanting(self.job, self.job.standing(), True):
-            raise Broken(f"the next run: {wrong}")
+            raise Wrong(f"the next run: {wrong}")
 
 
 def resume(bench: Bench, folder: Path, *options: str) -> int:
@@ -203,9 +203,9 @@ def resume(bench: Bench, folder: Path, *options: str) -> int:
 def _resumed(bench: Bench, folder: Path) -> None:
     code = bench.family.wait_for(resume(bench, folder), PATIENCE_S)
     if code not in (0, BadInput.exit_code):
-        raise Broken(f"--resume left with {code}")
+        raise Wrong(f"--resume left with {code}")
     if code and "nothing to take back" not in told(bench.words):
-        raise Broken("--resume found nothing, and does not say so")
+        raise Wrong("--resume found nothing, and does not say so")
 
 
 @cache
@@ -277,11 +277,11 @@ def _kill_whole(bench: Bench, whole: Whole, *, group: bool) -> str:
     with suppress(ProcessLookupError):
         (os.killpg if group else os.kill)(pid, signal.SIGKILL)
     if not bench.family.wait_all(PATIENCE_S):
-        raise Broken("somebody does not end")
+        raise Wrong("somebody does not end")
     bench.late_s = time.monotonic() - killed_s - bench.family.starved_s
     died = bench.family.ended[pid] == KILLED
     if died and bench.late_s > LATE_S:
-        raise Broken(f"the guardian took {bench.late_s:.2f} s")
+        raise Wrong(f"the guardian took {bench.late_s:.2f} s")
     ended = _ended(whole, "confirmed:" if not died else "")
     _run_again(bench, whole)
     return ended
@@ -293,15 +293,15 @@ def _ended(whole: Whole, acknowledged: str) -> str:
     if whole.commit is not None:
         code = bench.family.wait_for(whole.rollback("--resume"), PATIENCE_S)
         if code != 0:
-            raise Broken(f"--resume left with {code}")
+            raise Wrong(f"--resume left with {code}")
     now = whole.standing()
     if now is None:
         return "old"
     wanted = "new" if now.state == CONFIRMED else "old"
     if not now.settled or now.position not in (wanted, "" if wanted == "old" else wanted):
-        raise Broken(f"{now.state}, production {now.position or 'untouched'}")
+        raise Wrong(f"{now.state}, production {now.position or 'untouched'}")
     if acknowledged and now.state != CONFIRMED:
-        raise Broken(f"it said that it confirmed, but stands as {now.state}")
+        raise Wrong(f"it said that it confirmed, but stands as {now.state}")
     return wanted
 
 
@@ -309,13 +309,13 @@ def _run_again(bench: Bench, whole: Whole) -> None:
     """The same once more, which nobody disturbs."""
     pid = whole.run()
     if (code := bench.family.wait_for(pid, 60.0)) != 0:
-        raise Broken(f"the next run left with {code}")
+        raise Wrong(f"the next run left with {code}")
     if not bench.family.wait_all(PATIENCE_S):
-        raise Broken("the guardian of the next run does not end")
+        raise Wrong("the guardian of the next run does not end")
     now = whole.standing()
     if now is None or (now.state, now.position) != (CONFIRMED, "new"):
-        raise Broken(f"the next run ended as {now and now.state}")
+        raise Wrong(f"the next run ended as {now and now.state}")
     if whole.result()["end_state"] != "confirmed":
-        raise Broken("the result of the next run is not its own")
+        raise Wrong("the result of the next run is not its own")
     if whole.litter():
-        raise Broken(f"left about: {', '.join(whole.litter())}")
+        raise Wrong(f"left about: {', '.join(whole.litter())}")

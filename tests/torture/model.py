@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -16,14 +17,14 @@ from shadowsim.commit.settle import NOTHING, OPEN, standing
 from shadowsim.errors import Fenced
 from torture.campaign import Part, work_off
 from torture.faults import Kind, Striking
-from torture.result import Result, Wanted
+from torture.result import Result, Wanted, Wrong
 from torture.scene import (
     NEW_CONFIGS,
     OLD_CONFIGS,
     TERMS,
-    Wrong,
     devices_on,
     place_on,
+    repeatable,
     take_back,
 )
 from torture.simulated_disk import Crash, DiskOf, SimulatedDisk
@@ -37,7 +38,8 @@ def model(wanted: Wanted) -> Result:
     """The attack `model`. A case is a batch of programs, so that its seed says which."""
     programs, steps = QUICK if wanted.quick else FULL
     cases = wanted.cases or programs // BATCH
-    return work_off("model", wanted, {"programs": Part(cases, lambda s, n: batch(s, n, steps))})
+    part = Part(cases, repeatable(partial(batch, steps=steps)))
+    return work_off("model", wanted, {"programs": part})
 
 
 def batch(seed_: int, number: int, steps: int) -> None:

@@ -73,27 +73,27 @@ PLANTS = (
     Plant("a commit that could not be opened is left as it is", "owner.py",
           '                end(place, FIRST, CANCELLED, "it could not be opened")', "                pass"),
     Plant("the fence is not checked before a write", "devices.py",
-          "        self._check(generation)\n        self._put(config, generation)\n",
-          "        self._put(config, generation)\n"),
+          "        self._check(generation)\n        self._put([config], generation)\n",
+          "        self._put([config], generation)\n"),
     Plant("the fence is not checked after a write", "devices.py",
-          "        self._put(config, generation)\n        self._check(generation)\n",
-          "        self._put(config, generation)\n"),
+          "        self._put([config], generation)\n        self._check(generation)\n",
+          "        self._put([config], generation)\n"),
     Plant("the fence is not checked at all", "devices.py",
           "        if any(int(", "        if False and any(int("),
     Plant("configs are not carried over when fenced", "devices.py",
-          "            if number < generation:", "            if False:"),
+          "        if late:\n", "        if False:\n"),
     Plant("the fence is put up after the configs are carried over", "devices.py",
           '''        mark = self._folder / f"@fence.{generation}"
         if mark.name not in self._disk.names(self._folder):
             self._disk.create(mark, b"")
         self._disk.sync(self._folder)
-        for name, number in self._generations().items():
-            if number < generation:
-                self._put(self._config(name, number), generation)
+        late = {name: n for name, n in self._generations().items() if n < generation}
+        if late:
+            self._put([self._config(name, n) for name, n in late.items()], generation)
 ''',
-          '''        for name, number in self._generations().items():
-            if number < generation:
-                self._put(self._config(name, number), generation)
+          '''        late = {name: n for name, n in self._generations().items() if n < generation}
+        if late:
+            self._put([self._config(name, n) for name, n in late.items()], generation)
         mark = self._folder / f"@fence.{generation}"
         if mark.name not in self._disk.names(self._folder):
             self._disk.create(mark, b"")
@@ -104,13 +104,20 @@ PLANTS = (
     Plant("the generation of a write is ignored", "devices.py",
           "self._path(config.hostname, generation)", "self._path(config.hostname, 1)"),
     Plant("a device's config is not synced", "devices.py",
-          "        self._disk.sync(draft)\n", ""),
+          "        self._disk.sync(*drafts)\n", ""),
+    Plant("of several configs the first one is synced", "devices.py",
+          "        self._disk.sync(*drafts)\n", "        self._disk.sync(min(drafts))\n"),
+    Plant("a config gets its name before it is synced", "devices.py",
+          """        self._disk.sync(*drafts)
+        for draft, path in drafts.items():
+            self._disk.rename(draft, path)
+""", """        for draft, path in drafts.items():
+            self._disk.rename(draft, path)
+        self._disk.sync(*drafts.values())
+"""),
     Plant("the name of a device's config is not synced", "devices.py",
-          "        self._place(config, generation)\n        self._disk.sync(self._folder)\n\n    def _place",
-          "        self._place(config, generation)\n\n    def _place"),
-    Plant("the names of what production begins with are not synced", "devices.py",
-          "            self._place(config, generation)\n        self._disk.sync(self._folder)\n",
-          "            self._place(config, generation)\n"),
+          "            self._disk.rename(draft, path)\n        self._disk.sync(self._folder)\n",
+          "            self._disk.rename(draft, path)\n"),
     Plant("verification is always content", "devices.py",
           "if name not in found or found[name].digest != config.digest", "if name not in found and not found"),
     Plant("who takes over does not put up a fence", "settle.py",
@@ -121,7 +128,7 @@ PLANTS = (
           "    while True:\n        now = devices.read()\n",
           "    while True:\n        now = apply(terms.before, terms.change.commands)\n"),
     Plant("what the steps leave is not looked for", "settle.py",
-          "        for device, rest in groupby(_left(terms, devices.read()), key=lambda c: c.device):\n",
+          "        for device, rest in groupby(left(terms, devices.read()), key=lambda c: c.device):\n",
           "        for device, rest in ():\n"),
     Plant("a device that does not answer counts as taken back", "settle.py",
           '            raise NotRestored(f"{device} does not answer: {what} was not taken back")',
@@ -175,10 +182,12 @@ PLANTS = (
           "            if not patient():\n                return f\"not", "            if True:\n                return f\"not"),
     Plant("the guardian leaves it for good to whoever has taken over", "guardian.py",
           "            if not all(patient() for _ in range(GIVES_WAY)):\n                return \"somebody", "            if True:\n                return \"somebody"),
-    Plant("the disk syncs nothing", "disk.py", "            os.fsync(fd)\n", "            pass\n"),
+    Plant("the disk syncs nothing", "disk.py", "        os.fsync(fd)\n", "        pass\n"),
+    Plant("of several files the disk syncs one", "disk.py",
+          "threads.map(_sync, paths)", "threads.map(_sync, paths[:1])"),
     Plant("the disk makes seals by rename", "disk.py", "        os.link(source, target)\n", "        source.rename(target)\n"),
     Plant("the disk writes a part and is content", "disk.py",
           "        left = left[os.write(fd, left) :]", "        left = left[max(os.write(fd, left), len(left)) :]"),
     Plant("the names of new folders are not synced", "disk.py",
-          "            self.sync(path.parent)\n", "            pass\n"),
+          "        self.sync(*(path.parent for path in fresh or [folder]))\n", ""),
 )  # fmt: skip

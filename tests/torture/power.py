@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 from torture.campaign import Part, work_off
 from torture.faults import Kind, Striking, kinds
-from torture.result import Result, Wanted
-from torture.scene import Said, Wrong, make, permitted, settle_and_judge, take_back
+from torture.result import Result, Wanted, Wrong
+from torture.scene import Said, make, permitted, repeatable, settle_and_judge, take_back
 from torture.simulated_disk import DiskOf, SimulatedDisk
 
 QUICK, FULL = 10_000, 200_000
@@ -29,8 +30,8 @@ def power(wanted: Wanted) -> Result:
     """The attack `disk`."""
     cases = wanted.cases or (QUICK if wanted.quick else FULL)
     parts = {
-        "journalled": Part(cases - cases // 2, lambda seed, n: schedule(seed, n, any_names=False)),
-        "any_names": Part(cases // 2, lambda seed, n: schedule(seed, n, any_names=True)),
+        "journalled": Part(cases - cases // 2, repeatable(partial(schedule, any_names=False))),
+        "any_names": Part(cases // 2, repeatable(partial(schedule, any_names=True))),
     }
     return work_off("disk", wanted, parts)
 

@@ -27,6 +27,7 @@ KILLED = -int(signal.SIGKILL)
 FIRST_INHERITED = 3  # above the standard streams
 MOST_FILES = 1024
 TRACEBACK_CODE = 70
+STARVED_S = 1.0  # without a CPU: from here on it counts
 
 
 def adopt() -> None:
@@ -42,7 +43,8 @@ class ForkedPopen(subprocess.Popen[bytes]):
         inbox, inbox_ours, outbox_ours, outbox, *errors = rest[9:15]
         self.pid = os.fork()
         if not self.pid:
-            _become(lambda: guardian.main(Path(args[3])), (inbox, outbox, 2), session=True)
+            folder = Path(args[args.index(guard.BEGIN) + 1])
+            _become(lambda: guardian.main(folder), (inbox, outbox, 2), session=True)
         self._child_created = True
         self._close_pipe_fds(inbox, inbox_ours, outbox_ours, outbox, *errors)
 
@@ -141,15 +143,23 @@ class Family:
 
         def over() -> bool:
             for pid in _children():
-                now_s = _without_cpu_s(pid)
+                now_s = without_cpu_s(pid)
                 self.starved_s = max(self.starved_s, now_s - first_s.setdefault(pid, now_s))
             return not self.reap()
 
         return self.wait(over, for_s)
 
     def wait_for(self, pid: int, for_s: float) -> int | None:
-        """Wait for the end of one; its exit code, or None if it did not end."""
-        self.wait(lambda: not self.reap() or pid in self.ended, for_s)
+        """Wait for the end of one; its exit code, or None if it did not end.
+
+        It is given as much longer as it has had no CPU.
+        """
+        before_s = without_cpu_s(pid)
+        while not self.wait(lambda: not self.reap() or pid in self.ended, for_s):
+            starved_s = without_cpu_s(pid)
+            for_s, before_s = starved_s - before_s, starved_s
+            if for_s < STARVED_S:
+                break
         return self.ended.get(pid)
 
     def end(self) -> None:
@@ -168,7 +178,7 @@ def _children() -> list[int]:
     return [int(pid) for pid in task.read_text().split()]
 
 
-def _without_cpu_s(pid: int) -> float:
+def without_cpu_s(pid: int) -> float:
     """How long it has waited for a CPU so far (the second figure of schedstat)."""
     with suppress(OSError, IndexError):
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9

@@ -15,9 +15,16 @@ import shadowsim
 MOST_TOLD = 200  # failures that are kept in words; all are counted
 
 
+class Wrong(Exception):
+    """What must not be, in words."""
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asks of an attack. `cases` None: its own number, quick or full."""
+    """What the command line asks of an attack.
+
+    `cases` None: its own number, quick or full; `workers` None: as many processes as suit it.
+    """
 
     quick: bool = False
     seed: int = 1
@@ -26,6 +33,7 @@ class Wanted:
     case: int | None = None
     out: Path | None = None
     resume: bool = False
+    workers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from shadowsim.errors import Fenced, ShadowsimError
 from shadowsim.model import change as algebra
 from shadowsim.model.change import Change, apply, apply_one, parse_config, parse_script
 from torture.armed import armed
+from torture.campaign import Came, Case
+from torture.result import Wrong
 from torture.simulated_disk import Before, Crash, DiskOf, SimulatedDisk, unhindered
 
 # Half the time of a case would go into reading the same few lines again. Both are pure functions
@@ -42,6 +44,17 @@ class Tokens:
 
 TOKENS = Tokens()
 generations.secrets = devices_module.secrets = TOKENS  # type: ignore[attr-defined, assignment]
+
+
+def repeatable(case: Case) -> Case:
+    """A case whose names depend on nothing that came before it."""
+
+    def alone(seed: int, number: int) -> Came | None:
+        TOKENS.count = 0
+        return case(seed, number)
+
+    return alone
+
 
 KEY = b"k" * 32
 FOLDER = Path("/runs/a.commit")
@@ -81,10 +94,6 @@ INJECTED = "injected"  # the words of an OSError that the attack has made
 
 class Injected(Exception):
     """A mistake of the program, in the middle of an operation."""
-
-
-class Wrong(Exception):
-    """What must not be, in words."""
 
 
 @dataclass

@@ -183,18 +183,14 @@ class DiskOf:
         return found
 
     def make_folder(self, folder: Path) -> None:
-        for path in reversed((folder, *folder.parents)):
-            if str(path) not in self.disk.folders:
-                self._make(path)
-        self.sync(folder.parent)
-
-    def _make(self, path: Path) -> None:
-        self.before("make_folder", str(path))
-        self.disk.folders[str(path)] = {}
-        self.disk.durable.setdefault(str(path), {})
-        self.disk.rename(str(path.parent), (path.name, 0))
-        self.after("make_folder", str(path))
-        self.sync(path.parent)
+        fresh = [p for p in (folder, *folder.parents) if str(p) not in self.disk.folders]
+        for path in reversed(fresh):
+            self.before("make_folder", str(path))
+            self.disk.folders[str(path)] = {}
+            self.disk.durable.setdefault(str(path), {})
+            self.disk.rename(str(path.parent), (path.name, 0))
+            self.after("make_folder", str(path))
+        self.sync(*(path.parent for path in fresh or [folder]))
 
     def create(self, path: Path, data: bytes) -> None:
         where, name = str(path.parent), path.name
@@ -213,7 +209,17 @@ class DiskOf:
         part.end()
         self.after("append", str(path))
 
-    def sync(self, path: Path) -> None:
+    def sync(self, *paths: Path) -> None:
+        for path in self._in_any_order(paths):
+            self._sync(path)
+
+    def _in_any_order(self, paths: tuple[Path, ...]) -> list[Path]:
+        """Of what is synced together anything may be first: here by how many files there are."""
+        start = self.disk.count % max(len(paths), 1)
+        turned = [*paths[start:], *paths[:start]]
+        return turned[::-1] if self.disk.count % 2 else turned
+
+    def _sync(self, path: Path) -> None:
         try:
             self.before("sync", str(path))
         except OSError:

@@ -22,15 +22,15 @@ from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from torture.campaign import Part, work_off
 from torture.faults import BEFORE, EXCEPTION, HANG, KILL, Kind, Striking, kinds
-from torture.result import Result, Wanted
+from torture.result import Result, Wanted, Wrong
 from torture.scene import (
     FOLDER,
     TOKENS,
     Said,
-    Wrong,
     make,
     never,
     permitted,
+    repeatable,
     settle_and_judge,
     take_back,
 )
@@ -57,6 +57,7 @@ def steps(wanted: Wanted) -> Result:
         parts["pairs"] = Part(len(pairs().numbers), pair)
     if wanted.cases is not None:
         parts = {n: Part(min(part.cases, wanted.cases), part.case) for n, part in parts.items()}
+    parts = {name: Part(part.cases, repeatable(part.case)) for name, part in parts.items()}
     return work_off("steps", wanted, parts)
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, PersonNeeded
+from torture.bench import Bench, Plan, on_benches
 from torture.processes import Sayings, send, spawn
-from torture.result import Result, Wanted
+from torture.result import Result, Wanted, Wrong
 from torture.tiny import Hooks, Job, deploy, job, told, wanting
 from torture.whole import Whole, command, warm_up
-from torture.workers import Bench, Broken, Part, campaign
 
 QUICK, FULL = 20, 500  # of each part
 WORKERS = 6  # they mostly wait
@@ -36,7 +36,7 @@ OVERTAKEN = "production was taken over from this process"
 
 def stops(wanted: Wanted) -> Result:
     """The attack `stops`."""
-    parts: tuple[Part, ...] = (
+    parts: tuple[Plan, ...] = (
         late_run, stopped_guardian, stopped_guardian_of_a_dead_run, killed_before_confirmation,
         killed_after_confirmation, replaced_guardian, both_killed, two_resumes, held_resume,
         late_run_beside_the_next,
@@ -44,7 +44,7 @@ def stops(wanted: Wanted) -> Result:
     cases = wanted.cases or (QUICK if wanted.quick else FULL) * len(parts)
     warm_up()
     named = {part.__name__.replace("_", "-"): (part, 1.0) for part in parts}
-    return campaign("stops", named, cases, wanted, WORKERS)
+    return on_benches("stops", named, cases, wanted, WORKERS)
 
 
 def late_run(bench: Bench) -> str:
@@ -52,12 +52,12 @@ def late_run(bench: Bench) -> str:
     whole = Whole(bench, SHORT_S)
     pid = whole.run("--pace", str(PACE))
     if not bench.family.wait(lambda: whole.says("rollback armed"), PATIENCE_S):
-        raise Broken("it was never armed")
+        raise Wrong("it was never armed")
     time.sleep(bench.rng.uniform(0.0, 0.8))
     send(pid, signal.SIGSTOP)
     stopped_s = time.monotonic()
     if not bench.family.wait(lambda: _is_settled(whole), SHORT_S + LATE_S):
-        raise Broken("the guardian is late")
+        raise Wrong("the guardian is late")
     bench.late_s = time.monotonic() - stopped_s - SHORT_S
     time.sleep(bench.rng.choice([0.0, 0.1]))
     send(pid, signal.SIGCONT)
@@ -65,15 +65,15 @@ def late_run(bench: Bench) -> str:
     _all_end(bench)
     now, result = whole.standing(), whole.result()
     if now is None or result["end_state"] != now.state:
-        raise Broken(f"the result says {result['end_state']}, the commit {now and now.state}")
+        raise Wrong(f"the result says {result['end_state']}, the commit {now and now.state}")
     digests = result["digests"]
     old = digests["after"] == digests["before"]
     if (now.state, now.position, code, old) == (CONFIRMED, "new", 0, False):
         return "new"
     if (now.state, now.position, code, old) != (ROLLED_BACK, "old", 1, True):
-        raise Broken(f"{now.state}, {now.position}, code {code}, old by the result: {old}")
+        raise Wrong(f"{now.state}, {now.position}, code {code}, old by the result: {old}")
     if not whole.says(OVERTAKEN) or result["root_cause"] != "overtaken":
-        raise Broken("it does not say that it was overtaken")
+        raise Wrong("it does not say that it was overtaken")
     return "old"
 
 
@@ -99,7 +99,7 @@ class _Tiny:
     def armed(self) -> None:
         """Wait until it is armed, and for some of its time beyond."""
         if self.sayings.heard("armed", PATIENCE_S) is None:
-            raise Broken("it was never armed")
+            raise Wrong("it was never armed")
         time.sleep(self.bench.rng.uniform(0.0, 0.8 * self.takes_s))
 
     @property
@@ -120,12 +120,12 @@ class _Tiny:
         return max([float(line[1]) for line in self.sayings.lines if line[0] == "gap"] or [99.0])
 
     def verdict(self, *, acknowledged: bool | None = None) -> str:
-        """How production ended. Raises Broken."""
+        """How production ended. Raises Wrong."""
         heard = self.sayings.heard("ended") is not None
         self.sayings.close()
         now = self.job.standing()
         if wrong := wanting(self.job, now, heard if acknowledged is None else acknowledged):
-            raise Broken(wrong)
+            raise Wrong(wrong)
         return now.position or "old"
 
     def says(self, *options: str) -> tuple[int | None, dict[str, Any], str]:
@@ -137,13 +137,13 @@ class _Tiny:
         code = before.wait_for(spawn(lambda: command(*arguments, "--json"), out, words), PATIENCE_S)
         said = told(words)
         if "Traceback" in said:
-            raise Broken(f"a traceback: {said[-600:]}")
+            raise Wrong(f"a traceback: {said[-600:]}")
         return code, json.loads(out.read_text() or "{}"), said
 
 
 def _all_end(bench: Bench, for_s: float = PATIENCE_S) -> None:
     if not bench.family.wait_all(for_s):
-        raise Broken("somebody does not end")
+        raise Wrong("somebody does not end")
 
 
 def stopped_guardian(bench: Bench) -> str:
@@ -156,7 +156,7 @@ def stopped_guardian(bench: Bench) -> str:
     send(guardian, signal.SIGCONT)
     _all_end(bench)
     if case.sayings.heard("fenced") and case.gap_s() < 0.8 * SHORT_S:
-        raise Broken("it was taken back, though the run was well")
+        raise Wrong("it was taken back, though the run was well")
     return case.verdict()
 
 
@@ -173,17 +173,17 @@ def stopped_guardian_of_a_dead_run(bench: Bench) -> str:
     before = case.job.standing()
     code, found, _ = case.says()
     if (code, found["state"]) != ((0 if before.settled else 4), before.state):
-        raise Broken(f"rollback says {found['state']} and leaves with {code}")
+        raise Wrong(f"rollback says {found['state']} and leaves with {code}")
     if not before.settled:
         code, _, said = case.says("--resume", "--wait", "0.2")
         if code != PersonNeeded.exit_code or "--force" not in said:
-            raise Broken(f"--resume beside a stopped guardian: {code}, {said!r}")
+            raise Wrong(f"--resume beside a stopped guardian: {code}, {said!r}")
     began_s = time.monotonic()
     send(guardian, signal.SIGCONT)
     _all_end(bench)
     bench.late_s = time.monotonic() - began_s - bench.family.starved_s
     if bench.late_s > LATE_S:
-        raise Broken(f"it took {bench.late_s:.1f} s")
+        raise Wrong(f"it took {bench.late_s:.1f} s")
     return case.verdict()
 
 
@@ -211,9 +211,9 @@ def _killed_at(bench: Bench, instant: str) -> str:
     if who == "both" and instant == "ending":
         code, found, _ = case.says()
         if (code, found["state"]) != (4, "open"):
-            raise Broken(f"rollback says {found['state']} and leaves with {code}")
+            raise Wrong(f"rollback says {found['state']} and leaves with {code}")
         if (code := case.says("--resume")[0]) != 0:
-            raise Broken(f"--resume left with {code}")
+            raise Wrong(f"--resume left with {code}")
     return case.verdict(acknowledged=instant == "ended" or who == "guardian")
 
 
@@ -237,7 +237,7 @@ def replaced_guardian(bench: Bench) -> str:
     case = _Tiny(bench, LONG_S, 0.02, Hooks(waking=waking, sending=sending))
     _all_end(bench)
     if bench.family.ended[case.run] != 0:
-        raise Broken(f"the run left with {bench.family.ended[case.run]}")
+        raise Wrong(f"the run left with {bench.family.ended[case.run]}")
     return case.verdict(acknowledged=True)
 
 
@@ -256,15 +256,15 @@ def both_killed(bench: Bench) -> str:
     before = case.job.standing()
     code, found, _ = case.says()
     if (code, found["state"]) != ((0, before.state) if before.settled else (4, "open")):
-        raise Broken(f"rollback says {found['state']} and leaves with {code}")
+        raise Wrong(f"rollback says {found['state']} and leaves with {code}")
     if (code := case.says("--resume")[0]) != 0:
-        raise Broken(f"--resume left with {code}")
+        raise Wrong(f"--resume left with {code}")
     written = _contents(case.job)
     code, found, _ = case.says("--resume")
     if code != 0 or _contents(case.job) != written:
-        raise Broken(f"a second --resume left with {code}, and wrote")
+        raise Wrong(f"a second --resume left with {code}, and wrote")
     if found["production"] not in ("old", "new"):
-        raise Broken(f"it says that production is {found['production']}")
+        raise Wrong(f"it says that production is {found['production']}")
     return case.verdict()
 
 
@@ -293,9 +293,9 @@ def two_resumes(bench: Bench) -> str:
     codes = [bench.family.wait_for(pid, PATIENCE_S) for pid in pids]
     allowed: Callable[[int | None], bool] = lambda code: code == 0 or (bool(force) and code == 4)  # noqa: E731
     if not all(map(allowed, codes)) or (0 not in codes and not case.job.standing().settled):
-        raise Broken(f"they left with {codes}")
+        raise Wrong(f"they left with {codes}")
     if not case.job.standing().settled and case.says("--resume")[0] != 0:
-        raise Broken("and a third one does not settle it")
+        raise Wrong("and a third one does not settle it")
     return case.verdict()
 
 
@@ -309,12 +309,12 @@ def held_resume(bench: Bench) -> str:
     if not before.settled and (
         code != PersonNeeded.exit_code or "its guardian is alive" not in said
     ):
-        raise Broken(f"--resume beside a guardian: {code}, {said!r}")
+        raise Wrong(f"--resume beside a guardian: {code}, {said!r}")
     if before.settled and code != 0:
-        raise Broken(f"--resume left with {code}")
+        raise Wrong(f"--resume left with {code}")
     code, found, _ = case.says("--resume", "--force")
     if code != 0 or found["production"] != ("new" if before.state == CONFIRMED else "old"):
-        raise Broken(f"--force: {code}, production {found['production']}")
+        raise Wrong(f"--force: {code}, production {found['production']}")
     send(case.run, signal.SIGCONT)
     _all_end(bench)
     _fenced(case, unless=before.settled)
@@ -327,7 +327,7 @@ def _fenced(case: _Tiny, *, unless: bool) -> None:
     if unless:
         return
     if code != Fenced.exit_code or OVERTAKEN not in told(case.bench.words):
-        raise Broken(f"the late run left with {code}")
+        raise Wrong(f"the late run left with {code}")
 
 
 def late_run_beside_the_next(bench: Bench) -> str:
@@ -336,21 +336,21 @@ def late_run_beside_the_next(bench: Bench) -> str:
     case.armed()
     send(case.run, signal.SIGSTOP)
     if not bench.family.wait(lambda: case.job.standing().settled, SHORT_S + LATE_S):
-        raise Broken("the guardian is late")
+        raise Wrong("the guardian is late")
     was = case.job.standing()
     sayings = Sayings()
     following = replace(case.job, lease_s=LONG_S, back=False)
     pid = spawn(lambda: deploy(following, sayings.say), bench.out, bench.words)
     sayings.listen()
     if sayings.heard("armed", PATIENCE_S) is None:
-        raise Broken("the next run was never armed")
+        raise Wrong("the next run was never armed")
     send(case.run, signal.SIGCONT)
     _all_end(bench)
     _fenced(case, unless=was.state != ROLLED_BACK or case.sayings.heard("ended") is not None)
     if bench.family.ended[pid] != 0 or sayings.heard("ended") is None:
-        raise Broken(f"the next run left with {bench.family.ended[pid]}")
+        raise Wrong(f"the next run left with {bench.family.ended[pid]}")
     sayings.close()
     case.sayings.close()
     if wrong := wanting(following, following.standing(), True):
-        raise Broken(f"the next run: {wrong}")
+        raise Wrong(f"the next run: {wrong}")
     return "new"

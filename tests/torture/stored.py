@@ -169,11 +169,14 @@ def _folder_attack(
 
 
 def recorded(folder: Path) -> Target:
-    """Run folders with one file altered, as `shadowsim report` reads them."""
+    """Run folders with one file altered, as `shadowsim report` reads and `serve` shows them."""
+    from shadowsim.page.past import seen
     from shadowsim.report.recorded import read_folder
 
     def read(run: Path) -> None:
-        read_folder(run)
+        found = read_folder(run)
+        for at_s in (None, 0.0, found.events[len(found.events) // 2].at_s):
+            json.dumps(seen(found, "run", at_s), allow_nan=False).encode()
 
     make = _folder_case(folder)
     return Target(make, _folder_attack(folder, read), memory_bytes=POLARS_BYTES)

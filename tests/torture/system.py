@@ -23,18 +23,18 @@ from shadowsim.errors import Fenced, ShadowsimError, Unreachable
 from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from torture.campaign import Part, work_off
-from torture.result import Result, Wanted
+from torture.result import Result, Wanted, Wrong
 from torture.scene import (
     FOLDER,
     INJECTED,
     NEW_CONFIGS,
     OLD_CONFIGS,
     Said,
-    Wrong,
     devices_on,
     make,
     permitted,
     place_on,
+    repeatable,
     settle_and_judge,
 )
 from torture.simulated_disk import Crash, DiskOf, Half, SimulatedDisk
@@ -58,7 +58,7 @@ FAULTS = (
 def system(wanted: Wanted) -> Result:
     """The attack `system`."""
     cases = wanted.cases or (QUICK if wanted.quick else FULL)
-    return work_off("system", wanted, {"all": Part(cases, simulate)})
+    return work_off("system", wanted, {"all": Part(cases, repeatable(simulate))})
 
 
 def simulate(seed: int, number: int) -> None:

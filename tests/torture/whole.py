@@ -20,8 +20,8 @@ from shadowsim.precog import WhatIf, variant
 from shadowsim.rollback.key import installation_key
 from shadowsim.scenario import parse
 from shadowsim.workflow import Run, run_workflow
+from torture.bench import Bench
 from torture.processes import spawn
-from torture.workers import Bench
 
 NAME = "ring"
 SCENARIO = """

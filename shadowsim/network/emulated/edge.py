@@ -66,8 +66,11 @@ class Edge:
         self._classes = tuple(c for c in CLASSES if c in classes)
         self._fraction, self._bytes = fraction, truncate_bytes
         self._heard |= self._copied()
+        first = self._crossing is None
         self._open()
         self._mirror()
+        if first:
+            self._begin()
 
     def copies(self) -> Copies:
         """What was copied since last time."""
@@ -174,9 +177,13 @@ class Edge:
                 for name in PORTS:
                     fd = self._rig.agent.extra(device, name)
                     self._crossing.watch(fd, steering=name == "divert")
-            self._read_s, self._seen_bytes = monotonic(), self._seen()
+            self._begin()
         self._crossing.lead_to(self._entrance)
         self._crossing.keep(self._fraction, self._bytes)
+
+    def _begin(self) -> None:
+        """Count from now on: until now the ports were not there, or nothing was mirrored."""
+        self._read, self._read_s, self._seen_bytes = self._crossed(), monotonic(), self._seen()
 
     def _mirror(self) -> None:
         """Have Open vSwitch mirror all that comes in from hosts, or nothing."""
@@ -188,6 +195,7 @@ class Edge:
                 self._rig.store.mirror(bridge, ports, f"{bridge}-mirror", snap)
             else:
                 self._rig.store.unmirror(bridge)
+        self._rig.store.await_switches()
 
     def _devices(self) -> list[int]:
         topology, there = self._rig.topology, self._rig.there

@@ -7,10 +7,8 @@ time, decides when faults strike and when telemetry is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from time import monotonic
 
 import numpy as np
 from numpy.random import Generator
@@ -18,39 +16,33 @@ from pydantic import TypeAdapter
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.limits import Limits
-from shadowsim.dataplane.plane import Plane
 from shadowsim.dataplane.verify import Verifier
-from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError
+from shadowsim.errors import BadInput, MachineLacks, ShadowsimError
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import DEVICE_METRICS, Array, Sample, layout_of
+from shadowsim.model.telemetry import Array, Sample, layout_of
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.model.truth import Spell
 from shadowsim.network.commands import Commands, Obeying
-from shadowsim.network.damage import Crowd, Damage, damage
+from shadowsim.network.damage import Damage, damage
 from shadowsim.network.dark import hide
+from shadowsim.network.emulated.care import CARE_S, Care, NetworkLost
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
 from shadowsim.network.emulated.following import Following, RigPlace
 from shadowsim.network.emulated.interruptions import uninterrupted
-from shadowsim.network.emulated.openflow import differing, rules
+from shadowsim.network.emulated.meter import Meter
+from shadowsim.network.emulated.openflow import rules
 from shadowsim.network.emulated.primary import Primary
-from shadowsim.network.emulated.reading import (
-    Counts,
-    UpTime,
-    counts,
-    demand_reading,
-    link_reading,
-)
 from shadowsim.network.emulated.refusals import coarseness, growth, refuse_faults
 from shadowsim.network.emulated.rig import Rig
+from shadowsim.network.emulated.tables import Tables, unlike
+from shadowsim.network.emulated.wanting import Wanting
 from shadowsim.network.emulated.wiring import test_stream
-from shadowsim.network.installed import mix
-from shadowsim.network.misprogrammed import SILENT, differ
 from shadowsim.network.part import Part
 from shadowsim.network.protocol import (
     NOTHING,
@@ -68,15 +60,7 @@ from shadowsim.network.witness import Witness
 from shadowsim.scenario import Scenario
 
 TICK_S = 1.0
-CARE_S = 0.1  # how often it is looked after what may have died, and who else wrote a config
-LATE_S = 2.0  # until a switch that is connected must hold its rules
 CARRIER_S = 0.03  # until it is known that a cable is cut
-MOST_TRIES = 8  # to bring back what died, each after twice the time; halfway all is built anew
-BREATH = 0.02  # relative, of what users want from one second to the next
-
-
-class NetworkLost(ShadowsimError):
-    """A part of an emulated network died and could not be brought back."""
 
 
 class EmulatedNetwork:
@@ -98,42 +82,27 @@ class EmulatedNetwork:
         self.layout = layout_of(topology, demands)
         self.clock = clock
         self._demands = demands
-        self._profile = scenario.traffic.profile
-        self._mirrored = False
-        self._base_bps = np.array([d.rate_bps for d in demands])
-        self._breath = np.ones(len(demands))
-        self._random = stream(scenario.seed, name, "traffic")
-        self._crowd = Crowd(topology, demands)
+        profile, random = scenario.traffic.profile, stream(scenario.seed, name, "traffic")
+        self._wanting = Wanting(topology, demands, profile, random, clock.now)
         self._damage: Damage = damage(topology, ())
         self._part = Part(topology, demands)
-        self._began_s = clock.now
         self._faults = Striker(clock.env, self._changed, self._drift, lambda: self._running)
         self._running: dict[str, DeviceConfig] = dict(configs)
-        self._generation: int | None = None  # that this process is, once its devices are entrusted
-        self._lend: Lend = lambda fds: None
-        self._unlent = False  # whether what was lent is of processes that are no more
         self._commands = Commands(clock.env, self._obey)
         self._samples: list[Sample] = []
         self._closed = False
-        self._name = name
         self._silent: frozenset[str] = frozenset()  # who did not answer when it was closed
-        self._behind = False  # whether some part may not know what it was told last
-        self._missing: frozenset[str] = frozenset()
-        self._in_time_s = monotonic()
-        self._lost = False  # whether it was given up
-        self._reopen = False  # whether that part may be a mirror port
         self._compiler = Compiler(topology)
-        self._target: Plane = self._compiler.compile(configs)
-        self._installed = self._target
+        self._tables = Tables(self._compiler.compile(configs))
         limits = Limits(topology, demands, scenario.intents.limits)
         verifier = Verifier(topology, scenario.intents.paths)
         self._witness = Witness(limits, verifier, self.layout, configs)
         refuse_faults(scenario.faults)
-        grown = growth(self._profile, scenario.faults)
-        coarse = coarseness(self._target, demands, grown)
+        grown = growth(profile, scenario.faults)
+        coarse = coarseness(self._tables.target, demands, grown)
         self._rig = Rig(topology, demands, controller, name, coarse)
         self._edge = Edge(self._rig, scenario.seed)
-        self._arriving: list[Edge] = []  # of networks that divert into this one
+        self._care = Care(self._rig, name, self._tell_all)
         self._services = scenario.services if name == "production" else ()
         self._primaries: dict[str, Primary] = {}
         self._following: Following | None = None
@@ -150,14 +119,14 @@ class EmulatedNetwork:
             raise
         except ShadowsimError:  # something died on the way: once may be chance
             self._build()
-        self._installed = self._target
-        self._up = UpTime(self._rig.board.wires, self.now)
+        self._tables.all_hold()
+        self._meter = Meter(self._rig, self._edge, self.now)
         self._since_s = self.now
         self._tell_wires()
         self._tell_streams()
-        self._witness.look(self._installed, self._running)
-        self._read_at = self._counted()
-        for process in (self._tick(), self._care()):
+        self._witness.look(self._tables.installed, self._running)
+        self._meter.skip()
+        for process in (self._tick(), self._caring()):
             self.clock.env.process(process)
 
     def _build(self) -> None:
@@ -202,23 +171,19 @@ class EmulatedNetwork:
             held = self._rig.held()
         except ShadowsimError as error:
             return dict.fromkeys(here, f"they cannot be read: {error}")
-        deaf, found = self._deaf(), {}
-        wanted = rules(self._target, **self._edge.rules_wanted())
-        for name in here:
-            said = None if name in deaf else held.get(name)
-            should = wanted[self.topology.device_index[name]]
-            if why := SILENT if said is None else differ(**differing(said, should)):
-                refused = self._rig.refused.get(name)
-                found[name] = f"{why}; it refused them: {refused}" if refused else why
-        return found
+        deaf = self._deaf()
+        wanted = rules(self._tables.target, **self._edge.rules_wanted())
+        return unlike(
+            {name: said for name, said in held.items() if name not in deaf},
+            {name: wanted[self.topology.device_index[name]] for name in here},
+            self._rig.refused,
+        )
 
     def apply(self, commands: Sequence[Command]) -> None:
         self._commands.give(commands, self.configs())
 
     def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
-        self._generation, self._lend = generation, lend
-        self._rig.store.claim(generation)
-        lend(self._rig.lifelines())
+        self._care.entrust(generation, lend)
         return {
             "kind": "emulated",
             "rundir": str(self._rig.rundir),
@@ -229,8 +194,7 @@ class EmulatedNetwork:
         self._faults.strike(fault)
 
     def offer(self, rates_bps: Array) -> None:
-        self._mirrored = True
-        self._base_bps = np.array(rates_bps, dtype=np.float64)
+        self._wanting.offer(rates_bps)
         self._tell_streams()
 
     def advance(self, until_s: float) -> list[Sample]:
@@ -245,9 +209,7 @@ class EmulatedNetwork:
         absent = self._part.absent
         self._part = Part(self.topology, self._demands, devices, background_bps)
         if self._part.absent != absent:
-            self._reopen = True  # switches that come back have no mirror ports any more
-            self._attempt(self._tell_all)
-            self._reopen = self._behind
+            self._care.tell_anew()  # switches that come back have no mirror ports any more
         else:
             self._tell_wires()
             self._tell_streams()
@@ -255,8 +217,8 @@ class EmulatedNetwork:
     def copy(
         self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
     ) -> None:
-        self._attempt(lambda: self._edge.copy(classes, fraction, truncate_bytes), edge=True)
-        self._attempt(self._install_rules)
+        self._care.attempt(lambda: self._edge.copy(classes, fraction, truncate_bytes), edge=True)
+        self._care.attempt(self._install_rules)
 
     def copies(self) -> Copies:
         return self._edge.copies()
@@ -275,11 +237,11 @@ class EmulatedNetwork:
         return Followed({}) if self._following is None else self._following.followed()
 
     def divert(self, matches: Sequence[Match], into: Network) -> None:
-        self._attempt(lambda: self._edge.divert(matches, into), edge=True)
-        if isinstance(into, EmulatedNetwork) and self._edge not in into._arriving:
-            into._arriving.append(self._edge)
-        self._attempt(self._install_rules)
-        if not self._behind:
+        self._care.attempt(lambda: self._edge.divert(matches, into), edge=True)
+        if isinstance(into, EmulatedNetwork):
+            into._meter.arrive(self._edge)
+        self._care.attempt(self._install_rules)
+        if not self._care.behind:
             self._edge.took_effect()
 
     def diverted(self) -> Diverted:
@@ -329,74 +291,28 @@ class EmulatedNetwork:
             if self._closed:
                 return
             self._samples.append(self._read())
-            breath = self._random.normal(0.0, BREATH, len(self._demands))
-            self._breath = np.exp(breath)
+            self._wanting.breathe()
             self._tell_streams()
 
-    def _care(self) -> Process:
+    def _caring(self) -> Process:
         """Bring back what has died, and follow configs that somebody else wrote."""
-        failed = 0
         while not self._closed:
-            yield self.clock.env.timeout(CARE_S * 2**failed)
-            try:
+            yield self.clock.env.timeout(self._care.pause_s)
+            with self._care.trying():
                 self._look_after()
-                failed = 0
-            except Fenced:
-                raise
-            except ShadowsimError as error:
-                self._behind = True
-                failed += 1
-                self._escalate(failed, error)
 
     def _look_after(self) -> None:
         """One round of care. Raises ShadowsimError if something is not well after it."""
         if self._closed:
             return
-        mended = self._rig.mend()
-        if self._generation is not None and mended:
-            self._rig.store.claim(self._generation)
-            self._unlent = True
-        self._behind = self._behind or bool(mended)
-        self._reopen = self._reopen or "agent" in mended
-        if self._behind or self._late():
-            self._tell_all()
-            self._behind = self._reopen = False
-            self._read_at = self._counted()
-        if self._unlent:
-            self._lend(self._rig.lifelines())
-            self._unlent = False
+        if self._care.mend():
+            self._meter.skip()
         self._notice_installed()
         if self._following is not None:
             self._following.keep()
         self._edge.count_leaks()
         if self._rig.store.poll():
             self._follow()
-
-    def _late(self) -> bool:
-        """Whether a switch that can be reached has not held its rules for a while."""
-        if self._rig.connected <= self._rig.current | self._rig.refused.keys():
-            self._in_time_s = monotonic()
-        return monotonic() > self._in_time_s + LATE_S
-
-    def _escalate(self, failed: int, error: ShadowsimError) -> None:
-        """Try again; then build everything anew; then give up."""
-        if failed == MOST_TRIES:
-            self._lost = True
-            self._rig.end()
-            what = f"the emulated network '{self._name}' broke and could not be mended"
-            raise NetworkLost(f"{what} in {failed} attempts; the last one: {error}") from error
-        if failed == MOST_TRIES // 2:
-            self._rig.fell()
-
-    def _attempt(self, work: Callable[[], None], *, edge: bool = False) -> None:
-        """Do what needs all parts. If one is dead, `_care` does it again when all are back."""
-        try:
-            work()
-        except (BadInput, Fenced):
-            raise
-        except ShadowsimError:
-            self._behind = True
-            self._reopen = self._reopen or edge
 
     def _obey(self, device: str, command: Command) -> Obeying:
         yield self.clock.env.timeout(0.0)
@@ -419,7 +335,7 @@ class EmulatedNetwork:
 
     def _faulty(self) -> frozenset[str]:
         """Devices that take no commands because of a fault, or since they are not there."""
-        if self._lost:
+        if self._care.lost:
             return frozenset(self._running)
         return self._damage.deaf | self._part.absent
 
@@ -427,7 +343,7 @@ class EmulatedNetwork:
         """Those, and devices that do not answer because something has died."""
         if self._closed:
             return self._silent
-        dead = frozenset(self._running) if self._behind else self._rig.unreachable()
+        dead = frozenset(self._running) if self._care.behind else self._rig.unreachable()
         return self._faulty() | dead
 
     def _present(self, configs: Mapping[str, DeviceConfig]) -> Configs:
@@ -436,7 +352,7 @@ class EmulatedNetwork:
     def _write(self, configs: Mapping[str, DeviceConfig]) -> None:
         """Store configs and have them in force."""
         self._running.update(configs)
-        self._attempt(lambda: self._store(configs))
+        self._care.attempt(lambda: self._store(configs))
         self._recompile()
 
     def _store(self, configs: Mapping[str, DeviceConfig]) -> None:
@@ -459,43 +375,37 @@ class EmulatedNetwork:
         self._damage = damage(self.topology, self._faults.active)
         self._tell_wires()
         self._tell_streams()
-        self._attempt(self._tell_switches)
+        self._care.attempt(self._tell_switches)
         self.clock.env.process(self._reroute())
 
     def _recompile(self) -> None:
-        self._target = self._compiler.compile(self._running, self._damage.physical)
-        self._attempt(self._install_rules)
+        self._tables.target = self._compiler.compile(self._running, self._damage.physical)
+        self._care.attempt(self._install_rules)
         self._tell_wires()
-        self._witness.look(self._installed, self._running)
+        self._witness.look(self._tables.installed, self._running)
 
     def _install_rules(self) -> None:
         """Hand the rules over; switches that are deaf keep what they have, and get them later."""
         edge = self._edge.rules_wanted()
-        self._missing = frozenset(self._running)
-        self._installed_now(self._rig.install(rules(self._target, **edge)))
-
-    def _installed_now(self, devices: Iterable[str]) -> None:
-        done = self._missing & frozenset(devices)
-        self._missing -= done
-        numbers = sorted(self.topology.device_index[name] for name in done)
-        self._installed = mix(self._installed, self._target, np.array(numbers, dtype=np.int64))
+        self._tables.tell()
+        self._tables.hold(self._rig.install(rules(self._tables.target, **edge)))
 
     def _notice_installed(self) -> None:
         """Switches that were away hold their rules soon after they are back."""
-        if self._missing & self._rig.current:
-            self._installed_now(self._rig.current)
-            self._witness.look(self._installed, self._running)
+        if self._tables.missing & self._rig.current:
+            self._tables.hold(self._rig.current)
+            self._witness.look(self._tables.installed, self._running)
 
     def _tell_switches(self) -> None:
         hurt = self._damage
         self._rig.condition(hurt.dead, hurt.deaf - hurt.dead)
 
-    def _tell_all(self) -> None:
+    def _tell_all(self, reopen: bool) -> None:
         """Everything that the parts have to know, whatever they know of it already."""
         self._rig.resize(frozenset(self.topology.device_index) - self._part.absent)
         self._tell_switches()
         self._rig.store.write(self._present(self._running), self._rig.epoch + 1)
-        if self._reopen:
+        if reopen:
             self._edge.reopen()
         self._install_rules()
         self._rig.await_ready()
@@ -505,59 +415,32 @@ class EmulatedNetwork:
         self._tell_streams()
 
     def _tell_wires(self) -> None:
-        self._up.count(self.now)
-        hurt, plane = self._damage, self._target
+        self._meter.wires_change(self.now)
+        hurt, plane = self._damage, self._tables.target
         up = plane.up & self._part.links
         up[list(hurt.physical.down)] = False
         left = hurt.rate_left * self._part.rate_left(plane.rate_bps)
         self._rig.tell_wires(plane, up, rate_left=left, delay_s=hurt.delay_s, loss=hurt.loss)
 
     def _tell_streams(self) -> None:
-        self._rig.tell_streams(self._rates() * self._part.demands)
-
-    def _rates(self) -> Array:
-        """What every demand wants to send now."""
-        wanted = self._base_bps * self._crowd.factor(self._faults.active)
-        if not self._mirrored:
-            wanted = wanted * self._profile.factor(self.now - self._began_s) * self._breath
-        return np.asarray(wanted)
+        wanted = self._wanting.rates_bps(self.now, self._faults.active)
+        self._rig.tell_streams(wanted * self._part.demands)
 
     # -- readings --------------------------------------------------------------------------
 
     def _read(self) -> Sample:
-        rig, plane = self._rig, self._target
-        found = self._counted()
-        between, self._read_at = found.since(self._read_at), found
-        link = link_reading(between, plane.rate_bps, self._up.mostly(self.now))
-        link[:, 2] += self._part.background_share(plane.rate_bps)
-        demand = demand_reading(between, rig.streams, len(self._demands))
-        device = self._device_reading()
+        rate_bps = self._tables.target.rate_bps
+        link, demand = self._meter.links_and_demands(self.now, rate_bps)
+        link[:, 2] += self._part.background_share(rate_bps)
+        device = self._meter.devices(self._table_left())
         utilisation = link[:, 2] / np.maximum(self._damage.rate_left, 1e-9)
         self._witness.close((self._since_s, self.now), demand[None].copy(), utilisation[None])
         self._since_s = self.now
-        self._crowd.react(self._faults.active, 1.0 - demand[:, 3])
+        self._wanting.react(self._faults.active, 1.0 - demand[:, 3])
         sample = Sample(self.now, device, link, demand)
         hide(sample, self.topology, self._demands, self._damage.dark)
         self._part.hide(device, link, demand)
         return sample
-
-    def _device_reading(self) -> Array:
-        """nan where nobody answers."""
-        try:
-            return self._rig.device_reading(self._table_left())
-        except ShadowsimError:
-            return np.full((len(self.topology.devices), len(DEVICE_METRICS)), np.nan)
-
-    def _counted(self) -> Counts:
-        """All counters now. What is diverted is sent in the network where it comes in again."""
-        found = counts(self._rig.board, monotonic())
-        streams = dict(found.streams)
-        for name, away in self._edge.away(found).items():
-            streams[name] = streams[name] - away
-        for edge in self._arriving:
-            for name, away in edge.away().items():
-                streams[name] = streams[name] + away
-        return replace(found, streams=streams)
 
     def _table_left(self) -> Array:
         left = self._damage.physical.table_left

@@ -18,6 +18,7 @@ __all__ = ["Changed", "ConfigStore", "StoreAltered", "StoreGone"]
 
 OWN, REPLICA = "shadowsim", "production"
 GENERATION = f"{OWN}-generation"  # of whoever may write the config beside it
+MOMENT_S = 2.0
 SHORTEST_SNAP, LONGEST_SNAP = 14, 65_535  # bytes, the limits of Open vSwitch
 
 
@@ -201,6 +202,19 @@ class ConfigStore:
     def unmirror(self, bridge: str) -> None:
         """Mirror nothing of this bridge any more; without a mirror nothing happens."""
         self._commit([_set_mirrors(bridge, ["set", []])])
+
+    def await_switches(self) -> None:
+        """Wait until Open vSwitch has done what was written, but not for longer than a moment."""
+        asked = {"op": "mutate", "table": "Open_vSwitch", "where": []}
+        self._commit([{**asked, "mutations": [["next_cfg", "+=", 1]]}])
+        wanted, until_s = self._configuration("next_cfg"), time.monotonic() + MOMENT_S
+        while self._configuration("cur_cfg") < wanted and time.monotonic() < until_s:
+            time.sleep(0.01)
+
+    def _configuration(self, which: str) -> int:
+        """The number of the configuration that was asked for (`next_cfg`), or is there."""
+        select = {"op": "select", "table": "Open_vSwitch", "where": [], "columns": [which]}
+        return max((int(row[which]) for row in self._commit([select])[0]["rows"]), default=0)
 
     def came_in(self, port: str) -> int:
         """Packets that entered a bridge by this port, 0 if there is none.

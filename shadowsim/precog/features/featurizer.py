@@ -16,6 +16,7 @@ from shadowsim.precog.features import history, loads, stakes, telemetry, walk, w
 from shadowsim.precog.features.feature import SOURCES, Feature, Values
 from shadowsim.precog.features.signals import Touched
 from shadowsim.precog.forecast import Evidence
+from shadowsim.precog.once import Once
 from shadowsim.precog.script import steps
 from shadowsim.precog.whatif import WhatIf, same_configs
 
@@ -68,9 +69,13 @@ class Featurizer:
         self._trends = telemetry.Trends(demands, whatif.limits)
         self._forward = loads.Forward(whatif, self._trends.signals)
         self._kept: list[_Known] = []
+        self._once = Once(self._compute)
 
     def of(self, evidence: Evidence) -> Array:
         """`[len(NAMES)]`, nan where not known; the same evidence gives the same vector."""
+        return self._once(evidence)
+
+    def _compute(self, evidence: Evidence) -> Array:
         current = self._whatif.observe(evidence.observed, evidence.now)
         if evidence.phase == "production" or evidence.control is None:
             seen = current

@@ -31,6 +31,7 @@ from shadowsim.precog.features.windows import (
     statistics,
 )
 from shadowsim.precog.forecast import Evidence
+from shadowsim.precog.once import same_samples
 
 Array = np.ndarray
 
@@ -162,12 +163,7 @@ class Trends:
             unknown = np.full(self._demands, np.nan)
             return Usual(unknown, unknown), Reference(nothing, nothing)
         kept = self._before
-        same = kept is not None and kept[1] is touched and len(kept[0]) == len(samples)
-        if (
-            kept is None
-            or not same
-            or any(a is not b for a, b in zip(kept[0], samples, strict=True))
-        ):
+        if kept is None or kept[1] is not touched or not same_samples(kept[0], samples):
             kept = self._before = (tuple(samples), touched, *self._read(samples, touched))
         return kept[2], kept[3]
 

@@ -17,6 +17,7 @@ GROUPS = {
     "access": ("ip access-list extended", "ip access-group"),
     "routing": (
         "ip route", "ip prefix-list", "router bgp", "network", "prefix-list", "maximum-prefix",
+        "redistribute learned", "flowspec",
     ),
     "capacity": ("rate-limit output", "mtu", "table-size", "qos class"),
     "management": ("management",),
@@ -82,11 +83,14 @@ def _widths(before: Configs, after: Configs, devices: Iterable[str]) -> Values:
 
 
 def _matches(config: DeviceConfig) -> set[Match]:
-    """The lines of access lists: (permits, bits matched, all but the number of the line)."""
+    """The lines of filters: (permits, bits matched, all but the number of the line)."""
+    filters = dict(config.access_lists)
+    if config.bgp is not None and config.bgp.discards:
+        filters[""] = config.bgp.discards  # no list is called so
     return {
         (e.permit, e.source.length + e.destination.length,
          (name, e.protocol, e.source, e.source_ports, e.destination, e.destination_ports))
-        for name, entries in config.access_lists.items()
+        for name, entries in filters.items()
         for e in entries
     }  # fmt: skip
 

@@ -7,6 +7,7 @@ model cannot know (whether a name exists) is checked afterwards, where names are
 from shadowsim.scenario.spec.document import ScenarioSpec, json_schema
 from shadowsim.scenario.spec.faults import STARTS, FaultSpec, TrafficFault
 from shadowsim.scenario.spec.intents import INTENT_KINDS, IntentSpec, Packets
+from shadowsim.scenario.spec.outage import OutageSpec
 from shadowsim.scenario.spec.topology import SOURCES, InlineLink, LinkDefaults, Node, TopologySpec
 from shadowsim.scenario.spec.traffic import DemandSpec, Mix, ProfileSpec, TrafficSpec
 from shadowsim.scenario.spec.workflow import PRECOGS, ExpectSpec, ShadowSpec, WorkflowSpec
@@ -24,6 +25,7 @@ __all__ = [
     "LinkDefaults",
     "Mix",
     "Node",
+    "OutageSpec",
     "Packets",
     "ProfileSpec",
     "ScenarioSpec",

@@ -10,6 +10,7 @@ from pydantic import Field, Tag
 from shadowsim.scenario.spec.base import BY_SHAPE, MAPPING, TEXT, Spec
 from shadowsim.scenario.spec.faults import FaultSpec
 from shadowsim.scenario.spec.intents import IntentSpec
+from shadowsim.scenario.spec.outage import OutageSpec
 from shadowsim.scenario.spec.services import Services
 from shadowsim.scenario.spec.topology import TopologySpec
 from shadowsim.scenario.spec.traffic import TrafficSpec
@@ -97,6 +98,22 @@ class ScenarioSpec(Spec):
         default=None,
         examples=[{"decision": "no-go", "end_state": "refused"}],
         description="What should come of it; makes the scenario a test.",
+    )
+    outage: OutageSpec | None = Field(
+        default=None,
+        examples=[
+            {
+                "date": "2021-06-08",
+                "who": "Fastly",
+                "change": "a customer's valid change of its own configuration",
+                "mechanism": "it triggered a defect that had been deployed on May 12",
+                "recovery_s": 2940,
+                "lost": "85 % of the network returned errors",
+                "sources": ["Summary of June 8 outage, Fastly, 2021-06-08"],
+            }
+        ],
+        description="The outage that the scenario is made after: facts from public reports. "
+        "Nothing in a run depends on them.",
     )
 
 

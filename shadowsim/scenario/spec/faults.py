@@ -108,7 +108,7 @@ class TrafficFault(Service):
 
 
 ON_LINK = {"link": ["A", "B"]}
-STARTS = ("at_s", "after")
+STARTS = ("at_s", "after", "while")
 
 
 class AfterSpec(Spec):
@@ -136,7 +136,14 @@ class FaultSpec(Spec):
         default=None,
         examples=[{"command": "ip ospf cost"}],
         description="It begins when such a command gets into force: on the device that is hit, "
-        "or on any ('device: any' is the one it got into force on).",
+        "or on any ('device: any' is the one it got into force on, 'device: all' is every one).",
+    )
+    during: AfterSpec | None = Field(
+        default=None,
+        alias="while",
+        examples=[{"command": "qos class"}],
+        description="As after, and it ends when no line of that device's config begins so any "
+        "more.",
     )
     for_s: Duration | None = Field(
         default=None, examples=[20], description="How long it lasts. Default: it stays."

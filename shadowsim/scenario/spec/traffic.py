@@ -121,6 +121,11 @@ class TrafficSpec(Spec):
         examples=["gravity", [{"from": "any", "to": "db", "rate_mbps": 5}]],
         description="topohub (the matrix measured on this network), gravity, or a list.",
     )
+    pairs: Annotated[int, Field(ge=1, le=200_000)] | None = Field(
+        default=None,
+        examples=[1000],
+        description="gravity: only so many pairs of hosts, drawn by the seed. Default: all.",
+    )
     scale: Annotated[float, Field(gt=0, le=100)] | None = Field(
         default=None,
         examples=[0.6],

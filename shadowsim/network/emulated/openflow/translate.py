@@ -3,6 +3,9 @@
 Table 0 is the edge (what is steered away or copied), 1 the access lists of the ports that packets
 enter by, 2 routing, 3 the access lists of the ports they leave by, 4 the way out. Register 0
 holds the number of the port a packet leaves by. What no flow matches is dropped.
+
+A packet is changed only after a group has chosen its way: for a group Open vSwitch looks at it
+twice, and newer versions (3.3, 3.5) mirror twice what was changed in between.
 """
 
 from __future__ import annotations
@@ -132,7 +135,7 @@ class _Switch:
             towards, goto = self._towards(ports)
             for prefix in prefixes(first, after):
                 match = fields(eth_type=IPV4, **addressed("ipv4_dst", prefix))
-                yield Flow(ROUTING, 0, match, (("dec_ttl",), towards), goto)
+                yield Flow(ROUTING, 0, match, (towards,), goto)
         for j in np.flatnonzero(plane.graph.host_device == self._number):
             if plane.decision[self._number, plane.host_atom[j]] == LOCAL:
                 yield self._delivery(int(j))
@@ -141,7 +144,7 @@ class _Switch:
         topology = self._plane.topology
         port = self._ports[topology.up_link(host) + 1]
         match = fields(eth_type=IPV4, ipv4_dst=topology.address[topology.hosts[host].name])
-        actions = (("dec_ttl",), ("eth_dst", HOST_MAC + host), ("reg0", port))
+        actions = (("eth_dst", HOST_MAC + host), ("reg0", port))
         return Flow(ROUTING, 0, match, actions, EGRESS)
 
     def _ranges(self) -> list[tuple[int, int, tuple[int, ...]]]:
@@ -173,9 +176,11 @@ class _Switch:
         metered = {meter.id for meter in self.meters()}
         for link, port in self._ports.items():
             for level, name in zip(self._plane.level[self._number], CLASSES, strict=True):
-                actions = (("queue", int(level)), ("clear_in_port",), ("output", port))
+                queue = ("queue", int(level))
+                actions = (("dec_ttl",), queue, ("clear_in_port",), ("output", port))
                 usual = name == "normal"
-                match = fields(reg0=port) if usual else _marked(port, DSCP[name])
+                marked = {} if usual else {"ip_dscp": DSCP[name]}
+                match = fields(reg0=port, eth_type=IPV4, **marked)
                 if self._plane.up[link]:
                     meter = port if port in metered else None
                     yield Flow(OUT, 0 if usual else 1, match, actions, None, meter)
@@ -190,10 +195,6 @@ class _Switch:
             if self._plane.up[link] and rate_bps < cable_bps[link // 2]:
                 burst_bits = max(BURST_S * rate_bps, BURST_BITS)
                 yield Meter(port, max(round(rate_bps / 1000), 1), round(burst_bits / 1000))
-
-
-def _marked(port: int, dscp: int) -> tuple[tuple[str, int | tuple[int, int]], ...]:
-    return fields(reg0=port, eth_type=IPV4, ip_dscp=dscp)
 
 
 def _group(dpid: int, ports: tuple[int, ...]) -> Group:

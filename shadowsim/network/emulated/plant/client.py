@@ -87,6 +87,8 @@ class Plant:
                 stdout=subprocess.DEVNULL,
                 stderr=words,
                 pass_fds=[theirs.fileno()],
+                # Where the group loses its last parent the kernel ends it even if it was stopped.
+                process_group=0,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))},
             )
         plant = cls(board, process, Channel(ours), words)

@@ -1,0 +1,229 @@
+"""The hold of a run at its edges: told too early, overtaken, or beside what an earlier run left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from shadowsim.commands import app
+from shadowsim.commit import guard, hold
+from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK, endings
+from shadowsim.commit.guard import Guard, NotArmed
+from shadowsim.commit.hold import Held, Unheld, beside, commit_in, held, stow
+from shadowsim.commit.holder import holding
+from shadowsim.commit.owner import NotSettled
+from shadowsim.errors import BadInput
+from shadowsim.model.change import parse_config
+
+# The attacks deploy the same way; they are a folder of programs beside these tests.
+sys.path.append(str(Path(__file__).parent))
+from torture.tiny import Job, Production, job
+
+KEY = b"k" * 32
+PAIR = """
+name: pair
+topology: {nodes: {A: {hosts: [a]}, B: {hosts: [b]}}, links: [[A, B]]}
+traffic: {demands: [{from: a, to: b, rate_mbps: 1}]}
+change: {script: "device A\\ninterface to-B\\n ip ospf cost 7"}
+workflow: {confirm_within_s: 30}
+"""
+
+
+@pytest.fixture(autouse=True)
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "key").chmod(0o600)
+    monkeypatch.setenv("SHADOWSIM_KEY", str(tmp_path / "key"))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Job:
+    return job(random.Random(1), tmp_path / "run", 20.0)
+
+
+@pytest.fixture
+def one(tiny: Job) -> Iterator[Held]:
+    found = Held(beside(tiny.folder) / "c", KEY, 20.0)
+    yield found
+    found.release()
+
+
+def arm(one: Held, tiny: Job) -> Production:
+    production = Production(tiny.before)
+    one.arm(production, tiny.change, tiny.before, tiny.signature)  # type: ignore[arg-type]
+    return production
+
+
+def die(one: Held) -> None:
+    """The guardian, that is."""
+    os.kill(one._guard.pid, signal.SIGKILL)
+    one._guard._process.wait()
+
+
+def test_before_it_is_armed_it_has_nothing_to_say(one: Held, tiny: Job) -> None:
+    one.extend()
+    with pytest.raises(RuntimeError, match="nothing was armed"):
+        one.did("deploy", "A", "done")
+    with pytest.raises(OSError, match="as it is"), one.asking(1.0):
+        raise OSError("as it is")
+    assert not one._place.folder.exists()
+    arm(one, tiny)
+    one.end(CONFIRMED)
+
+
+def test_what_the_change_does_not_touch_is_not_kept(one: Held, tiny: Job) -> None:
+    production = arm(one, tiny)
+    production._keep(parse_config("hostname other\n"))
+    kept = {path.name.partition("@")[0] for path in (one._place.folder / "devices").iterdir()}
+    assert "other" not in kept
+    assert len(kept) == len(tiny.before)
+    one.end(CONFIRMED)
+
+
+def test_production_that_its_guardian_cannot_reach_is_left_alone(one: Held, tiny: Job) -> None:
+    production = Production(tiny.before)
+    production.entrust = lambda *_: {"kind": "emulated"}  # type: ignore[method-assign]
+    with pytest.raises(NotArmed):
+        one.arm(production, tiny.change, tiny.before, tiny.signature)  # type: ignore[arg-type]
+    assert [ending.state for ending in endings(one._place)] == [CANCELLED]
+    assert not (one._place.folder / "devices").exists()
+
+
+def test_it_waits_until_whoever_took_over_is_done(
+    one: Held, tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm(one, tiny)
+    real, looks = hold.standing, iter([False, False, True])
+    monkeypatch.setattr(
+        hold,
+        "standing",
+        lambda *a: real(*a) if next(looks) else replace(real(*a), state="open"),
+    )
+    one.end(ROLLED_BACK)
+    assert one.taken() == (ROLLED_BACK, tiny.before)
+    assert not list(looks)
+
+
+def test_what_was_never_begun_leaves_no_configs(
+    one: Held, tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arm(one, tiny)
+    real = hold.standing
+    monkeypatch.setattr(hold, "standing", lambda *a: replace(real(*a), terms=None))
+    one.end(CANCELLED)
+    assert one.taken() == (CANCELLED, {})
+
+
+def test_it_leaves_the_rest_to_who_has_it(
+    one: Held, tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its guardian has died, and somebody else takes care of it: that one is waited for."""
+    monkeypatch.setattr(hold, "SETTLED_S", 0.1)
+    arm(one, tiny)
+    die(one)
+    with holding(one._place.folder):
+        one.release()
+    assert not tiny.standing().settled
+
+
+def test_a_system_that_has_no_scores_for_memory_does_without(
+    tmp_path: Path, tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Path("/proc/self/oom_score_adj").read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(guard, "Path", lambda name: tmp_path / "none")
+        found = Held(beside(tiny.folder) / "c", KEY, 20.0)
+    arm(found, tiny)
+    assert Path("/proc/self/oom_score_adj").read_text() == before
+    found.end(CONFIRMED)
+    found.release()
+    assert tiny.standing().state == CONFIRMED
+
+
+def test_a_guard_that_is_not_armed_puts_nothing_off(tmp_path: Path) -> None:
+    found = Guard(tmp_path / "c", 20.0)
+    found.extend()
+    assert found._told_s == 0.0
+    found.end(done=True)
+
+
+# -- the folder beside that of the run ---------------------------------------------------------
+
+
+def test_an_earlier_commit_is_removed_once_it_has_ended(tiny: Job) -> None:
+    with held(tiny.folder, KEY, 20.0) as first:
+        arm(first, tiny)
+        with pytest.raises(NotSettled, match="neither confirmed nor taken back"):
+            held(tiny.folder, KEY, 20.0).__enter__()
+        first.end(CONFIRMED)
+    earlier = commit_in(beside(tiny.folder))
+    with held(tiny.folder, KEY, 20.0) as second:
+        assert commit_in(beside(tiny.folder)) is None
+        arm(second, tiny)
+        second.end(CONFIRMED)
+    assert commit_in(beside(tiny.folder)) not in (None, earlier)
+    assert [path.name for path in tiny.folder.parent.iterdir() if "commit" in path.name] == [
+        beside(tiny.folder).name
+    ]
+
+
+def test_only_what_has_ended_is_stowed(tiny: Job) -> None:
+    tiny.folder.mkdir()
+    stow(tiny.folder, KEY)
+    with held(tiny.folder, KEY, 20.0) as one:
+        arm(one, tiny)
+        stow(tiny.folder, KEY)
+        assert not (tiny.folder / hold.STOWED).exists()
+        one.end(CONFIRMED)
+    stow(tiny.folder, KEY)
+    assert commit_in(tiny.folder / hold.STOWED) is not None
+    assert not beside(tiny.folder).exists()
+
+
+def test_a_folder_without_a_commit_is_one_that_has_ended(tiny: Job) -> None:
+    beside(tiny.folder).mkdir()
+    with held(tiny.folder, KEY, 20.0) as one:
+        assert not beside(tiny.folder).exists()
+        arm(one, tiny)
+        one.end(CONFIRMED)
+
+
+@pytest.mark.parametrize(
+    ("pace", "lease_s"), [((), 30.0), (("--pace", "20"), 30.0), (("--pace", "0.5"), 60.0)]
+)
+def test_who_is_slow_on_purpose_is_not_taken_for_dead(
+    pace: tuple[str, ...], lease_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`confirm_within_s` is in seconds of the network, where those are longer than the clock's."""
+    leases: list[float] = []
+
+    def none(folder: Path, key: bytes, for_s: float) -> None:
+        leases.append(for_s)
+        raise BadInput("that is all")
+
+    monkeypatch.setattr(hold, "held", none)
+    (tmp_path / "pair.yml").write_text(PAIR, encoding="utf-8")
+    where = ["--out", str(tmp_path / "runs"), "--store", str(tmp_path / "outcomes.sqlite")]
+    CliRunner().invoke(app, ["run", str(tmp_path / "pair.yml"), *where, *pace])
+    assert leases == [lease_s]
+
+
+def test_what_nobody_holds_nobody_takes_over(tiny: Job) -> None:
+    one = Unheld()
+    one.arm(None, tiny.change, tiny.before, tiny.signature)  # type: ignore[arg-type]
+    with one.asking(1.0):
+        one.extend()
+        one.intend("deploy", "A", [])
+        one.did("deploy", "A", "done")
+    one.end(CONFIRMED)
+    one.release()
+    with pytest.raises(NotImplementedError):
+        one.taken()
