@@ -79,6 +79,21 @@ def test_before_it_is_armed_it_has_nothing_to_say(one: Held, tiny: Job) -> None:
     one.end(CONFIRMED)
 
 
+def test_who_says_often_that_all_is_well_looks_at_its_guardian_now_and_then(
+    one: Held, tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    at_s = iter(number / 100 for number in range(100))
+    monkeypatch.setattr(hold.time, "monotonic", lambda: next(at_s))
+    monkeypatch.setattr(one._guard, "extend", lambda: looks.append(one._looked_s))
+    for _ in range(30):
+        one.extend()
+    assert 3 <= len(looks) <= 8
+    monkeypatch.undo()
+    arm(one, tiny)
+    one.end(CONFIRMED)
+
+
 def test_what_the_change_does_not_touch_is_not_kept(one: Held, tiny: Job) -> None:
     production = arm(one, tiny)
     production._keep(parse_config("hostname other\n"))
