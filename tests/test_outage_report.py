@@ -41,6 +41,7 @@ from shadowsim.outages_command import files_of
 from shadowsim.scenario import Scenario, parse
 from shadowsim.sweep.carry import claim, finished, work_off
 from shadowsim.sweep.plan import Piece, Plan
+from shadowsim.telemetry_table import write_table
 
 SQUARE = """
 name: {name}
@@ -128,12 +129,10 @@ def test_since_leaves_out_what_was_before() -> None:
 
 def test_the_same_traffic_from_a_run_and_from_its_file(made: Path, plan: Plan) -> None:
     """Of a twin's telemetry, written as a run writes it."""
-    from shadowsim.record import table
-
     telemetry = left_alone(plan.scenario(Piece("cut", "always-go", 0))).telemetry
     telemetry.samples[3].demand[0] = np.nan  # nothing reported: in neither sum
     path = made / "twin.parquet"
-    table({"production": telemetry}).write_parquet(path)
+    write_table({"production": telemetry}, path)
     kept, direct = delivery_in(path), delivery_of(telemetry)
     path.unlink()
     np.testing.assert_allclose(kept.at_s, direct.at_s)

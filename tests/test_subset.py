@@ -492,10 +492,13 @@ def test_a_limit_that_the_change_cannot_bear_on_is_said_not_to_be_judged() -> No
 
 
 def test_a_class_that_is_not_mirrored_is_never_a_pass() -> None:
-    run = ran(ladder("mirror: {classes: [normal, bulk]}"))
+    unmirrored = ladder("mirror: {classes: [normal, bulk]}")
+    plain = replace(unmirrored, workflow=replace(unmirrored.workflow, precog="threshold"))
+    run = ran(plain)
     assert run.decision == "inconclusive"
     (decision,) = events(run, "decision")
     assert "nothing is known of loss critical < 0.02" in decision.data["why"]
+    assert ran(unmirrored).decision != "go"  # a learned model may be sterner, never milder
 
 
 def test_it_is_scaled_when_the_scenario_says_so() -> None:

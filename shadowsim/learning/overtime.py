@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from shadowsim.errors import BadInput, Mistake
@@ -139,11 +140,15 @@ def accuracy(said: pl.DataFrame) -> pl.DataFrame:
             "right": float(((p >= LIKELY) == came)[known].mean()) if some else None,
             "brier": found.brier if some else None,
             "expected_brier": found.expected if some else None,
-            "ece": calibration_error(p[known], came[known], np.ones(found.looks)) if some else None,
+            "ece": _ece(p[known], came[known]) if some else None,
             "bias": float((p - came)[known].mean()) if some else None,
             "drift": found.drifted if some else None,
         })  # fmt: skip
     return pl.DataFrame(rows, schema=ACCURACY)
+
+
+def _ece(p: npt.NDArray[np.float64], came: npt.NDArray[np.bool_]) -> float:
+    return float(calibration_error(p, came, np.ones(len(p))))
 
 
 def rollbacks(ended: pl.DataFrame, by: Sequence[str] = WINDOW) -> pl.DataFrame:
