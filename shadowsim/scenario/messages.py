@@ -104,8 +104,8 @@ def _choosers(values: Mapping[str, Any]) -> Iterator[tuple[Path, dict[str, Any],
     for key, kinds in (("intents", INTENT_KINDS), ("faults", FAULT_KINDS), ("faults", STARTS)):
         items = values.get(key)
         for i, item in enumerate(items if isinstance(items, list) else ()):
-            if isinstance(item, dict):
-                yield (key, i), item, kinds
+            if item is None or isinstance(item, dict):
+                yield (key, i), item or {}, kinds
 
 
 def _explain_one(detail: ErrorDetails, document: Document, schema: Mapping[str, Any]) -> Mistake:
