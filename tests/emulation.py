@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from shadowsim.network.emulated.rundir import Leftover, leftovers
 from shadowsim.network.emulated.spawning import missing
 
 LACKS = missing()
@@ -17,6 +20,16 @@ needs_emulation = pytest.mark.skipif(
     bool(LACKS) and os.environ.get("SHADOWSIM_EMULATED") != "required",
     reason=f"this machine lacks {', '.join(LACKS)}",
 )
+
+
+def left_behind(before: Iterable[Leftover] = (), within_s: float = 30.0) -> set[Leftover]:
+    """What was left on the machine since `before`. Tests that run beside this one kill agents on
+    purpose, and clean up after them: they are given time to.
+    """
+    ends_s = time.monotonic() + within_s
+    while (left := set(leftovers()) - set(before)) and time.monotonic() < ends_s:
+        time.sleep(0.2)
+    return left
 
 
 def run_in(pid: int, *argv: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from emulation import devices, needs_emulation
+from emulation import devices, left_behind, needs_emulation
 from network_contract import SQUARE
 
 import shadowsim
@@ -48,7 +48,7 @@ def run(name: str, out: Path, *options: str) -> tuple[subprocess.CompletedProces
 def test_a_run_on_real_packets_meets_its_expectations(
     name: str, controller: str, tmp_path: Path
 ) -> None:
-    before = devices()
+    before, left = devices(), leftovers()
     done, found = run(name, tmp_path, "--controller", controller)
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     assert "Traceback" not in done.stderr
@@ -56,7 +56,7 @@ def test_a_run_on_real_packets_meets_its_expectations(
     assert found["expectations"]["met"]
     assert found["expectations"]["details"]
     assert devices() == before, "a network device was left on the machine"
-    assert not leftovers(), "a folder or a process was left on the machine"
+    assert not left_behind(left), "a folder or a process was left on the machine"
     if found["end_state"] == "rolled_back":
         digests = found["digests"]
         devices_blamed = {command.split(":")[0] for command in found["blamed"]}

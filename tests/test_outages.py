@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulation import needs_emulation
-from test_emulated_runs import run
 
 from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import FORWARD, LOCAL, NO_ROUTE, Plane
 from shadowsim.journal import Journal
 from shadowsim.model.change import apply, parse_script
 from shadowsim.network import NETWORKS, simulated
-from shadowsim.network.emulated.rundir import leftovers
 from shadowsim.precog import WhatIf, variant
 from shadowsim.record import document
 from shadowsim.scenario import Outage, load, parse
@@ -110,25 +107,6 @@ def test_it_comes_to_what_the_file_expects(path: Path) -> None:
     expectations = document(ended, "simulated")["expectations"]
     assert [d for d in expectations["details"] if not d["met"]] == []
     assert len(expectations["details"]) >= 3
-
-
-# Withdrawn, made to recompute, leaked: stopped in the shadow. The defect that sleeps: taken back.
-@needs_emulation
-@pytest.mark.parametrize(
-    "name",
-    [
-        "2021-06-08-fastly",
-        "2022-06-21-cloudflare",
-        "2023-01-25-azure",
-        "2026-01-22-cloudflare",
-    ],
-)
-def test_real_packets_come_to_the_same(name: str, tmp_path: Path) -> None:
-    done, found = run(f"outages/{name}", tmp_path)
-    assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
-    assert found["network"] == "emulated"
-    assert found["expectations"]["met"]
-    assert not leftovers(), "a folder or a process was left on the machine"
 
 
 # -- routes that are announced again ---------------------------------------------------------------
