@@ -14,9 +14,9 @@ OUTAGES ?= scenarios/outages
 ATTACKS ?= all
 # Tests on real packets wait more than they work, so that several of them go side by side.
 AT_ONCE ?= 3
-PACKETS := $(wildcard tests/test_emulated*.py) tests/test_agent.py tests/test_controller.py
-# Tests of other real processes, and of exact delays, keep real time: nothing runs beside them.
-ALONE := $(addprefix tests/test_,browser.py guardian.py network_contract.py notebooks.py plant.py)
+PACKETS := $(wildcard tests/test_emulated_*.py) tests/test_agent.py tests/test_controller.py
+# Tests of other real processes, and of exact rates and delays, keep real time: nothing beside them.
+ALONE := $(addprefix tests/test_,browser.py emulated.py guardian.py network_contract.py notebooks.py plant.py)
 # What production's safety hangs on, and the tests that go through every branch of it.
 TRUSTED := journal commit rollback
 TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
