@@ -695,6 +695,7 @@ thread.start(); thread.join(); time.sleep(0.2)
 print(plants[0].pid, plants[0].alive, flush=True)
 if sys.argv[1] == "True":
     os.kill(plants[0].pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, plants[0].pid, os.WSTOPPED)  # it has stopped, not only been asked to
 os.kill(os.getpid(), 9)
 """
     argv = [sys.executable, "-c", script, str(stopped)]
