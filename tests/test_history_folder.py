@@ -17,19 +17,22 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from shadowsim.__main__ import main
 from shadowsim.errors import BadInput, ShadowsimError
 from shadowsim.history import generate as generating
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
 from shadowsim.history.generate import generate, settings
-from shadowsim.history.sites import Site
+from shadowsim.history.looks import for_training
+from shadowsim.history.simulate import over_s, simulate
+from shadowsim.history.sites import Site, site
 from shadowsim.history.store import claimed, read, unfinished
-from shadowsim.history.tables import LABELS
+from shadowsim.history.tables import LABELS, labels_of, looks_of
 from shadowsim.model.truth import MODES
+from shadowsim.precog.past import Past
 
 # -- a folder that comes out the same -----------------------------------------------------------
 
 SMALL = settings(CHANGES_PER_SITE + 5, 3, "training")
-THREE = settings(3 * CHANGES_PER_SITE, 3, "training")
 PARTS = ("looks", "labels")
 
 
@@ -106,6 +109,22 @@ def test_a_site_goes_on_with_its_past(small: Path) -> None:
     assert first.select(past).rows() != last.select(past).rows()
 
 
+def test_what_the_changes_of_a_site_share_only_saves_time(small: Path) -> None:
+    """Each made by itself, with all that is remembered made anew, they are the same."""
+    where, past, happened = site(SMALL.seed, 1, SMALL.networks), Past(), []
+    network = where.topology, where.traffic.demands, where.intents
+    for number in SMALL.at(where.number):
+        one = change_at(where, number % CHANGES_PER_SITE)
+        times_s = for_training(over_s(one.scenario), one.scenario.seed)
+        observer = generating.observer_of(*network, SMALL.variants)
+        record = simulate(one.scenario, past, observer, times_s)
+        past = past.with_outcome(where.topology, one.scenario.change, record.label.failed)
+        happened.append((one, record))
+    kept, mine = read(small), pl.col("case") >= CHANGES_PER_SITE
+    assert looks_of(happened, SMALL.features, SMALL.variants).equals(kept.looks.filter(mine))
+    assert labels_of(happened).equals(kept.labels.filter(mine))
+
+
 # -- interrupted, and gone on with --------------------------------------------------------------
 
 
@@ -121,20 +140,14 @@ def test_a_worker_that_is_killed_is_told_and_the_second_call_goes_on(
                 worker.kill()
 
     with pytest.raises(ShadowsimError, match=r"a worker died \(exit code -9\).*goes on"):
-        generate(folder, THREE, 2, kill)
+        generate(folder, SMALL, 2, kill)
     assert multiprocessing.active_children() == []
-    left = unfinished(folder, THREE)
-    assert 1 <= len(left) <= 2
-    before = content(folder)
-    generate(folder, THREE, 2, quiet)
-    after = content(folder)
-    kept = [
-        name for name in before if name.endswith(".parquet") and f"labels-{name[-13:]}" in before
-    ]
-    assert kept and all(after[name] == before[name] for name in kept)
-    assert unfinished(folder, THREE) == []
-    whole = content(small)
-    assert all(after[f"{what}-00000.parquet"] == whole[f"{what}-00000.parquet"] for what in PARTS)
+    [left] = unfinished(folder, SMALL)
+    kept = [f"{what}-{1 - left:05}.parquet" for what in PARTS]
+    made = {name: (folder / name).stat().st_mtime_ns for name in kept}
+    generate(folder, SMALL, 1, quiet)
+    assert {name: (folder / name).stat().st_mtime_ns for name in kept} == made
+    assert content(folder) == content(small)
 
 
 def test_finished_sites_are_not_made_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,9 +267,14 @@ def test_what_is_missing_or_damaged_in_a_history_is_told(small: Path, tmp_path: 
         read(folder)
 
 
-def said(*words: object) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "shadowsim", "history", *map(str, words)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=300)
+def said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
+) -> tuple[int, str, str]:
+    """The exit code of the command, and what it printed and told."""
+    monkeypatch.setattr(sys, "argv", ["shadowsim", "history", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0), *capsys.readouterr()
 
 
 @pytest.mark.parametrize(("words", "part"), [
@@ -267,17 +285,22 @@ def said(*words: object) -> subprocess.CompletedProcess[str]:
     (["--looks", "trainign"], "did you mean 'training'"),
     (["--out", "/proc/h"], "cannot be kept here"),
 ], ids=str)  # fmt: skip
-def test_bad_words_are_told(words: list[str], part: str, tmp_path: Path) -> None:
-    found = said("--out", tmp_path / "h", *words)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert part in found.stderr and "Traceback" not in found.stderr
+def test_bad_words_are_told(
+    words: list[str], part: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    code, out, err = said(capsys, monkeypatch, "--out", tmp_path / "h", *words)
+    assert (code, out) == (2, "")
+    assert part in err and "Traceback" not in err
     assert not (tmp_path / "h").exists()
 
 
-def test_the_command_prints_what_came_of_the_changes(small: Path) -> None:
+def test_the_command_prints_what_came_of_the_changes(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is finished already, so this only reads."""
     words = ["--changes", SMALL.changes, "--seed", SMALL.seed, "--out", small]
-    told = json.loads(said(*words, "--json").stdout)
+    told = json.loads(said(capsys, monkeypatch, *words, "--json")[1])
     assert (
         told["kinds"][-1]["changes"]
         == SMALL.changes
@@ -286,5 +309,5 @@ def test_the_command_prints_what_came_of_the_changes(small: Path) -> None:
     labels = read(small).labels
     for mode in MODES:
         assert told["kinds"][-1][mode] == pytest.approx(labels[mode].mean())
-    table = said(*words).stdout
+    table = said(capsys, monkeypatch, *words)[1]
     assert f"{SMALL.changes} changes in" in table and " all " in table

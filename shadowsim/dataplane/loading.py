@@ -11,7 +11,7 @@ from shadowsim.dataplane.flows import Flows, Links, Loads, Paths
 from shadowsim.dataplane.fluid import solve
 from shadowsim.dataplane.meter import Meter
 from shadowsim.dataplane.plane import Plane
-from shadowsim.dataplane.trace import flow_table, trace_flows
+from shadowsim.dataplane.trace import flow_table, permitted, trace_flows
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 
@@ -36,10 +36,20 @@ class Loader:
         self._elastic = np.array([d.elastic for d in demands], np.uint8)[self.flows.demand]
         self._delay_s = np.array(topology.delay_s)
         self._queue_packets = np.array(topology.queue_packets, dtype=np.float64)
+        self._filters: object = None
+        self._passes = np.empty((0, 0), np.bool_)
+        self._kept: dict[int, tuple[Plane, Routed]] = {}  # by id, with the plane that has it
 
     def route(self, plane: Plane) -> Routed:
-        """Trace every flow."""
-        return Routed(*trace_flows(plane, self.flows))
+        """Trace every flow; a plane seen lately is not traced again."""
+        if (kept := self._kept.get(id(plane))) is None:
+            if self._filters != plane.filters:
+                self._filters, self._passes = plane.filters, permitted(plane.filters, self.flows)
+            kept = plane, Routed(*trace_flows(plane, self.flows, self._passes))
+            while len(self._kept) >= plane.like:
+                del self._kept[next(iter(self._kept))]
+            self._kept[id(plane)] = kept
+        return kept[1]
 
     def spread(self, rates_bps: Array) -> Array:
         """Rates of demands to rates of their flows."""

@@ -7,7 +7,7 @@ then an up and a down link per host.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from shadowsim.model.config import AclEntry
 from shadowsim.model.topology import Topology
 
 NO_ROUTE, FORWARD, LOCAL, DISCARD = 0, 1, 2, 3
+MOST, MOST_BYTES = 32, 2**27
 
 Bits = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int32]
@@ -88,3 +89,20 @@ class Plane:
     @property
     def atoms(self) -> int:
         return len(self.atom_first)
+
+    @property
+    def like(self) -> int:
+        """How many planes like this one may be remembered: as many as states that a change leads
+        through, of large networks fewer.
+        """
+        return max(1, min(MOST, MOST_BYTES // max(self.next_hops.nbytes, 1)))
+
+
+def refined(plane: Plane, atom_first: np.ndarray) -> Plane:
+    """The same plane over smaller atoms; `atom_first` must hold every old boundary."""
+    old = np.searchsorted(plane.atom_first, atom_first, side="right") - 1
+    flat = np.unpackbits(plane.next_hops.view(np.uint8), axis=1, bitorder="little")[:, old]
+    padded = np.zeros((len(flat), -(-len(old) // 64) * 64), dtype=np.uint8)
+    padded[:, : len(old)] = flat
+    words = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
+    return replace(plane, atom_first=atom_first, next_hops=words, decision=plane.decision[:, old])

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from shadowsim.dataplane.headerspace import HeaderAtoms, header_atoms
 from shadowsim.dataplane.pairs import count_broken, ends_of
@@ -24,6 +25,9 @@ from shadowsim.dataplane.walk import Walk, Witness
 from shadowsim.model.address import format_address
 from shadowsim.model.intents import PathIntent
 from shadowsim.model.topology import Topology
+
+# Header atoms, hosts by class, and of each intent how many pairs break it and the first of them.
+Broken = tuple[HeaderAtoms, list[Ints], npt.NDArray[np.int64], Ints]
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ def verify(
 class Verifier:
     """Checks one data plane after another against the same intents.
 
-    `check` is a pure function of its arguments; it remembers the header atoms of the access
-    lists it saw last, which only saves time.
+    `check` is a pure function of its arguments; it remembers the planes it saw last, and the header
+    atoms of the access lists, which only saves time.
     """
 
     def __init__(self, topology: Topology, intents: Sequence[PathIntent]) -> None:
@@ -57,17 +61,18 @@ class Verifier:
         addresses = [topology.address[host.name] for host in topology.hosts]
         self._address = np.array(addresses, dtype=np.uint32)
         self._atoms: HeaderAtoms | None = None
+        self._kept: dict[int, tuple[Plane, Broken]] = {}  # by id, with the plane that has it
 
     def check(self, plane: Plane, *, witnesses: bool = True) -> tuple[Verdict, ...]:
         """The verdict on each intent, in order; with `witnesses`, a packet for each broken one."""
         if not self.intents or not self.topology.hosts:
             return tuple(Verdict(intent, True, 0, None) for intent in self.intents)
-        atoms = self.header_atoms(plane)
-        wires = wires_of(plane, atoms)
-        ends, hosts = ends_of(plane, atoms, self._member)
-        broken = np.zeros(len(self.intents), dtype=np.int64)
-        first = np.full((len(self.intents), 3), NOWHERE, dtype=np.int32)
-        count_broken(wires, ends, self._asked, atoms.pattern, atoms.present, broken, first)
+        if (kept := self._kept.get(id(plane))) is None:
+            kept = plane, self._broken(plane)
+            while len(self._kept) >= plane.like:
+                del self._kept[next(iter(self._kept))]
+            self._kept[id(plane)] = kept
+        atoms, hosts, broken, first = kept[1]
         return tuple(
             Verdict(
                 intent,
@@ -77,6 +82,15 @@ class Verifier:
             )
             for i, (intent, count) in enumerate(zip(self.intents, broken, strict=True))
         )
+
+    def _broken(self, plane: Plane) -> Broken:
+        atoms = self.header_atoms(plane)
+        wires = wires_of(plane, atoms)
+        ends, hosts = ends_of(plane, atoms, self._member)
+        broken = np.zeros(len(self.intents), dtype=np.int64)
+        first = np.full((len(self.intents), 3), NOWHERE, dtype=np.int32)
+        count_broken(wires, ends, self._asked, atoms.pattern, atoms.present, broken, first)
+        return atoms, hosts, broken, first
 
     def header_atoms(self, plane: Plane) -> HeaderAtoms:
         """The header atoms of the access lists of this plane."""

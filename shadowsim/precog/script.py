@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from shadowsim.model.change import Change, Command, Configs, apply
+from shadowsim.model.change import Command
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE, OUTAGE_S, VULNERABILITY
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
@@ -22,30 +22,6 @@ PASSING = 0.25  # an outage in a state that lasts for the installing of one comm
 LASTING = 0.95
 EXPOSING = 0.97
 NEAR = 0.85  # of a limit: nearer than this is worth a warning
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command of a change, the configs after it, and for how long at least they stay (s)."""
-
-    command: Command
-    configs: Configs
-    held_s: float
-
-
-def steps(change: Change, before: Configs, soak_s: float) -> list[Step]:
-    """The configs after each command, in the order in which the change is deployed.
-
-    Who soaks between devices keeps the last state of each for `soak_s`; the end stays for ever.
-    """
-    found: list[Step] = []
-    configs, commands = before, change.commands
-    for place, command in enumerate(commands):
-        configs = apply(configs, [command])
-        last = place + 1 == len(commands)
-        handover = last or commands[place + 1].device != command.device
-        found.append(Step(command, configs, np.inf if last else soak_s if handover else 0.0))
-    return found
 
 
 @dataclass(frozen=True)
@@ -77,7 +53,7 @@ class Script:
     def _walk(self, evidence: Evidence, seen: Observed) -> list[State]:
         return [
             State(s.command, self._whatif.look(s.configs, seen, evidence.before), s.held_s)
-            for s in steps(evidence.change, evidence.before, evidence.soak_s)
+            for s in self._whatif.steps(evidence.change, evidence.before, evidence.soak_s)
         ]
 
     def _as_it_stands(self, evidence: Evidence) -> Forecast:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from operator import is_
 
 import numpy as np
 
 from shadowsim.dataplane.limits import Limits
-from shadowsim.model.telemetry import Telemetry
+from shadowsim.model.telemetry import DEMAND_METRICS, Sample
 from shadowsim.model.truth import DEGRADATION, OUTAGE
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 
 Array = np.ndarray
+LOSS = DEMAND_METRICS.index("loss")
 STEADY = 3  # samples a level is averaged over
 TREND = 15  # samples a trend is fitted to
 SAME = 1.05  # of a level: within this it is the same
@@ -23,24 +26,24 @@ class Threshold:
 
     name = "threshold"
 
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = ()
+        self._limits: Limits | None = None
+        self._read: dict[int, tuple[Sample, Array]] = {}  # by id, with the sample that has it
+
     def forecast(self, evidence: Evidence) -> Forecast:
         observed = evidence.observed
         if not observed.samples:
             return forecast_of(())
-        limits = Limits(evidence.topology, evidence.demands, evidence.intents.limits)
+        limits = self._limits_of(evidence)
+        now, before = self._levels(limits, (observed.samples, evidence.baseline.samples))
+        what = [(DEGRADATION, limit.name) for limit in limits.limits]
+        what.append((OUTAGE, "a critical demand below half"))
         levels = [
-            (DEGRADATION, limit.name, series)
-            for limit, series in zip(limits.limits, _severities(limits, observed).T, strict=True)
+            (*of, series)
+            for of, series, earlier in zip(what, now.T, before.T, strict=True)
+            if not _as_before(series, earlier)
         ]
-        levels.append((OUTAGE, "a critical demand below half", _starvation(limits, observed)))
-        if evidence.baseline.samples:
-            earlier = [*_severities(limits, evidence.baseline).T]
-            earlier.append(_starvation(limits, evidence.baseline))
-            levels = [
-                level
-                for level, before in zip(levels, earlier, strict=True)
-                if not _as_before(level[2], before)
-            ]
         for metric, bound in (("cpu", 0.98), ("memory", 0.97)):
             worst = _worst(observed.series("device", metric) / bound)
             levels.append(
@@ -53,17 +56,33 @@ class Threshold:
         ]
         return forecast_of(reasons)
 
+    def _limits_of(self, evidence: Evidence) -> Limits:
+        """Those of this evidence; of the same objects as last time, the same."""
+        of = evidence.topology, evidence.demands, evidence.intents
+        if self._limits is None or not all(map(is_, of, self._of)):
+            self._of, self._read = of, {}
+            self._limits = Limits(evidence.topology, evidence.demands, evidence.intents.limits)
+        return self._limits
 
-def _severities(limits: Limits, telemetry: Telemetry) -> Array:
-    """`[samples, limits]`."""
-    demand = np.stack([sample.demand for sample in telemetry.samples])
-    return limits.severity(demand, telemetry.series("link", "utilisation"))
+    def _levels(self, limits: Limits, parts: Sequence[Sequence[Sample]]) -> list[Array]:
+        """Of each part `[samples, limits + 1]`: how near each limit is, and how much the worst
+        critical demand lacks (1: half of what it wants, 2: all); a sample is read once.
+        """
+        read, samples = self._read, [sample for part in parts for sample in part]
+        if fresh := [sample for sample in samples if id(sample) not in read]:
+            rows = _levels(limits, fresh)
+            read |= {id(s): (s, row) for s, row in zip(fresh, rows, strict=True)}
+        self._read = {id(s): read[id(s)] for s in samples}
+        nothing = np.empty((0, len(limits.limits) + 1))
+        return [np.stack([read[id(s)][1] for s in part]) if part else nothing for part in parts]
 
 
-def _starvation(limits: Limits, telemetry: Telemetry) -> Array:
-    """`[samples]`: 1 where the worst critical demand gets half of what it wants, 2: nothing."""
-    loss = telemetry.series("demand", "loss")[:, limits.critical]
-    return _worst(loss) / 0.5 if loss.shape[1] else np.zeros(len(telemetry.samples))
+def _levels(limits: Limits, samples: Sequence[Sample]) -> Array:
+    demand = np.stack([sample.demand for sample in samples])
+    used = np.stack([sample.column("link", "utilisation") for sample in samples])
+    loss = demand[:, limits.critical, LOSS]
+    starving = _worst(loss) / 0.5 if loss.shape[1] else np.zeros(len(samples))
+    return np.column_stack((limits.severity(demand, used), starving))
 
 
 def _as_before(series: Array, before: Array) -> bool:
@@ -71,7 +90,16 @@ def _as_before(series: Array, before: Array) -> bool:
     now, then = series[np.isfinite(series)][-STEADY:], before[np.isfinite(before)]
     if not now.size or not then.size:
         return False
-    return bool(np.median(then) > 1.0 and np.median(now) <= np.median(then) * SAME)
+    usual = _median(then)
+    return usual > 1.0 and _median(now) <= usual * SAME
+
+
+def _median(values: Array) -> float:
+    """That of at least one finite value."""
+    # Much faster than np.median where there are few.
+    ordered: list[float] = sorted(values.tolist())
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2.0
 
 
 def _worst(rows: Array) -> Array:
@@ -88,7 +116,7 @@ def _reason(mode: str, what: str, series: Array, horizon_s: float) -> Reason | N
     known = series[np.isfinite(series)]
     if known.size < STEADY:
         return None
-    level = float(np.median(known[-STEADY:]))
+    level = _median(known[-STEADY:])
     ahead = level + max(_slope(_after_jump(known[-TREND:])), 0.0) * horizon_s
     reached = max(level, ahead)
     probability = 1.0 / (1.0 + math.exp(-SHARPNESS * (reached - 1.0)))
@@ -103,7 +131,7 @@ def _after_jump(values: Array) -> Array:
     steps = np.abs(np.diff(values))
     if steps.size == 0:
         return values
-    jumps = np.flatnonzero(steps > 6.0 * np.median(steps) + 0.02)
+    jumps = np.flatnonzero(steps > 6.0 * _median(steps) + 0.02)
     return values[jumps[-1] + 1 :] if jumps.size else values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import is_
 
 import numpy as np
 
@@ -12,18 +13,20 @@ from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import Compiler, Physical
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader, Routed
-from shadowsim.dataplane.plane import Plane
+from shadowsim.dataplane.plane import Plane, refined
 from shadowsim.dataplane.verify import Verdict, Verifier
-from shadowsim.model.change import Configs
+from shadowsim.model.change import Change, Configs
 from shadowsim.model.intents import Intents
-from shadowsim.model.telemetry import DEMAND_METRICS, Layout, Telemetry
+from shadowsim.model.telemetry import DEMAND_METRICS, Layout, Sample, Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
+from shadowsim.precog.steps import Step, steps
 
 Array = np.ndarray
 RECENT = 3  # samples that make a reading steady
-KEPT = 16  # compilations remembered
+KEPT = 32  # loads remembered
+READ = 4  # readings of telemetry remembered
 EXPOSING = ("isolated", "waypoint")  # the kinds of intents that are about who gets in
 FULL = 1.0 - 1e-9  # of its rate: a link that carries more has no room left but for rounding
 
@@ -53,7 +56,6 @@ class Condition:
     exposed: tuple[str, ...]
     severity: Array
     starved: tuple[str, ...]
-    witnesses: tuple[str, ...] = ()
     overloaded: tuple[str, ...] = ()
     lost_bps: tuple[float, ...] = (0.0,) * len(CLASSES)
 
@@ -67,6 +69,9 @@ class Condition:
             VULNERABILITY: bool(self.exposed),
         }
         return frozenset(mode for mode, holds in found.items() if holds)
+
+
+Load = tuple["Settled", Observed, tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,9 @@ class WhatIf:
         self._loader = Loader(topology, demands)
         self._layout = Layout((), (), tuple(d.name for d in demands))
         self._kept: list[Settled] = []
+        self._way: tuple[Change, Configs, float, list[Step]] | None = None
+        self._loaded: dict[tuple[int, int, tuple[float, ...]], Load] = {}  # by id, with its objects
+        self._read: list[tuple[Sequence[Sample], Settled, Observed]] = []
         classes = [CLASSES.index(demand.traffic_class) for demand in demands]
         self._class_of = np.array(classes, dtype=np.intp)
         self._flows_of = np.array([demand.flows for demand in demands], dtype=np.intp)
@@ -111,8 +119,15 @@ class WhatIf:
 
     def observe(self, telemetry: Telemetry, configs: Configs) -> Observed:
         """Read links and traffic off the last samples; what is not reported is well and idle."""
-        plane = self.settle(configs).plane
-        recent = telemetry.samples[-RECENT:]
+        recent, given = telemetry.samples[-RECENT:], self.settle(configs)
+        for samples, settled, found in self._read:
+            if settled is given and len(samples) == len(recent) and all(map(is_, samples, recent)):
+                return found
+        fresh = self._observed(recent, given.plane)
+        self._read = [(recent, given, fresh), *self._read[: READ - 1]]
+        return fresh
+
+    def _observed(self, recent: Sequence[Sample], plane: Plane) -> Observed:
         links = len(plane.up)
         if not recent:
             return Observed(frozenset(), np.zeros(links), np.zeros(len(self._layout.demands)))
@@ -125,9 +140,21 @@ class WhatIf:
         rates = _mean([s.column("demand", "offered_bps") for s in recent])
         return Observed(frozenset(np.flatnonzero(dark).tolist()), np.minimum(loss, 1.0), rates)
 
+    def steps(self, change: Change, before: Configs, soak_s: float) -> list[Step]:
+        """The way of a change, as `steps.steps` finds it; the last one is kept."""
+        kept = self._way
+        if kept is None or not (
+            kept[0] is change and kept[2] == soak_s and same_configs(kept[1], before)
+        ):
+            kept = self._way = change, dict(before), soak_s, steps(change, before, soak_s)
+        return kept[3]
+
     def same_rules(self, a: Configs, b: Configs) -> bool:
         """Whether packets are treated alike under both: then neither explains a difference."""
         one, two = (self.settle(configs).plane for configs in (a, b))
+        if one.atoms != two.atoms:  # a prefix that came up between them cut the addresses finer
+            atoms = np.union1d(one.atom_first, two.atom_first)
+            one, two = refined(one, atoms), refined(two, atoms)
         arrays = ("next_hops", "decision", "filter_out", "filter_in", "up", "rate_bps", "mtu_bytes")
         return one.filters == two.filters and all(
             np.array_equal(getattr(one, name), getattr(two, name)) for name in (*arrays, "level")
@@ -142,12 +169,16 @@ class WhatIf:
             exposed=settled.exposed(before),
             severity=self.limits.severity(demand, utilisation),
             starved=self.limits.starved(demand, self._layout),
-            witnesses=tuple(_tell(v.witness) for v in settled.violated if v.witness is not None),
             overloaded=tuple(
                 self.topology.link_name(int(n)) for n in np.flatnonzero(utilisation >= FULL)
             ),
             lost_bps=self._lost_bps(demand),
         )
+
+    def examples(self, configs: Configs) -> tuple[str, ...]:
+        """Of each intent that fails under these configs on sound links, a packet and its way."""
+        verdicts = self._verifier.check(self.settle(configs).plane)
+        return tuple(_tell(v.witness) for v in verdicts if v.witness is not None)
 
     def load(
         self, settled: Settled, seen: Observed, factors: Sequence[float] = (1.0,)
@@ -156,6 +187,16 @@ class WhatIf:
 
         Shapes: `[B, F, 4]` with the columns of a Sample, and utilisation `[B, L]`, for B factors.
         """
+        key = id(settled), id(seen), tuple(factors)
+        if (kept := self._loaded.get(key)) is None:
+            if len(self._loaded) == KEPT:
+                del self._loaded[next(iter(self._loaded))]
+            kept = self._loaded[key] = settled, seen, self._load(settled, seen, factors)
+        return kept[2]
+
+    def _load(
+        self, settled: Settled, seen: Observed, factors: Sequence[float]
+    ) -> tuple[Array, Array]:
         plane, loader = settled.plane, self._loader
         offered = np.multiply.outer(np.asarray(factors), loader.spread(seen.rates_bps))
         loads = loader.solve(plane, settled.routed, offered, seen.loss)
@@ -209,18 +250,17 @@ class WhatIf:
             if kept.down == down and same_configs(kept.configs, configs):
                 return kept
         plane = self._compiler.compile(configs, Physical(down=down))
-        violated = tuple(v for v in self._verifier.check(plane) if not v.holds)
+        verdicts = self._verifier.check(plane, witnesses=False)
+        violated = tuple(v for v in verdicts if not v.holds)
         fresh = Settled(dict(configs), down, plane, violated, self._loader.route(plane))
-        self._kept = [fresh, *self._kept[: KEPT - 1]]
+        self._kept = [fresh, *self._kept[: plane.like - 1]]
         return fresh
 
 
 def same_configs(a: Configs, b: Configs) -> bool:
     """Whether two sets of configs are equal."""
-    # Nearly all are the same objects; only what was built anew is looked into.
-    return len(a) == len(b) and all(
-        b.get(name) is config or b.get(name) == config for name, config in a.items()
-    )
+    # Dicts do not look into what is the same object, as nearly all of these are.
+    return a is b or dict(a) == dict(b)
 
 
 def _mean(columns: list[Array]) -> Array:

@@ -18,7 +18,6 @@ import simpy
 from numpy.random import Generator
 
 from shadowsim.dataplane.flows import Loads
-from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.meter import Readings
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
@@ -126,7 +125,7 @@ class SimulatedNetwork:
         self._samples: list[Due] = []
         self._closed = False
 
-        self._compiler = Compiler(topology)
+        self._compiler = setting.compiler
         self._target = self._installed = self._compiler.compile(configs)
         self._meter = self._loader.meter()
         self._routed = self._tests.loader.route(self._installed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Loader
 from shadowsim.dataplane.verify import Verifier
@@ -25,6 +26,7 @@ class Setting:
     demands: tuple[Demand, ...]
     intents: Intents
     layout: Layout
+    compiler: Compiler
     loader: Loader
     limits: Limits
     verifier: Verifier
@@ -41,6 +43,7 @@ def setting_of(topology: Topology, demands: tuple[Demand, ...], intents: Intents
         demands,
         intents,
         layout_of(topology, demands),
+        Compiler(topology),
         Loader(topology, demands),
         Limits(topology, demands, intents.limits),
         Verifier(topology, intents.paths),

@@ -16,7 +16,6 @@ from shadowsim.precog.features import history, loads, stakes, telemetry, walk, w
 from shadowsim.precog.features.feature import SOURCES, Feature, Values
 from shadowsim.precog.features.signals import Touched
 from shadowsim.precog.forecast import Evidence
-from shadowsim.precog.script import steps
 from shadowsim.precog.whatif import WhatIf, same_configs
 
 Array = np.ndarray
@@ -90,7 +89,7 @@ class Featurizer:
             if kept.is_of(evidence, down):
                 return kept
         change, before = evidence.change, evidence.before
-        way = walk.walked(self._whatif, before, steps(change, before, evidence.soak_s), down)
+        way = walk.walked(self._whatif, change, before, evidence.soak_s, down)
         touched = stakes.touched(self._topology, change)
         fresh = _Known(
             change, dict(before), down, evidence.soak_s, touched,

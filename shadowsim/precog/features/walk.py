@@ -11,10 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from shadowsim.model.change import Configs
+from shadowsim.model.change import Change, Configs
 from shadowsim.precog.features.feature import Feature, Values
 from shadowsim.precog.features.signals import Touched, largest
-from shadowsim.precog.script import Step, longest_s
+from shadowsim.precog.script import longest_s
+from shadowsim.precog.steps import Step
 from shadowsim.precog.whatif import Observed, Settled, WhatIf
 
 Array = np.ndarray
@@ -69,9 +70,11 @@ class Walk:
         return self.verdict(self.end)
 
 
-def walked(whatif: WhatIf, before: Configs, steps: Sequence[Step], down: frozenset[int]) -> Walk:
+def walked(
+    whatif: WhatIf, change: Change, before: Configs, soak_s: float, down: frozenset[int]
+) -> Walk:
     """Settle the state before the change and that after each step."""
-    start = whatif.settle(before, down)
+    start, steps = whatif.settle(before, down), whatif.steps(change, before, soak_s)
     return Walk(start, tuple(steps), tuple(whatif.settle(s.configs, down) for s in steps))
 
 

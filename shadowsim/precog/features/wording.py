@@ -9,7 +9,7 @@ from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.kinds import kind_of
 from shadowsim.precog.features.feature import Feature, Values
-from shadowsim.precog.script import Step
+from shadowsim.precog.steps import Step
 
 GROUPS = {
     "shutdown": ("shutdown",),
