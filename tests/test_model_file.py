@@ -152,7 +152,7 @@ def test_every_length_but_the_whole_is_refused() -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"PK", pickle.dumps({"a": 1}), b"\x00" * 1000, b"{}", packed({"a": b""})],
-    ids=repr,
+    ids=["nothing", "half a name", "a pickle", "zeros", "JSON", "other members"],
 )
 def test_other_files_are_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(data)
