@@ -53,9 +53,10 @@ def carry_out(
     finally:
         if state.telemetry:
             found = document(state, network, str(folder))
-            found["looks"] = recorder.document()
+            looks = recorder.parquet()
+            found["looks"] = recorder.document(looks)
             try:
-                write(state, found, folder, key, recorder.parquet())
+                write(state, found, folder, key, looks)
                 stow(folder, key)
                 keep(found)
             except OSError as error:

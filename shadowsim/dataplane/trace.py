@@ -110,14 +110,18 @@ def trace(plane: Plane, demands: Sequence[Demand]) -> Paths:
     return trace_flows(plane, flow_table(plane.topology, demands))[0]
 
 
-def trace_flows(plane: Plane, flows: FlowTable) -> tuple[Paths, np.ndarray]:
+def trace_flows(
+    plane: Plane, flows: FlowTable, passes: np.ndarray | None = None
+) -> tuple[Paths, np.ndarray]:
     """The path of every flow, batch size 1, and the priority level each is served at.
 
     Where several next hops are equal the hash of the five-tuple and of the device picks one
     (RFC 2992). Flows that are not delivered (no route, denied, looped, too large for an MTU)
-    have -1 hops. The level of a flow is the lowest priority it meets on its way.
+    have -1 hops. The level of a flow is the lowest priority it meets on its way. `passes` is what
+    `permitted` says of the access lists of this plane, where that is known already.
     """
-    passes = permitted(plane.filters, flows)
+    if passes is None:
+        passes = permitted(plane.filters, flows)
     links, hops, level = _walk(
         plane.graph.out_start, plane.graph.out, plane.graph.head, plane.graph.host_device,
         plane.decision, plane.next_hops, plane.host_atom, plane.filter_out, plane.filter_in,

@@ -61,11 +61,10 @@ class Recorder:
         )
         return found.getvalue()
 
-    def document(self) -> dict[str, Any] | None:
-        """What the record of the run says of the file: its digest, its rows, and what each variant
-        said at the gate (null: it did not know). None without a file.
+    def document(self, data: bytes) -> dict[str, Any] | None:
+        """What the record of the run says of the file, which is `data`: its digest, its rows, and
+        what each variant said at the gate (null: it did not know). None without a file.
         """
-        data = self.parquet()
         if not data:
             return None
         gate = self._looks[0].forecasts

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from shadowsim.errors import BadInput, Mistake, choices
@@ -364,18 +365,23 @@ def _belongs(context: str, line: str) -> bool:
 
 def _edit(command: Command) -> _Edit:
     """What a command does. Raises ValueError with the reason when it is none."""
+    return _meant(command.context, command.line)
+
+
+@lru_cache(4096)  # the same few commands are asked about at every look at a network
+def _meant(context: str, line: str) -> _Edit:
     header: tuple[tuple[Slot, Value], ...] = ()
     base: Slot = ()
     head = ""
-    if command.context:
-        opened = _header(command.context)
+    if context:
+        opened = _header(context)
         if opened is None:
-            raise ValueError(f"'{command.context}' opens no context; valid: {', '.join(CONTEXTS)}")
+            raise ValueError(f"'{context}' opens no context; valid: {', '.join(CONTEXTS)}")
         header, base, head = (opened,), opened[0], opened[0][0]
-    if command.line.startswith("no "):
-        slot, only = read_removal(head, command.line[3:])
+    if line.startswith("no "):
+        slot, only = read_removal(head, line[3:])
         return _Edit(base + slot, header, only)
-    slot, value = read_set(head, command.line)
+    slot, value = read_set(head, line)
     return _Edit(None, (*header, (base + slot, value)))
 
 

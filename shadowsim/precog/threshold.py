@@ -94,7 +94,16 @@ def _as_before(series: Array, before: Array) -> bool:
     now, then = series[np.isfinite(series)][-STEADY:], before[np.isfinite(before)]
     if not now.size or not then.size:
         return False
-    return bool(np.median(then) > 1.0 and np.median(now) <= np.median(then) * SAME)
+    usual = _median(then)
+    return usual > 1.0 and _median(now) <= usual * SAME
+
+
+def _median(values: Array) -> float:
+    """That of at least one finite value."""
+    # Much faster than np.median where there are few.
+    ordered: list[float] = sorted(values.tolist())
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2.0
 
 
 def _worst(rows: Array) -> Array:
@@ -111,7 +120,7 @@ def _reason(mode: str, what: str, series: Array, horizon_s: float) -> Reason | N
     known = series[np.isfinite(series)]
     if known.size < STEADY:
         return None
-    level = float(np.median(known[-STEADY:]))
+    level = _median(known[-STEADY:])
     ahead = level + max(_slope(_after_jump(known[-TREND:])), 0.0) * horizon_s
     reached = max(level, ahead)
     probability = 1.0 / (1.0 + math.exp(-SHARPNESS * (reached - 1.0)))
@@ -123,10 +132,10 @@ def _reason(mode: str, what: str, series: Array, horizon_s: float) -> Reason | N
 
 def _after_jump(values: Array) -> Array:
     """The values since the last jump: a step, such as a reroute makes, is no trend."""
-    steps = np.abs(np.diff(values))
+    steps = np.abs(values[1:] - values[:-1])
     if steps.size == 0:
         return values
-    jumps = np.flatnonzero(steps > 6.0 * np.median(steps) + 0.02)
+    jumps = np.flatnonzero(steps > 6.0 * _median(steps) + 0.02)
     return values[jumps[-1] + 1 :] if jumps.size else values
 
 

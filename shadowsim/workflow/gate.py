@@ -153,11 +153,15 @@ def exceeded(run: Run, telemetry: Telemetry) -> set[str]:
     if len(recent) < STEADY:
         return set()
     limits = run.whatif.limits
-    rows = [limits.severity(s.demand, s.column("link", "utilisation")) for s in recent]
-    always = np.all(np.nan_to_num(np.stack(rows)) > 1.0, axis=0)
-    names = {limit.name for limit, broken in zip(limits.limits, always, strict=True) if broken}
-    starved = [set(limits.starved(s.demand, telemetry.layout)) for s in recent]
-    return names | set.intersection(*starved)
+    demand = np.stack([s.demand for s in recent])
+    severity = limits.severity(demand, np.stack([s.column("link", "utilisation") for s in recent]))
+    broken = (severity > 1.0).all(axis=0)
+    starving = limits.starving(demand)
+    names = {limits.limits[n].name for n in np.flatnonzero(broken)}
+    if not starving.any():
+        return names
+    demands = telemetry.layout.demands
+    return names | set.intersection(*({demands[n] for n in np.flatnonzero(r)} for r in starving))
 
 
 def rehearse_all(run: Run) -> dict[str, RollbackSignature]:
