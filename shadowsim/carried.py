@@ -11,7 +11,7 @@ from shadowsim.commit.hold import Hold, stow
 from shadowsim.errors import ShadowsimError
 from shadowsim.history.recording import Recorder
 from shadowsim.journal import Journal
-from shadowsim.network import Factory
+from shadowsim.network import Factory, Simulation
 from shadowsim.precog import WhatIf, variant
 from shadowsim.record import document, write
 from shadowsim.scenario import Scenario
@@ -28,7 +28,8 @@ def begin(
     scenario: Scenario, networks: Factory, journal: Journal, approve: Approve = nobody
 ) -> Run:
     """A run that waits to be carried out, judged by the variant that the scenario names."""
-    whatif = WhatIf(scenario.topology, scenario.traffic.demands, scenario.intents)
+    of = scenario.topology, scenario.traffic.demands, scenario.intents
+    whatif = WhatIf(*of, networks.worked(*of) if isinstance(networks, Simulation) else None)
     precog = variant(scenario.workflow.precog, whatif)
     return Run(scenario, networks, precog, whatif, journal, approve)
 

@@ -19,17 +19,16 @@ def examine(scenario: Scenario) -> dict[str, Any]:
     rates = np.array([d.rate_bps for d in scenario.traffic.demands])
     seen = Observed(frozenset(), np.zeros(topology.directed_links), rates)
     after = apply(scenario.configs, scenario.change.commands)
-    conditions = {
-        "before": whatif.look(scenario.configs, seen, scenario.configs),
-        "after": whatif.look(after, seen, scenario.configs),
-    }
+    states = {"before": scenario.configs, "after": after}
+    conditions = {when: whatif.look(c, seen, scenario.configs) for when, c in states.items()}
     net = difference(scenario.configs, after)
     notes = [
         f"commands of the change: {len(scenario.change.commands)}, settings it changes: {len(net)}"
     ]
     notes += _shadow(scenario)
     for when, condition in conditions.items():
-        notes += [f"{when} the change: {text}" for text in _told(whatif, condition)]
+        told = _told(whatif, condition, whatif.examples(states[when]))
+        notes += [f"{when} the change: {text}" for text in told]
     return {
         "scenario": scenario.name,
         "size": f"{len(topology.devices)} devices, {len(topology.hosts)} hosts, "
@@ -58,10 +57,10 @@ def _shadow(scenario: Scenario) -> list[str]:
     return notes
 
 
-def _told(whatif: WhatIf, condition: Condition) -> list[str]:
+def _told(whatif: WhatIf, condition: Condition, examples: tuple[str, ...]) -> list[str]:
     told = [f"broken: {name}" for name in condition.broken]
     told += [f"exposed: {name}" for name in condition.exposed]
-    told += [f"  for example {text}" for text in condition.witnesses[:3]]
+    told += [f"  for example {text}" for text in examples[:3]]
     told += [f"{name} gets less than half" for name in condition.starved[:3]]
     told += [
         f"{limit.name}: at {level:.0%} of it"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from shadowsim.dataplane.igp import distances, shortest_path_bits
@@ -17,6 +19,8 @@ from shadowsim.model.change import Configs
 from shadowsim.model.config import AclEntry, DeviceConfig
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES
+
+Addresses = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,21 @@ class Physical:
 
 
 SOUND = Physical()
+WHOLE: Addresses = np.zeros(1, dtype=np.uint32)  # one atom of all addresses
+WHOLE.flags.writeable = False
+
+
+class _Covered(NamedTuple):
+    """The atoms of these prefixes that are as fine as the `given` ones, and what covers each."""
+
+    prefixes: tuple[Prefix, ...]
+    given: Addresses
+    first: Addresses
+    cover: list[list[int]]
+
+    def is_as_fine_as(self, atoms: Addresses) -> bool:
+        """Whether these atoms would lead to the same ones."""
+        return np.array_equal(self.first, atoms) or np.array_equal(self.given, atoms)
 
 
 def compile(topology: Topology, configs: Configs, physical: Physical = SOUND) -> Plane:  # noqa: A001
@@ -42,7 +61,8 @@ class Compiler:
     """Compiles one config set after another, redoing only what the last change touched.
 
     `compile` is a pure function of its arguments; what is remembered only saves time. All planes
-    of one compiler have the same atoms, unless a prefix never seen before came up in between.
+    of one compiler have the same atoms, unless a prefix never seen before came up in between; who
+    shares one says which atoms its own planes have had.
     """
 
     def __init__(self, topology: Topology) -> None:
@@ -52,8 +72,8 @@ class Compiler:
         self._configs: dict[str, DeviceConfig] = {}
         self._inputs: dict[str, tuple[object, ...]] = {}
         self._routes: Routes | None = None
-        self._boundaries: set[int] = {0}
-        self._covered: tuple[tuple[Prefix, ...], np.ndarray, list[list[int]]] | None = None
+        self._first = WHOLE
+        self._covered: _Covered | None = None
         devices = len(topology.devices)
         self._table_size = np.zeros(devices, dtype=np.int32)
         self._acl_lines = np.zeros(devices, dtype=np.int32)
@@ -64,8 +84,14 @@ class Compiler:
         addresses = [topology.address[host.name] for host in topology.hosts]
         self._host_address = np.array(addresses, dtype=np.uint32)
 
-    def compile(self, configs: Configs, physical: Physical = SOUND) -> Plane:
-        """The data plane of these configs under this physical state."""
+    def compile(
+        self, configs: Configs, physical: Physical = SOUND, atoms: Addresses | None = None
+    ) -> Plane:
+        """The data plane of these configs under this physical state.
+
+        Its atoms are at least as fine as `atoms`, their first addresses; if none are given, as
+        those of all planes so far that were compiled without.
+        """
         routes = self._read(configs)
         ports = self._ports
         up = ports.carries()
@@ -80,7 +106,8 @@ class Compiler:
             lambda origins: distances(self.graph, cost, usable, origins),
         )
         held, refused = self._fit(rib, physical, routes.discards)
-        first, cover = self._atoms(rib.prefixes)
+        first, cover = self._atoms(rib.prefixes, self._first if atoms is None else atoms)
+        self._first = first if atoms is None else self._first
         decision, target = _longest_match(rib, cover)
         sets = _set_words(rib.sets, bits.shape[1])
         columns = len(routes.origins)
@@ -142,21 +169,23 @@ class Compiler:
             rib.decision[out, device] = NO_ROUTE
         return wanted - refused, refused
 
-    def _atoms(self, prefixes: tuple[Prefix, ...]) -> tuple[np.ndarray, list[list[int]]]:
+    def _atoms(
+        self, prefixes: tuple[Prefix, ...], given: Addresses
+    ) -> tuple[Addresses, list[list[int]]]:
         """First address of every atom, and the prefixes that cover it, longest first."""
-        if self._covered is not None and self._covered[0] == prefixes:
-            return self._covered[1:]
-        for prefix in prefixes:
-            self._boundaries |= {prefix.first, prefix.last + 1}
-        self._boundaries.discard(ADDRESS_SPACE)
-        first = np.array(sorted(self._boundaries), dtype=np.uint32)
+        known = self._covered
+        if known is not None and known.prefixes == prefixes and known.is_as_fine_as(given):
+            return known.first, known.cover
+        edges = {edge for prefix in prefixes for edge in (prefix.first, prefix.last + 1)}
+        own = np.array(sorted(edges - {ADDRESS_SPACE}), dtype=np.uint32)
+        first = np.union1d(given, own)
         cover: list[list[int]] = [[] for _ in first]
         for p in sorted(range(len(prefixes)), key=lambda p: -prefixes[p].length):
             low = int(np.searchsorted(first, prefixes[p].first, "left"))
             high = int(np.searchsorted(first, prefixes[p].last, "right"))
             for atom in range(low, high):
                 cover[atom].append(p)
-        self._covered = prefixes, first, cover
+        self._covered = _Covered(prefixes, given, first, cover)
         return first, cover
 
 

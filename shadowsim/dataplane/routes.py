@@ -59,6 +59,44 @@ class Routes:
         return tuple(sorted({*self.heard, *self.static, *self.connected}))
 
     @cached_property
+    def row(self) -> Mapping[Prefix, int]:
+        """The place of every prefix."""
+        return {prefix: p for p, prefix in enumerate(self.prefixes)}
+
+    @cached_property
+    def column(self) -> Mapping[int, int]:
+        """The place of every device among the origins."""
+        return {int(origin): k for k, origin in enumerate(self.origins)}
+
+    @cached_property
+    def announced_once(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the prefixes that one device announces, and the columns of these devices."""
+        found = [
+            (self.row[prefix], self.column[group[0].origin])
+            for prefix, group in self.heard.items()
+            if len(group) == 1
+        ]
+        rows, columns = np.array(found, dtype=np.int32).reshape(-1, 2).T
+        return rows, columns
+
+    @cached_property
+    def announced_often(self) -> list[tuple[int, tuple[Announcement, ...]]]:
+        """The rows of the prefixes that several devices announce, in order."""
+        return sorted((self.row[p], group) for p, group in self.heard.items() if len(group) > 1)
+
+    @cached_property
+    def at_origins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What devices decide of the prefixes that they announce: rows, devices, decisions."""
+        found = [
+            (self.row[prefix], a.origin, NO_ROUTE if (prefix, a.origin) in self.leaks else LOCAL)
+            for prefix, group in self.heard.items()
+            for a in group
+            if len(group) == 1 or (prefix, a.origin) not in self.leaks
+        ]
+        rows, devices, what = np.array(found, dtype=np.int32).reshape(-1, 3).T
+        return rows, devices, what
+
+    @cached_property
     def accepted(self) -> np.ndarray:
         """`[P, D]`: the device takes what it hears of the prefix. Over its limit it takes nothing.
 
@@ -251,31 +289,27 @@ def select(
     devices = len(topology.devices)
     decision = np.full((len(prefixes), devices), NO_ROUTE, dtype=np.int8)
     target = np.zeros((len(prefixes), devices), dtype=np.int32)
-    column = {int(origin): k for k, origin in enumerate(routes.origins)}
-    sets: dict[tuple[int, ...], int] = {}
     accepted = routes.accepted
-    for p, prefix in enumerate(prefixes):
-        group = routes.heard.get(prefix, ())
-        if len(group) == 1:
-            k = column[group[0].origin]
-            decision[p] = np.where(reached[:, k] & accepted[p], FORWARD, NO_ROUTE)
-            target[p] = k
-        elif group:
-            _nearest(group, column, reached, accepted[p], distance, sets, decision[p], target[p])
-        for origin in {a.origin for a in group}:
-            if (prefix, origin) not in routes.leaks:
-                decision[p, origin] = LOCAL
-            elif len(group) == 1:
-                decision[p, origin] = NO_ROUTE
-        for device, port in routes.static.get(prefix, ()):
+    rows, columns = routes.announced_once
+    decision[rows] = np.where(reached[:, columns].T & accepted[rows], FORWARD, NO_ROUTE)
+    target[rows] = columns[:, None]
+    sets: dict[tuple[int, ...], int] = {}
+    for p, group in routes.announced_often:
+        found = decision[p], target[p]
+        _nearest(group, routes.column, reached, accepted[p], distance, sets, *found)
+    rows, here, what = routes.at_origins
+    decision[rows, here] = what
+    for prefix, static in routes.static.items():
+        p = routes.row[prefix]
+        for device, port in static:
             if port is None:
                 decision[p, device] = DISCARD
             elif port_up[port]:
                 switch_port = port < 2 * len(topology.links)
                 decision[p, device] = FORWARD if switch_port else LOCAL
                 target[p, device] = -1 - port
-        if prefix in routes.connected:
-            decision[p, routes.connected[prefix]] = LOCAL
+    rows = [routes.row[prefix] for prefix in routes.connected]
+    decision[rows, [*routes.connected.values()]] = LOCAL
     return Rib(prefixes, decision, target, tuple(sets))
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from shadowsim.batch import Answer, Died, Local
+from shadowsim.dataplane.worked import Worked
 from shadowsim.errors import ShadowsimError
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
 from shadowsim.history.folds import ALL
@@ -83,7 +84,9 @@ def make_site(folder: Path, made: Manifest, number: int) -> None:
 
 def _happened(where: Site, made: Manifest) -> Iterator[tuple[Case, Record]]:
     """The changes at a site one after another: each sees what came of those before it."""
-    past, observer, networks = Past(), _observer(where, made.variants), Simulation()
+    past, networks = Past(), Simulation()
+    of = where.topology, where.traffic.demands, where.intents
+    observer = observer_of(*of, made.variants, networks.worked(*of))
     for number in made.at(where.number):
         try:
             one = change_at(where, number % CHANGES_PER_SITE)
@@ -97,16 +100,16 @@ def _happened(where: Site, made: Manifest) -> Iterator[tuple[Case, Record]]:
         yield one, record
 
 
-def _observer(where: Site, names: Sequence[str]) -> Observer:
-    return observer_of(where.topology, where.traffic.demands, where.intents, names)
-
-
 def observer_of(
-    topology: Topology, demands: Sequence[Demand], intents: Intents, names: Sequence[str]
+    topology: Topology,
+    demands: Sequence[Demand],
+    intents: Intents,
+    names: Sequence[str],
+    worked: Worked | None = None,
 ) -> Observer:
     """What changes of one network are looked at with; `names` are of variants."""
     network = topology, demands, intents
-    whatif = WhatIf(*network)
+    whatif = WhatIf(*network, worked)
     variants: dict[str, Variant] = {
         name: Rollouts(whatif, FUTURES, least=FUTURES) if name in SLOW else VARIANTS[name](whatif)
         for name in names

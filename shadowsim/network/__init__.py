@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
+from shadowsim.dataplane.worked import Worked
 from shadowsim.model.change import Configs
 from shadowsim.model.faults import TRAFFIC_FAULTS, Fault
+from shadowsim.model.intents import Intents
+from shadowsim.model.topology import Topology
+from shadowsim.model.traffic import Demand
 from shadowsim.network.protocol import Network, Witnessed
 from shadowsim.network.simulated import Setting, SimulatedNetwork, setting_of
 from shadowsim.scenario import Scenario
@@ -28,10 +32,21 @@ class Simulation:
 
     def __call__(self, scenario: Scenario, configs: Configs, name: str) -> Witnessed:
         """A simulated network of a scenario, with these configs and the faults that hit `name`."""
-        of = scenario.topology, scenario.traffic.demands, scenario.intents
-        if self._setting is None or not self._setting.is_of(*of):
-            self._setting = setting_of(*of)
-        return _simulated(scenario, configs, name, self._setting)
+        setting = self._setting_of(scenario.topology, scenario.traffic.demands, scenario.intents)
+        return _simulated(scenario, configs, name, setting)
+
+    def worked(self, topology: Topology, demands: tuple[Demand, ...], intents: Intents) -> Worked:
+        """What its networks of these share of the states they come through: pure functions, so
+        whoever asks the same has nothing of it but the time.
+        """
+        return self._setting_of(topology, demands, intents).worked
+
+    def _setting_of(
+        self, topology: Topology, demands: tuple[Demand, ...], intents: Intents
+    ) -> Setting:
+        if self._setting is None or not self._setting.is_of(topology, demands, intents):
+            self._setting = setting_of(topology, demands, intents)
+        return self._setting
 
 
 def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:

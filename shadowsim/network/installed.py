@@ -24,6 +24,8 @@ def mix(installed: Plane, target: Plane, devices: np.ndarray) -> Plane:
     next_hops = np.where(mine[:, None], target.next_hops, installed.next_hops)
     next_hops[~target.up[: target.graph.edges]] = 0
     decision = np.where(written[:, None], target.decision, installed.decision)
+    if np.array_equal(decision, target.decision) and np.array_equal(next_hops, target.next_hops):
+        return target
     return replace(target, next_hops=next_hops, decision=decision)
 
 

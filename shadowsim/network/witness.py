@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -11,7 +11,7 @@ import numpy as np
 from shadowsim.dataplane.exposure import newly_open
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.plane import Plane
-from shadowsim.dataplane.verify import Verifier
+from shadowsim.dataplane.verify import Verdict
 from shadowsim.model.change import Configs
 from shadowsim.model.telemetry import Layout
 from shadowsim.model.truth import Spell
@@ -28,13 +28,13 @@ class Witness:
     def __init__(
         self,
         limits: Limits,
-        verifier: Verifier,
+        verdicts: Callable[[Plane], Sequence[Verdict]],
         layout: Layout,
         configs: Configs,
     ) -> None:
         self.spells: list[Spell] = []
         self._limits = limits
-        self._verifier = verifier
+        self._verdicts = verdicts
         self._layout = layout
         self._initial = dict(configs)
         self._unreachable: frozenset[str] = frozenset()
@@ -44,7 +44,7 @@ class Witness:
     def look(self, plane: Plane, configs: Configs) -> None:
         """Which intents these rules break, and which management these configs have opened."""
         self._broken = None
-        broken = [v.intent for v in self._verifier.check(plane, witnesses=False) if not v.holds]
+        broken = [v.intent for v in self._verdicts(plane) if not v.holds]
         opened = newly_open(self._initial, configs)
         self._unreachable = frozenset(i.name for i in broken if i.kind == "reachable")
         self._exposed = frozenset(i.name for i in broken if i.kind in EXPOSING) | {

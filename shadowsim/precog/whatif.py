@@ -9,11 +9,12 @@ import numpy as np
 
 from shadowsim.dataplane.exposure import newly_open
 from shadowsim.dataplane.flows import Loads
-from shadowsim.dataplane.forwarding import Compiler, Physical
+from shadowsim.dataplane.forwarding import WHOLE, Physical
 from shadowsim.dataplane.limits import Limits
-from shadowsim.dataplane.loading import Loader, Routed
+from shadowsim.dataplane.loading import Routed
 from shadowsim.dataplane.plane import Plane
-from shadowsim.dataplane.verify import Verdict, Verifier
+from shadowsim.dataplane.verify import Verdict
+from shadowsim.dataplane.worked import Worked
 from shadowsim.model.change import Configs
 from shadowsim.model.intents import Intents
 from shadowsim.model.telemetry import DEMAND_METRICS, Layout, Sample, Telemetry
@@ -55,7 +56,6 @@ class Condition:
     exposed: tuple[str, ...]
     severity: Array
     starved: tuple[str, ...]
-    witnesses: tuple[str, ...] = ()
     overloaded: tuple[str, ...] = ()
     lost_bps: tuple[float, ...] = (0.0,) * len(CLASSES)
 
@@ -94,16 +94,24 @@ class Settled:
 
 
 class WhatIf:
-    """Answers for one network. Remembers compilations and what was last read off, nothing else."""
+    """Answers for one network. Remembers compilations and what was last read off, nothing else.
 
-    def __init__(self, topology: Topology, demands: Sequence[Demand], intents: Intents) -> None:
+    `worked`, where it is given, must be of the same; it only saves time.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        demands: Sequence[Demand],
+        intents: Intents,
+        worked: Worked | None = None,
+    ) -> None:
         self.topology = topology
         self.demands = tuple(demands)
         self.intents = intents
         self.limits = Limits(topology, demands, intents.limits)
-        self._compiler = Compiler(topology)
-        self._verifier = Verifier(topology, intents.paths)
-        self._loader = Loader(topology, demands)
+        self._worked = worked or Worked(topology, demands, intents)
+        self._atoms = WHOLE
         self._layout = Layout((), (), tuple(d.name for d in demands))
         self._kept: list[Settled] = []
         self._observed: list[tuple[tuple[Sample, ...], Plane, Observed]] = []
@@ -152,12 +160,16 @@ class WhatIf:
             exposed=settled.exposed(before),
             severity=self.limits.severity(demand, utilisation),
             starved=self.limits.starved(demand, self._layout),
-            witnesses=tuple(_tell(v.witness) for v in settled.violated if v.witness is not None),
             overloaded=tuple(
                 self.topology.link_name(int(n)) for n in np.flatnonzero(utilisation >= FULL)
             ),
             lost_bps=self._lost_bps(demand),
         )
+
+    def examples(self, configs: Configs) -> tuple[str, ...]:
+        """Of each intent that fails under these configs on sound links, a packet and its way."""
+        verdicts = self._worked.verifier.check(self.settle(configs).plane)
+        return tuple(_tell(v.witness) for v in verdicts if v.witness is not None)
 
     def load(
         self, settled: Settled, seen: Observed, factors: Sequence[float] = (1.0,)
@@ -166,7 +178,7 @@ class WhatIf:
 
         Shapes: `[B, F, 4]` with the columns of a Sample, and utilisation `[B, L]`, for B factors.
         """
-        plane, loader = settled.plane, self._loader
+        plane, loader = settled.plane, self._worked.loader
         offered = np.multiply.outer(np.asarray(factors), loader.spread(seen.rates_bps))
         loads = loader.solve(plane, settled.routed, offered, seen.loss)
         rate = plane.rate_bps
@@ -218,9 +230,10 @@ class WhatIf:
         for kept in self._kept:
             if kept.down == down and same_configs(kept.configs, configs):
                 return kept
-        plane = self._compiler.compile(configs, Physical(down=down))
-        violated = tuple(v for v in self._verifier.check(plane) if not v.holds)
-        fresh = Settled(dict(configs), down, plane, violated, self._loader.route(plane))
+        plane = self._worked.plane(configs, Physical(down=down), self._atoms)
+        self._atoms = plane.atom_first  # as fine as those of all before
+        violated = tuple(v for v in self._worked.verdicts(plane) if not v.holds)
+        fresh = Settled(dict(configs), down, plane, violated, self._worked.routed(plane))
         self._kept = [fresh, *self._kept[: KEPT - 1]]
         return fresh
 

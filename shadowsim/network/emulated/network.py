@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 from numpy.random import Generator
@@ -95,8 +96,8 @@ class EmulatedNetwork:
         self._compiler = Compiler(topology)
         self._tables = Tables(self._compiler.compile(configs))
         limits = Limits(topology, demands, scenario.intents.limits)
-        verifier = Verifier(topology, scenario.intents.paths)
-        self._witness = Witness(limits, verifier, self.layout, configs)
+        verdicts = partial(Verifier(topology, scenario.intents.paths).check, witnesses=False)
+        self._witness = Witness(limits, verdicts, self.layout, configs)
         refuse_faults(scenario.faults)
         grown = growth(profile, scenario.faults)
         coarse = coarseness(self._tables.target, demands, grown)

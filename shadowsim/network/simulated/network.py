@@ -18,7 +18,8 @@ import simpy
 from numpy.random import Generator
 
 from shadowsim.dataplane.flows import Loads
-from shadowsim.dataplane.forwarding import Compiler
+from shadowsim.dataplane.forwarding import WHOLE
+from shadowsim.dataplane.loading import Routed
 from shadowsim.dataplane.meter import Readings
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
@@ -105,7 +106,8 @@ class SimulatedNetwork:
         self._profile: Profile | None = traffic.profile
         self._base_bps = np.array([d.rate_bps for d in traffic.demands])
         self._breath = np.ones(len(traffic.demands))
-        self._loader = setting.loader
+        self._worked = setting.worked
+        self._loader = setting.worked.loader
         self._tests = TestFlows(topology, traffic.demands, self._loader)
         self._edge = Diversion(topology, traffic.demands)
         self._part = Part(topology, traffic.demands)
@@ -126,14 +128,14 @@ class SimulatedNetwork:
         self._samples: list[Due] = []
         self._closed = False
 
-        self._compiler = Compiler(topology)
-        self._target = self._installed = self._compiler.compile(configs)
+        self._target = self._worked.plane(configs, self._damage.physical, WHOLE)
+        self._installed = self._target
         self._meter = self._loader.meter()
-        self._routed = self._tests.loader.route(self._installed)
+        self._routed = self._route()
         self._offered_bps = self._rates()
         self._stretch = Stretch([0.0])
         self._ground: Ground | None = None
-        self._witness = Witness(setting.limits, setting.verifier, setting.layout, configs)
+        self._witness = Witness(setting.limits, setting.worked.verdicts, setting.layout, configs)
         self._witness.look(self._installed, configs)
         self._env.process(self._tick())
 
@@ -237,7 +239,7 @@ class SimulatedNetwork:
     def send(self, flow: Demand) -> int:
         self._catch_up()
         number = self._tests.send(flow)
-        self._routed = self._tests.loader.route(self._installed)
+        self._routed = self._route()
         self._change_rates()
         return number
 
@@ -358,7 +360,8 @@ class SimulatedNetwork:
 
     def _reprogram(self, devices: Sequence[str]) -> None:
         """Configs or links at these devices have changed: they follow at once, others in time."""
-        self._target = self._compiler.compile(self._configs, self._damage.physical)
+        before = self._target.atom_first
+        self._target = self._worked.plane(self._configs, self._damage.physical, before)
         numbers = np.array([self.topology.device_index[name] for name in devices], dtype=np.int64)
         awake = [n for n in numbers if self.topology.devices[n].name not in self._damage.deaf]
         self._install_plane(np.array(awake, dtype=np.int64))
@@ -374,8 +377,14 @@ class SimulatedNetwork:
     def _install_plane(self, devices: Array) -> None:
         self._turn()
         self._installed = mix(self._installed, self._target, devices)
-        self._routed = self._tests.loader.route(self._installed)
+        self._routed = self._route()
         self._witness.look(self._installed, self._configs)
+
+    def _route(self) -> Routed:
+        """The paths of the demands on what is installed, and of the test traffic behind them."""
+        if self._tests.loader is self._loader:
+            return self._worked.routed(self._installed)
+        return self._tests.loader.route(self._installed)
 
     def _change_rates(self) -> None:
         self._record()

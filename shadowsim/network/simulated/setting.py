@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shadowsim.dataplane.limits import Limits
-from shadowsim.dataplane.loading import Loader
-from shadowsim.dataplane.verify import Verifier
+from shadowsim.dataplane.worked import Worked
 from shadowsim.model.intents import Intents
 from shadowsim.model.telemetry import Layout, layout_of
 from shadowsim.model.topology import Topology
@@ -16,7 +15,8 @@ from shadowsim.model.traffic import Demand
 
 @dataclass(frozen=True)
 class Setting:
-    """What follows from topology, demands and intents alone: no network changes any of it.
+    """What follows from topology, demands and intents alone: no network changes any of it but
+    what `worked` remembers, which only saves time.
 
     Who makes many networks of them makes it once, and gives it to each.
     """
@@ -25,9 +25,8 @@ class Setting:
     demands: tuple[Demand, ...]
     intents: Intents
     layout: Layout
-    loader: Loader
     limits: Limits
-    verifier: Verifier
+    worked: Worked
 
     def is_of(self, topology: Topology, demands: Sequence[Demand], intents: Intents) -> bool:
         """Whether it was made of these very objects."""
@@ -41,7 +40,6 @@ def setting_of(topology: Topology, demands: tuple[Demand, ...], intents: Intents
         demands,
         intents,
         layout_of(topology, demands),
-        Loader(topology, demands),
         Limits(topology, demands, intents.limits),
-        Verifier(topology, intents.paths),
+        Worked(topology, demands, intents),
     )
