@@ -129,7 +129,7 @@ class Untouchable:
         """Time passes until then; its telemetry."""
         offered = np.array(offered_bps, dtype=np.float64)
         dark = {name for name, bps in zip("ABC", offered, strict=True) if np.isnan(bps)}
-        self._taps.count(np.nan_to_num(offered), dark, at_s - self.now)
+        self._taps.count(np.nan_to_num(offered)[None], dark, [at_s - self.now])
         self.now = at_s
         demand = np.zeros((3, 4))
         demand[:, :2] = offered[:, None]

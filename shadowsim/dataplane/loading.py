@@ -54,8 +54,13 @@ class Loader:
         return found
 
     def gather(self, rates_bps: Array) -> Array:
-        """Rates of flows to rates of their demands."""
-        return np.bincount(self.flows.demand, weights=rates_bps, minlength=self._demands)
+        """Rates of flows `[S, flows]` to rates of their demands `[S, F]`."""
+        states, demand = len(rates_bps), self.flows.demand
+        if len(demand) == self._demands:
+            return rates_bps
+        place = demand + self._demands * np.arange(states)[:, None]
+        found = np.bincount(place.ravel(), rates_bps.ravel(), states * self._demands)
+        return found.reshape(states, self._demands)
 
     def links(
         self,

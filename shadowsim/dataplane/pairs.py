@@ -79,9 +79,9 @@ def ends_of(plane: Plane, atoms: HeaderAtoms, member: Ints) -> tuple[Ends, list[
 
 def proved_of(wires: Wires, ends: Ends, atoms: HeaderAtoms) -> Marks:
     """What is proved of each target without a look at single packets."""
-    everything = atoms.permits[-1]
-    up, down = ((side == everything).all(axis=1) for side in (ends.up, ends.down))
-    return surely(wires, everything, ends.atom, ends.owner, ends.device, up, down, ends.start)
+    return surely(
+        wires, atoms.permits[-1], ends.atom, ends.owner, ends.device, ends.up, ends.down, ends.start
+    )
 
 
 def _steps(columns: npt.NDArray[np.integer[Any]]) -> Bools:

@@ -19,29 +19,42 @@ OPEN, WITHIN, WHOLLY = range(3)  # nothing proved; from device to device; from h
 NOBODY, SEVERAL = -1, -2
 
 
+@compiled
 def surely(
-    wires: Wires, all_pass: Bits, atom: Ints, owner: Ints, device: Ints, open_up: Bools,
-    open_down: Bools, start: Ints,
+    wires: Wires, all_pass: Bits, atom: Ints, owner: Ints, device: Ints, up: Bits, down: Bits,
+    start: Ints,
 ) -> Marks:  # fmt: skip
     """Per target, `[T]`, what is proved of it.
 
     WITHIN: from every device with hosts, every path ends at the target's owner, which delivers.
     WHOLLY: the links of the hosts let everything pass, too. `all_pass[W]`: all header atoms;
-    `atom[T]`, `owner[T]`; `device[C]`, `open_up[C]`, `open_down[C]` of the classes of hosts, those
-    of target t being `start[t]` to `start[t + 1]`.
+    `atom[T]`, `owner[T]`; `device[C]`, `up[C, W]`, `down[C, W]` of the classes of hosts, those of
+    target t being `start[t]` to `start[t + 1]`.
     """
-    owners = np.full(wires.decision.shape[1], NOBODY, dtype=np.int32)
-    owners[atom] = owner
-    owners[atom[owners[atom] != owner]] = SEVERAL
-    free = (wires.mask == all_pass).all(axis=1)
-    arrives = _arrives(wires, free, owners)
-    sources = np.unique(device)
-    proved = np.bitwise_and.reduce(arrives[sources], axis=0)
-    within = (proved[atom >> 6] >> (atom & 63).astype(np.uint64)) & ONE != NONE
-    shut = np.add.reduceat(~open_down, start[:-1]) > 0
-    found: Marks = np.where(within, WITHIN, OPEN).astype(np.uint8)
-    if open_up.all():
-        found[within & ~shut] = WHOLLY
+    owners = np.full(wires.decision.shape[1], NOBODY, np.int32)
+    for t in range(len(atom)):
+        mine = owners[atom[t]] == NOBODY or owners[atom[t]] == owner[t]
+        owners[atom[t]] = owner[t] if mine else SEVERAL
+    proved = _arrives(wires, _open(wires.mask, all_pass), owners)
+    entering, leaving = _open(up, all_pass).all(), _open(down, all_pass)
+    found = np.empty(len(atom), np.uint8)
+    for t in range(len(atom)):
+        word, shift = atom[t] >> 6, np.uint64(atom[t] & 63)
+        within = True
+        for c in range(len(device)):
+            within &= (proved[device[c], word] >> shift) & ONE != NONE
+        wholly = within and entering and leaving[start[t] : start[t + 1]].all()
+        found[t] = WHOLLY if wholly else WITHIN if within else OPEN
+    return found
+
+
+@compiled
+def _open(masks: Bits, all_pass: Bits) -> Bools:
+    """Which of `masks[N, W]` let everything pass."""
+    found = np.ones(len(masks), np.bool_)
+    for n in range(len(masks)):
+        for word in range(len(all_pass)):
+            found[n] &= masks[n, word] == all_pass[word]
     return found
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shadowsim.dataplane.headerspace import HeaderAtoms, header_atoms
-from shadowsim.dataplane.pairs import count_broken, ends_of, proved_of
+from shadowsim.dataplane.pairs import Ends, count_broken, ends_of, proved_of
 from shadowsim.dataplane.plane import Ints, Plane
 from shadowsim.dataplane.propagate import wires_of
 from shadowsim.dataplane.questions import NOWHERE, ask, avoided
@@ -48,7 +48,7 @@ class Verifier:
     """Checks one data plane after another against the same intents.
 
     `check` is a pure function of its arguments; it remembers the header atoms of the access
-    lists it saw last, which only saves time.
+    lists it saw last, and the classes of hosts, which only saves time.
     """
 
     def __init__(self, topology: Topology, intents: Sequence[PathIntent]) -> None:
@@ -58,6 +58,7 @@ class Verifier:
         addresses = [topology.address[host.name] for host in topology.hosts]
         self._address = np.array(addresses, dtype=np.uint32)
         self._atoms: HeaderAtoms | None = None
+        self._ends: tuple[HeaderAtoms, bytes, Ends, list[Ints]] | None = None
 
     def check(self, plane: Plane, *, witnesses: bool = True) -> tuple[Verdict, ...]:
         """The verdict on each intent, in order; with `witnesses`, a packet for each broken one."""
@@ -65,7 +66,7 @@ class Verifier:
             return tuple(Verdict(intent, True, 0, None) for intent in self.intents)
         atoms = self.header_atoms(plane)
         wires = wires_of(plane, atoms)
-        ends, hosts = ends_of(plane, atoms, self._member)
+        ends, hosts = self._ends_of(plane, atoms)
         broken = np.zeros(len(self.intents), dtype=np.int64)
         first = np.full((len(self.intents), 3), NOWHERE, dtype=np.int32)
         sure = proved_of(wires, ends, atoms)
@@ -86,6 +87,14 @@ class Verifier:
         if atoms is None or atoms.filters != plane.filters:
             atoms = self._atoms = header_atoms(plane.filters, self._address, self._spaces)
         return atoms
+
+    def _ends_of(self, plane: Plane, atoms: HeaderAtoms) -> tuple[Ends, list[Ints]]:
+        """The classes of hosts: those of last time where hosts are served as they were then."""
+        here = (a[plane.graph.edges :] for a in (plane.up, plane.filter_in, plane.filter_out))
+        served = b"".join(part.tobytes() for part in (plane.host_atom, *here))
+        if self._ends is None or self._ends[0] is not atoms or self._ends[1] != served:
+            self._ends = atoms, served, *ends_of(plane, atoms, self._member)
+        return self._ends[2], self._ends[3]
 
     def _witness(
         self, plane: Plane, atoms: HeaderAtoms, number: int, hosts: list[Ints], first: Ints

@@ -50,16 +50,20 @@ class Copying:
         self._order = Order(taken, fraction, random) if taken.any() else None
         self._kept_bytes = np.minimum(self._bits / 8.0, truncate_bytes)
 
-    def count(self, offered_bps: Array, dark: Collection[str], span_s: float) -> None:
-        """Count a time in which the demands sent `offered_bps`; dark devices tell nothing."""
+    def count(self, offered_bps: Array, dark: Collection[str], span_s: Sequence[float]) -> None:
+        """Count states that held for `span_s[S]` seconds, in which the demands sent
+        `offered_bps[S, F]`; dark devices tell nothing.
+        """
         lit: Array | bool = True
         if dark:
             lit = np.array([home not in dark for home in self._homes], dtype=np.bool_)
-        came = np.where(lit, offered_bps, 0.0) * span_s
-        self._seen += float(came.sum())
-        self._over_s += span_s
+        came = np.where(lit, offered_bps, 0.0) * np.array(span_s)[:, None]
+        for bits, span in zip(came.sum(axis=1).tolist(), span_s, strict=True):
+            self._seen += bits
+            self._over_s += span
         if self._order is not None:
-            self._waiting += np.where(self._order.taken, came, 0.0)
+            for bits in np.where(self._order.taken, came, 0.0):
+                self._waiting += bits
             self._heard |= self._order.taken & lit
 
     def copies(self) -> Copies:

@@ -199,10 +199,12 @@ class SimulatedNetwork:
         self, classes: Sequence[str], fraction: float, truncate_bytes: int, random: Generator
     ) -> None:
         self._record()
+        self._count()
         self._copying.copy(classes, fraction, truncate_bytes, random)
 
     def copies(self) -> Copies:
         self._record()
+        self._count()
         return self._copying.copies()
 
     def follow(self, other: Network) -> None:
@@ -407,8 +409,14 @@ class SimulatedNetwork:
         if span_s > 0.0:
             self._stretch.hold(self._offered_bps, span_s, now)
             self._edge.count(span_s)
-            sent_bps = self._loader.gather(self._offered_bps)
-            self._copying.count(sent_bps, self._damage.dark, span_s)
+
+    def _count(self) -> None:
+        """Count what came in at the edge in the states of which that is not done yet."""
+        stretch, first = self._stretch, self._stretch.counted
+        stretch.counted = len(stretch.span_s)
+        if first < stretch.counted:
+            sent_bps = self._loader.gather(np.array(stretch.offered_bps[first:]))
+            self._copying.count(sent_bps, self._damage.dark, stretch.span_s[first:])
 
     def _catch_up(self) -> None:
         """Solve all states until now."""
@@ -428,6 +436,7 @@ class SimulatedNetwork:
         """
         if self._stretch.empty:
             return
+        self._count()
         past, self._stretch = self._stretch, Stretch(self._stretch.at_s[-1:])
         plane, loss, ground = self._installed, self._damage.loss, self._on()
         offered_bps, span_s = past.offered(len(self._offered_bps)), np.array(past.span_s)

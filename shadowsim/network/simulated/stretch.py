@@ -16,7 +16,8 @@ class Stretch:
     """States that held one after another, alike in all but the rates that flows offered.
 
     State i offered `offered_bps[i]` from `at_s[i]` on, for `span_s[i]` seconds. The samples `due`
-    are to be read after so many of these states as `after` says.
+    are to be read after so many of these states as `after` says. Of the first `counted` it is
+    counted already what came in at the edge.
     """
 
     at_s: list[float]
@@ -24,6 +25,7 @@ class Stretch:
     offered_bps: list[Array] = field(default_factory=list)
     due: list[Due] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
+    counted: int = 0
 
     @property
     def empty(self) -> bool:
