@@ -57,6 +57,16 @@ class Flows:
             raise ValueError("packet_bytes must be positive")
         object.__setattr__(self, "batch", self.rate_bps.shape[0])
 
+    def offering(self, rate_bps: Floats) -> "Flows":
+        """The same flows, which want to send this much, `[F]` or `[B, F]`."""
+        found = object.__new__(Flows)
+        for name in ("elastic", "packet_bytes", "level"):
+            object.__setattr__(found, name, getattr(self, name))
+        object.__setattr__(found, "rate_bps", rate_bps)
+        _settle(found, "rate_bps", np.float64, (None, self.rate_bps.shape[1]))
+        object.__setattr__(found, "batch", found.rate_bps.shape[0])
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:

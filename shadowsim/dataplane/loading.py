@@ -21,10 +21,10 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Routed:
-    """The paths of all flows on one plane, and the level each is served at."""
+    """The paths of all flows on one plane; and the flows, each served at its level there."""
 
     paths: Paths
-    level: Array
+    flows: Flows
 
 
 class Loader:
@@ -46,7 +46,9 @@ class Loader:
         """Trace every flow."""
         if self._filters != plane.filters:
             self._passes, self._filters = permitted(plane.filters, self.flows), plane.filters
-        return Routed(*trace_flows(plane, self.flows, self._passes))
+        paths, level = trace_flows(plane, self.flows, self._passes)
+        nothing = np.zeros(len(level))
+        return Routed(paths, Flows(nothing, self._elastic, self.flows.packet_bytes, level))
 
     def spread(self, rates_bps: Array) -> Array:
         """Rates of demands to rates of their flows."""
@@ -80,8 +82,7 @@ class Loader:
 
     def run(self, links: Links, routed: Routed, offered_bps: Array) -> Loads:
         """The loads when the flows want to send `offered_bps[F]`, or `[S, F]` in S states."""
-        flows = Flows(offered_bps, self._elastic, self.flows.packet_bytes, routed.level)
-        return solve(links, flows, routed.paths)
+        return solve(links, routed.flows.offering(offered_bps), routed.paths)
 
     def solve(self, plane: Plane, routed: Routed, offered_bps: Array, loss: Array) -> Loads:
         """The loads on links that have nothing but this loss, `[L]`."""

@@ -15,6 +15,7 @@ DEVICE_METRICS = ("cpu", "memory", "table")
 LINK_METRICS = ("load_bps", "drop_bps", "utilisation", "up")
 DEMAND_METRICS = ("offered_bps", "throughput_bps", "latency_s", "loss")
 METRICS = {"device": DEVICE_METRICS, "link": LINK_METRICS, "demand": DEMAND_METRICS}
+PLACES = {(of, name): n for of, names in METRICS.items() for n, name in enumerate(names)}
 
 Array = npt.NDArray[np.float64]
 
@@ -55,7 +56,7 @@ class Sample:
 
     def column(self, subject: str, metric: str) -> Array:
         rows: Array = getattr(self, subject)
-        return rows[:, METRICS[subject].index(metric)]
+        return rows[:, PLACES[subject, metric]]
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Telemetry:
         width = len(self.layout.names(subject))
         if not self.samples:
             return np.empty((0, width))
-        return np.stack([s.column(subject, metric) for s in self.samples])
+        return np.array([s.column(subject, metric) for s in self.samples])
 
     @property
     def at_s(self) -> Array:

@@ -216,8 +216,11 @@ def readings(samples: Sequence[Sample], demands: int) -> Array:
     """`[samples, metrics * demands]`."""
     if not samples:
         return np.empty((0, len(METRICS) * demands))
-    stacked = np.stack([sample.demand for sample in samples])[:, :, COLUMNS]
-    return stacked.transpose(0, 2, 1).reshape(len(samples), -1)
+    stacked = np.array([sample.demand for sample in samples])
+    found = np.empty((len(samples), len(METRICS), demands))
+    for place, column in enumerate(COLUMNS):
+        found[:, place] = stacked[:, :, column]
+    return found.reshape(len(samples), -1)
 
 
 def _wandering(series: Array) -> Array:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln, ndtr
 
+from shadowsim.dataplane.maxmin import compiled
+
 Array = np.ndarray
 
 
@@ -22,21 +24,33 @@ def pairs_above(high: Array, low: Array) -> Array:
 
     A tie counts half: the Mann-Whitney U of the first set.
     """
-    a, b = high[:, None, :], low[None, :, :]
-    found: Array = (a > b).sum(axis=(0, 1)) + 0.5 * (a == b).sum(axis=(0, 1))
-    return found
+    return _above(*(np.ascontiguousarray(side, np.float64) for side in (high, low)))
 
 
 def ties(series: Array) -> Array:
     """Per column the sum of t^3 - t over all groups of t equal readings."""
-    ordered = np.sort(series, axis=0)
-    found = np.zeros(series.shape[1])
-    some = (ordered[1:] == ordered[:-1]).any(axis=0)
-    if some.any():
-        chosen = series[:, some]
-        alike = (chosen[:, None, :] == chosen[None, :, :]).sum(axis=0)
-        # A reading in a group of t is counted t times: the sum over readings is that over groups.
-        found[some] = np.where(alike > 0, alike**2 - 1, 0).sum(axis=0)
+    return _tied(np.ascontiguousarray(np.sort(series, axis=0), np.float64))
+
+
+@compiled
+def _above(high: Array, low: Array) -> Array:
+    twice = np.zeros(high.shape[1], np.int64)
+    for i in range(high.shape[0]):
+        for k in range(low.shape[0]):
+            for c in range(high.shape[1]):
+                twice[c] += (high[i, c] > low[k, c]) + (high[i, c] >= low[k, c])
+    return twice * 0.5
+
+
+@compiled
+def _tied(ordered: Array) -> Array:
+    """Of columns in order: the t-th of equal readings adds what t^3 - t grows by."""
+    found = np.zeros(ordered.shape[1])
+    for c in range(ordered.shape[1]):
+        t = 1
+        for i in range(1, ordered.shape[0]):
+            t = t + 1 if ordered[i, c] == ordered[i - 1, c] else 1
+            found[c] += 3 * t * (t - 1)
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -74,9 +75,9 @@ class Threshold:
 
 def _levels(limits: Limits, samples: Sequence[Sample]) -> Array:
     """Each level of these samples as a share of its limit, in the order of `_read`."""
-    demand = np.stack([sample.demand for sample in samples])
-    utilisation = np.stack([sample.column("link", "utilisation") for sample in samples])
-    device = np.stack([sample.device for sample in samples])
+    demand = np.array([sample.demand for sample in samples])
+    utilisation = np.array([sample.column("link", "utilisation") for sample in samples])
+    device = np.array([sample.device for sample in samples])
     return np.column_stack([
         limits.severity(demand, utilisation),
         _starvation(demand[:, limits.critical, DEMAND_METRICS.index("loss")]),
@@ -94,25 +95,21 @@ def _as_before(series: Array, before: Array) -> bool:
     now, then = series[np.isfinite(series)][-STEADY:], before[np.isfinite(before)]
     if not now.size or not then.size:
         return False
-    usual = _median(then)
-    return usual > 1.0 and _median(now) <= usual * SAME
+    usual = _median(then.tolist())
+    return usual > 1.0 and _median(now.tolist()) <= usual * SAME
 
 
-def _median(values: Array) -> float:
+def _median(values: Iterable[float]) -> float:
     """That of at least one finite value."""
-    # Much faster than np.median where there are few.
-    ordered: list[float] = sorted(values.tolist())
+    ordered = sorted(values)  # much faster than np.median where there are few
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2.0
 
 
 def _worst(rows: Array) -> Array:
     """The largest of every row; nan where a row has nothing."""
-    known = np.isfinite(rows).any(axis=1)
-    found: Array = np.where(
-        known, np.nanmax(np.where(np.isfinite(rows), rows, -np.inf), axis=1), np.nan
-    )
-    return found
+    most = np.where(np.isfinite(rows), rows, -np.inf).max(axis=1)
+    return np.where(most > -np.inf, most, np.nan)
 
 
 def _reason(mode: str, what: str, series: Array, horizon_s: float) -> Reason | None:
@@ -120,7 +117,7 @@ def _reason(mode: str, what: str, series: Array, horizon_s: float) -> Reason | N
     known = series[np.isfinite(series)]
     if known.size < STEADY:
         return None
-    level = _median(known[-STEADY:])
+    level = _median(known[-STEADY:].tolist())
     ahead = level + max(_slope(_after_jump(known[-TREND:])), 0.0) * horizon_s
     reached = max(level, ahead)
     probability = 1.0 / (1.0 + math.exp(-SHARPNESS * (reached - 1.0)))
@@ -132,11 +129,10 @@ def _reason(mode: str, what: str, series: Array, horizon_s: float) -> Reason | N
 
 def _after_jump(values: Array) -> Array:
     """The values since the last jump: a step, such as a reroute makes, is no trend."""
-    steps = np.abs(values[1:] - values[:-1])
-    if steps.size == 0:
-        return values
-    jumps = np.flatnonzero(steps > 6.0 * _median(steps) + 0.02)
-    return values[jumps[-1] + 1 :] if jumps.size else values
+    steps = [abs(after - before) for before, after in pairwise(values.tolist())]
+    least = 6.0 * _median(steps) + 0.02 if steps else 0.0
+    jump = next((n for n in reversed(range(len(steps))) if steps[n] > least), -1)
+    return values[jump + 1 :]
 
 
 def _slope(values: Array) -> float:

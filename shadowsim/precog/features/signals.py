@@ -52,9 +52,9 @@ class Touched(NamedTuple):
 def stacked(samples: Sequence[Sample]) -> Readings:
     """The readings of at least one sample."""
     return Readings(
-        np.stack([s.device for s in samples]),
-        np.stack([s.link for s in samples]),
-        np.stack([s.demand for s in samples]),
+        np.array([s.device for s in samples]),
+        np.array([s.link for s in samples]),
+        np.array([s.demand for s in samples]),
     )
 
 
