@@ -158,8 +158,8 @@ class Forward:
         self, now: Settled, recent: list[Sample], demands: Array, utilisations: Array
     ) -> Values:
         demand, utilisation = demands[0], utilisations[0]
-        measured = mean(np.stack([s.demand for s in recent]), axis=0)
-        full = mean(np.stack([s.column("link", "utilisation") for s in recent]), axis=0)
+        measured = mean(np.array([s.demand for s in recent]), axis=0)
+        full = mean(np.array([s.column("link", "utilisation") for s in recent]), axis=0)
         near = float(largest(self._nearness.of(demand, utilisation)))
         loss = measured[:, 3] - demand[:, 3]
         with np.errstate(divide="ignore", invalid="ignore"):

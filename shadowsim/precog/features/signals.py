@@ -13,6 +13,7 @@ import numpy as np
 from shadowsim.dataplane.limits import Limits
 from shadowsim.model.telemetry import Sample
 from shadowsim.model.traffic import CLASSES, Demand
+from shadowsim.precog.features.kernels import Bounds, lost, near, read, starved
 
 Array = np.ndarray
 
@@ -73,7 +74,12 @@ class Nearness:
         self._loss = _bounds(limits, "loss", demands)
         self._missing = _bounds(limits, "throughput", demands)
         levels = [limit.bound for limit in limits.limits if limit.metric == "utilisation"]
-        self._utilisation = min(levels, default=np.nan)
+        self._utilisation = float(min(levels, default=np.nan))
+
+    @property
+    def bounds(self) -> Bounds:
+        """What `kernels` need of it."""
+        return Bounds(self._latency_s, self._loss, self._missing, self._utilisation)
 
     def of(self, demand: Array, utilisation: Array) -> Array:
         """`[..., 3]`: by latency, by loss or throughput, by utilisation; nan where not known.
@@ -81,10 +87,9 @@ class Nearness:
         `demand[..., F, 4]`, `utilisation[..., L]`. The largest of the three is that of
         `Limits.severity`.
         """
-        loss, active = demand[..., 3], demand[..., 0] > 0
-        lost = np.fmax(loss / self._loss, np.where(active, loss / self._missing, np.nan))
-        latency = demand[..., 2] / self._latency_s
-        return together([largest(v) for v in (latency, lost, utilisation / self._utilisation)])
+        found = np.empty((*demand.shape[:-2], 3))
+        near(rows_of(demand, 2), rows_of(utilisation, 1), self.bounds, rows_of(found, 1))
+        return found
 
 
 def _bounds(limits: Limits, metric: str, demands: int) -> Array:
@@ -101,11 +106,9 @@ class Signals:
     """Reads the signals of networks with these demands under these limits."""
 
     def __init__(self, demands: Sequence[Demand], limits: Limits) -> None:
-        self._nearness = Nearness(limits)
+        self._bounds = Nearness(limits).bounds
         self._critical = limits.critical
-        self._classes = np.array(
-            [[d.traffic_class == name for d in demands] for name in CLASSES], dtype=np.float64
-        )
+        self._class_of = np.array([CLASSES.index(d.traffic_class) for d in demands], dtype=np.intp)
 
     def of(self, readings: Readings, usually: Usual, touched: Touched) -> Array:
         """`[..., N, signals]`, in the order of SIGNALS; nan where not known.
@@ -113,49 +116,30 @@ class Signals:
         `usually` of these demands, to which latency and traffic are compared.
         """
         device, link, demand = readings
-        utilisation = link[..., 2]
-        near = self._nearness.of(demand, utilisation)
-        slower = demand[..., 2] / usually.latency_s[..., None, :]
-        worst = largest(np.swapaxes(device, -1, -2))
-        touched_worst = largest(np.swapaxes(device[..., touched.devices, :], -1, -2))
-        columns = (
-            largest(near), near[..., 0], near[..., 1], near[..., 2],
-            *np.moveaxis(self.lost(demand), -1, 0), self.starved(demand),
-            largest(slower), mean(slower, axis=-1),
-            largest(utilisation), largest(utilisation[..., touched.links]),
-            worst[..., 0], touched_worst[..., 0], worst[..., 1], touched_worst[..., 1],
-            worst[..., 2],
-            1.0 - mean(link[..., 3], axis=-1), _share(link[..., 1], link[..., 0]),
-            _share(demand[..., 0], usually.offered_bps[..., None, :]),
-            known(device, (-1, -2)), known(device[..., touched.devices, :], (-1, -2)),
-            known(link, (-1, -2)), known(demand[..., 3], -1),
+        found = np.empty((*demand.shape[:-2], len(SIGNALS)))
+        read(
+            rows_of(device, 2), rows_of(link, 2), rows_of(demand, 2),
+            rows_of(usually.latency_s, 1), rows_of(usually.offered_bps, 1), *touched,
+            self._bounds, self._critical, self._class_of, rows_of(found, 1),
         )  # fmt: skip
-        return together(columns)
+        return found
 
     def lost(self, demand: Array) -> Array:
         """`[..., classes]`: the share of what each class sends that is not delivered."""
-        offered, loss = demand[..., 0], demand[..., 3]
-        told = np.isfinite(offered) & np.isfinite(loss)
-        sent = np.where(told, offered, 0.0)[..., None, :] * self._classes
-        # Not by matrix products: their last bits depend on how many samples are read at once.
-        lost_bps = sent * np.where(told, loss, 0.0)[..., None, :]
-        return ratio(lost_bps.sum(axis=-1), sent.sum(axis=-1))
+        found = np.empty((*demand.shape[:-2], len(CLASSES)))
+        lost(rows_of(demand, 2), self._class_of, rows_of(found, 1))
+        return found
 
     def starved(self, demand: Array) -> Array:
         """`[...]`: of the critical demands that send, the share that gets less than half."""
-        offered, delivered = demand[..., 0], demand[..., 1]
-        sending = self._critical & (offered > 0) & np.isfinite(delivered)
-        low = sending & (delivered < 0.5 * offered)
-        return ratio(low.sum(axis=-1), sending.sum(axis=-1))
+        found = np.empty(demand.shape[:-2])
+        starved(rows_of(demand, 2), self._critical, found.reshape(-1))
+        return found
 
 
-def together(columns: Sequence[Array]) -> Array:
-    """Arrays of one shape `[...]` to `[..., columns]`."""
-    # Much faster than np.stack where the arrays are small and many.
-    found = np.empty((*columns[0].shape, len(columns)))
-    for place, column in enumerate(columns):
-        found[..., place] = column
-    return found
+def rows_of(values: Array, kept: int) -> Array:
+    """`[..., *kept]` to `[R, *kept]`; what is contiguous is not copied."""
+    return np.ascontiguousarray(values, np.float64).reshape(-1, *values.shape[values.ndim - kept :])
 
 
 def largest(values: Array) -> Array:
@@ -170,21 +154,8 @@ def mean(values: Array, axis: int) -> Array:
     return ratio(np.where(finite, values, 0.0).sum(axis=axis), finite.sum(axis=axis))
 
 
-def known(values: Array, axis: int | tuple[int, ...]) -> Array:
-    """The share that is known; 1 where there is nothing to know."""
-    finite = np.isfinite(values)
-    found: Array = finite.mean(axis=axis) if finite.size else np.ones(finite.sum(axis=axis).shape)
-    return found
-
-
 def ratio(parts: Array, wholes: Array) -> Array:
     """Nan where the whole is 0."""
     whole = np.asarray(wholes, dtype=np.float64)
     found: Array = np.divide(parts, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
     return found
-
-
-def _share(parts: Array, wholes: Array) -> Array:
-    """The sum of the parts over that of the wholes, of those of which both are known."""
-    told = np.isfinite(parts) & np.isfinite(wholes)
-    return ratio(np.where(told, parts, 0.0).sum(axis=-1), np.where(told, wholes, 0.0).sum(axis=-1))
