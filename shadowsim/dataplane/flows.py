@@ -132,8 +132,8 @@ def _settle(
         given = given[None]
     fits = given.dtype == dtype and given.flags.carray
     array: npt.NDArray[np.generic] = given if fits else np.require(given, dtype, ("C", "W"))
-    first, *rest = shape
-    if array.ndim != len(shape) or [*array.shape[1:]] != rest or first not in (None, len(array)):
+    sizes = array.shape
+    if sizes[1:] != shape[1:] or len(sizes) != len(shape) or shape[0] not in (None, sizes[0]):
         wanted = ", ".join("B" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} has shape {given.shape}, wanted [{wanted}]")
     # Before the conversion, which may make a number of what is none.

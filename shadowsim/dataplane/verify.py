@@ -26,6 +26,8 @@ from shadowsim.model.address import format_address
 from shadowsim.model.intents import PathIntent
 from shadowsim.model.topology import Topology
 
+KEPT = 4  # sets of access lists whose header atoms are remembered
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -48,7 +50,7 @@ class Verifier:
     """Checks one data plane after another against the same intents.
 
     `check` is a pure function of its arguments; it remembers the header atoms of the access
-    lists it saw last, and the classes of hosts, which only saves time.
+    lists it saw lately, and the classes of hosts, which only saves time.
     """
 
     def __init__(self, topology: Topology, intents: Sequence[PathIntent]) -> None:
@@ -57,7 +59,7 @@ class Verifier:
         self._member, self._asked, self._spaces = ask(topology, self.intents)
         addresses = [topology.address[host.name] for host in topology.hosts]
         self._address = np.array(addresses, dtype=np.uint32)
-        self._atoms: HeaderAtoms | None = None
+        self._atoms: list[HeaderAtoms] = []  # the last first
         self._ends: tuple[HeaderAtoms, bytes, Ends, list[Ints]] | None = None
 
     def check(self, plane: Plane, *, witnesses: bool = True) -> tuple[Verdict, ...]:
@@ -83,9 +85,10 @@ class Verifier:
 
     def header_atoms(self, plane: Plane) -> HeaderAtoms:
         """The header atoms of the access lists of this plane."""
-        atoms = self._atoms
-        if atoms is None or atoms.filters != plane.filters:
-            atoms = self._atoms = header_atoms(plane.filters, self._address, self._spaces)
+        atoms = next((a for a in self._atoms if a.filters == plane.filters), None)
+        if atoms is None:
+            atoms = header_atoms(plane.filters, self._address, self._spaces)
+        self._atoms = [atoms, *(a for a in self._atoms if a is not atoms)][:KEPT]
         return atoms
 
     def _ends_of(self, plane: Plane, atoms: HeaderAtoms) -> tuple[Ends, list[Ints]]:

@@ -93,6 +93,7 @@ class MirrorEngine:
         self._names = [demand.name for demand in demands]
         self._running: Configs = {**known, **production.configs()}
         self._lag = ConfigLag(self._running)
+        self._wanted: tuple[Configs, Sequence[Command], Configs] = {}, (), {}
         self._sent_bps = np.array([demand.rate_bps for demand in demands], dtype=np.float64)
         self._down: frozenset[int] = frozenset()
         self._lag_s = 0.0
@@ -113,7 +114,7 @@ class MirrorEngine:
         Devices of production that do not answer are left as they are in the shadow.
         """
         running = self._shadow.followed().configs
-        wanted, have = _with(running, trial), self._shadow.configs()
+        wanted, have = self._with(running, trial), self._shadow.configs()
         differ = _differing(wanted, have)
         return difference({n: have[n] for n in differ}, {n: wanted[n] for n in differ})
 
@@ -127,7 +128,7 @@ class MirrorEngine:
         self._running = {**self._running, **running}
         self._lag.saw(running, now, followed.ages_s)
         self._rescale()
-        wanted, have = _with(running, trial), self._shadow.configs()
+        wanted, have = self._with(running, trial), self._shadow.configs()
         differ = _differing(wanted, have)
         self._lag.arrived(set(have) & set(wanted) - set(differ), now, followed.ages_s)
         if not differ or self._shadow.busy:
@@ -138,10 +139,20 @@ class MirrorEngine:
 
     def arrived(self, trial: Sequence[Command] = ()) -> None:
         """Look whether the shadow has by now what was sent to it: so its lag is known exactly."""
-        wanted, have = _with(self._running, trial), self._shadow.configs()
+        wanted, have = self._with(self._running, trial), self._shadow.configs()
         same = set(have) & set(wanted) - set(_differing(wanted, have))
         with suppress(Unreachable):  # then at the next sync
             self._lag.arrived(same, self._production.now, self._shadow.followed().ages_s)
+
+    def _with(self, running: Configs, trial: Sequence[Command]) -> Configs:
+        """Production's configs with the trial, as far as its devices answer; of the same configs
+        as last time, the same.
+        """
+        kept, commands, wanted = self._wanted
+        if kept != running or commands != trial:
+            wanted = apply(running, [command for command in trial if command.device in running])
+            self._wanted = dict(running), trial, wanted
+        return wanted
 
     # -- size ----------------------------------------------------------------------------------
 
@@ -293,11 +304,6 @@ class MirrorEngine:
             replica_lag_s=float(np.median(followed.lags_s)) if followed.lags_s else None,
             services=followed.services,
         )
-
-
-def _with(running: Configs, trial: Sequence[Command]) -> Configs:
-    """Production's configs with the trial, as far as its devices answer."""
-    return apply(running, [command for command in trial if command.device in running])
 
 
 def _differing(wanted: Configs, have: Configs) -> list[str]:

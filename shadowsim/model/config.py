@@ -190,7 +190,7 @@ class DeviceConfig:
         """Management service to the access list that guards it, None where open to everyone."""
         return {slot[1]: value[0] for slot, value in self._under("management")}
 
-    @property
+    @cached_property
     def table_size(self) -> int:
         return int(self._value(("table-size",), 4096))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from itertools import takewhile
 
 from shadowsim.model.grammar import FORMS, Form
@@ -22,6 +23,7 @@ def kind_of(command: str) -> str:
     return _head(line.removeprefix("no ")) or _head(context) or line.partition(" ")[0]
 
 
+@cache
 def heads() -> tuple[str, ...]:
     """The literal words that the lines of the language begin with."""
     return tuple(dict.fromkeys(filter(None, map(_literal, FORMS))))

@@ -13,7 +13,6 @@ from itertools import groupby
 import numpy as np
 
 from shadowsim.model.change import Change, Command, Configs, apply
-from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE, OUTAGE_S, VULNERABILITY
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
@@ -22,6 +21,7 @@ PASSING = 0.25  # an outage in a state that lasts for the installing of one comm
 LASTING = 0.95
 EXPOSING = 0.97
 NEAR = 0.85  # of a limit: nearer than this is worth a warning
+TREND = 20  # samples that the growth of traffic is read off
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Script:
     def _as_it_stands(self, evidence: Evidence) -> Forecast:
         """In production: the configs of now under the traffic that its trend leads to."""
         seen = self._whatif.observe(evidence.observed, evidence.now)
-        factor = growth(evidence)
+        factor = growth(self._whatif, evidence)
         ahead = Observed(seen.down, seen.loss, seen.rates_bps * factor)
         condition = self._whatif.look(evidence.now, ahead, evidence.before)
         reasons = [
@@ -109,19 +109,10 @@ class Script:
         return forecast_of(reasons)
 
 
-def growth(evidence: Evidence) -> float:
+def growth(whatif: WhatIf, evidence: Evidence) -> float:
     """By how much all traffic together will have grown at the horizon, from its recent trend."""
-    recent = Telemetry(evidence.observed.layout, evidence.observed.samples[-20:])
-    offered = recent.series("demand", "offered_bps")
-    if len(offered) < 8:
-        return 1.0
-    known = np.isfinite(offered).all(axis=0)
-    total = offered[:, known].sum(axis=1)
-    if total.size == 0 or total[-3:].mean() <= 0:
-        return 1.0
-    time = np.arange(len(total)) - (len(total) - 1) / 2
-    slope = (time * total).sum() / (time * time).sum()  # least squares
-    return float(max(1.0 + slope * evidence.horizon_s / total[-3:].mean(), 1.0))
+    slope_bps, level_bps = whatif.trend(evidence.observed.samples[-TREND:])
+    return float(max(1.0 + slope_bps * evidence.horizon_s / level_bps, 1.0))
 
 
 def _crossing(severity: float) -> float:

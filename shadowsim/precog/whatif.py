@@ -21,10 +21,11 @@ from shadowsim.model.telemetry import DEMAND_METRICS, Layout, Sample, Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
-from shadowsim.precog.once import same_samples
+from shadowsim.precog.once import OfSamples, same_samples
 
 Array = np.ndarray
 RECENT = 3  # samples that make a reading steady
+LEAST = 8  # samples without which there is no trend
 KEPT = 16  # compilations remembered
 READINGS_KEPT = 8
 EXPOSING = ("isolated", "waypoint")  # the kinds of intents that are about who gets in
@@ -115,6 +116,7 @@ class WhatIf:
         self._layout = Layout((), (), tuple(d.name for d in demands))
         self._kept: list[Settled] = []
         self._observed: list[tuple[tuple[Sample, ...], Plane, Observed]] = []
+        self.trend = OfSamples(_trend)  # of all traffic together, bit/s per sample, and its level
         classes = [CLASSES.index(demand.traffic_class) for demand in demands]
         self._class_of = np.array(classes, dtype=np.intp)
         self._flows_of = np.array([demand.flows for demand in demands], dtype=np.intp)
@@ -242,6 +244,22 @@ def same_configs(a: Configs, b: Configs) -> bool:
     """Whether two sets of configs are equal."""
     # Maps do not look into what is the same object, as nearly all of these are.
     return a is b or a == b
+
+
+def _trend(samples: Sequence[Sample]) -> tuple[float, float]:
+    """The slope by least squares of what all demands together send, and its level; of too little
+    that is known, 0 and 1.
+    """
+    if len(samples) < LEAST:
+        return 0.0, 1.0
+    offered = np.array([sample.column("demand", "offered_bps") for sample in samples])
+    known = np.isfinite(offered).all(axis=0)
+    total = offered[:, known].sum(axis=1)
+    level = total[-RECENT:].mean()
+    if total.size == 0 or level <= 0:
+        return 0.0, 1.0
+    time = np.arange(len(total)) - (len(total) - 1) / 2
+    return (time * total).sum() / (time * time).sum(), level
 
 
 def _mean(columns: list[Array]) -> Array:

@@ -94,7 +94,8 @@ def _attribute(run: Run, seen: Observed, measured: set[str]) -> Blame:
     come, and last, where the model shows nothing, by the circumstances.
     """
     change, now = run.scenario.change, run.configs(run.production, run.deployed)
-    ahead = Observed(seen.down, seen.loss, seen.rates_bps * growth(run.evidence("production")))
+    factor = growth(run.whatif, run.evidence("production"))
+    ahead = Observed(seen.down, seen.loss, seen.rates_bps * factor)
     verdicts: list[Blame] = []
     for traffic, margin in ((seen, 1.0), (ahead, 1.0), (ahead, NEARLY)):
         verdicts.append(blame(run.whatif, change, run.before, now, traffic, margin=margin))

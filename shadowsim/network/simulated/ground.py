@@ -27,7 +27,8 @@ class Ground:
 
     `rate_bps[L]`: what a link can carry with its faults. `background[L]`: the share of that which
     the background takes; `seen_background[L]`: of the rate that is configured. `memory[D]` and
-    `table[D]`: the shares of a device's memory and of its table's entries that are taken.
+    `table[D]`: the shares of a device's memory and of its table's entries that are taken; `full`:
+    the numbers of the devices that are out of memory.
     """
 
     links: Links
@@ -36,6 +37,7 @@ class Ground:
     seen_background: Array
     memory: Array
     table: Array
+    full: tuple[int, ...]
 
     def read(self, found: Readings, cpu: Array, random: Generator) -> tuple[Array, Array, Array]:
         """Noisy readings `[T, ...]` of devices, links and demands; `cpu[T, D]`."""
@@ -65,6 +67,7 @@ def ground_of(
         part.background_share(plane.rate_bps),
         memory,
         plane.routes / room,
+        tuple(np.flatnonzero(memory >= 1.0).tolist()),
     )
 
 

@@ -340,8 +340,7 @@ class SimulatedNetwork:
             named = [fault.device] if fault.device else list(self.topology.device_index)
             for name in set(named) - self._damage.dead:
                 self._health.leaked[self.topology.device_index[name]] += fault.amount * TICK_S
-        memory = self._on().memory
-        for number in np.flatnonzero(memory >= 1.0) if memory.max(initial=0.0) >= 1.0 else ():
+        for number in self._on().full:
             self._turn()
             name = self.topology.devices[number].name
             self._health.leaked[number] = 0.0

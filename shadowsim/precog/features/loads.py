@@ -102,7 +102,7 @@ class Forward:
         found = dict(_UNKNOWN)
         found |= _in_force(evidence, walk, arrived=arrived) | _verdict(now, walk)
         traffic = evidence.observed if production else evidence.control or evidence.observed
-        rise = growth(evidence)
+        rise = growth(self._whatif, evidence)
         ahead = None
         if _reported(traffic.samples[-RECENT:]):
             ahead = self._whatif.load(walk.end, seen, (1.0, *HEADROOM, rise))
