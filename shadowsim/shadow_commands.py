@@ -258,7 +258,7 @@ def served(
     store: Path | None = None,
     extend: Callable[[Desk], Extend] | None = None,
 ) -> tuple[Desk, Server]:
-    """A desk that will be asked over HTTP; `store` is beside `file` unless it is named.
+    """A desk that will be asked over HTTP; `store` is beside `file`, as runs are, if none is named.
 
     Raises MachineLacks without the packages for that.
     """
@@ -273,7 +273,7 @@ def served(
         ) from None
     from shadowsim.api.desk import Desk
 
-    desk = Desk(file.with_name(OUTCOMES) if store is None else store)
+    desk = Desk(file.with_name(OUTCOMES) if store is None else store, file.parent)
     more = nothing_more if extend is None else extend(desk)
     return desk, Server(desk, port, file, writes=writes, extend=more)
 

@@ -1,16 +1,24 @@
-"""What the tests in a real browser share: when they run, and Debian's Chromium, headless."""
+"""What the tests in a real browser share: when they run, Debian's Chromium, and a page to show."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shadowsim.errors import ShadowsimError
+
+ROOT = Path(__file__).parent.parent
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -64,3 +72,37 @@ def page_of(browser: Any, **how: Any) -> Iterator[Any]:
     finally:
         context.close()
     assert wrong == []
+
+
+@contextmanager
+def serving(folder: Path, scenario: str, *more: str) -> Iterator[str]:
+    """`shadowsim serve` in a process of its own, with a run under `ask`; its address."""
+    from shadowsim.api.client import read_session
+
+    (folder / "scenario.yml").write_text(scenario, encoding="utf-8")
+    command = [
+        sys.executable, "-m", "shadowsim", "serve", "scenario.yml", "--autonomy", "ask", *more
+    ]  # fmt: skip
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    env = {**os.environ, "PYTHONPATH": path, "SHADOWSIM_KEY": str(folder / "key")}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    try:
+        yield _address(folder, process, read_session)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, (folder / "log").read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _address(folder: Path, process: subprocess.Popen[bytes], read_session: Any) -> str:
+    end_s = time.monotonic() + 90
+    while process.poll() is None and time.monotonic() < end_s:
+        try:
+            found = read_session(folder / "runs" / "serve.json")
+        except ShadowsimError:
+            time.sleep(0.1)
+        else:
+            return f"{found.url}/#{found.token}"
+    raise AssertionError((folder / "log").read_text())

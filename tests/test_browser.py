@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import chromium, needs_browser, page_of
+from browsing import ROOT, chromium, needs_browser, page_of, serving
 
-from shadowsim.errors import ShadowsimError
 from shadowsim.report.timeline import PHASES
 
 pytestmark = needs_browser
 
-ROOT = Path(__file__).parent.parent
+PACED = ("--pace", "30")
 HOSTILE = "<img src=x onerror=alert(1)></p><script>alert(2)</script> \"'&` drain"
 TEXT = (ROOT / "scenarios" / "two-of-four.yml").read_text(encoding="utf-8")
 SCENARIO = TEXT.replace("summary: drain A-B", f"summary: {json.dumps(HOSTILE)} #")
@@ -35,45 +30,13 @@ def browser() -> Iterator[Any]:
         yield found
 
 
-@contextmanager
-def serving(folder: Path, *more: str) -> Iterator[str]:
-    """`shadowsim serve` in a process of its own, with a run under `ask`; its address."""
-    from shadowsim.api.client import read_session
-
-    (folder / "scenario.yml").write_text(SCENARIO, encoding="utf-8")
-    command = [
-        sys.executable, "-m", "shadowsim", "serve", "scenario.yml", "--autonomy", "ask", "--pace",
-        "30", *more,
-    ]  # fmt: skip
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    env = {**os.environ, "PYTHONPATH": path, "SHADOWSIM_KEY": str(folder / "key")}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-    try:
-        yield _address(folder, process, read_session)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0, (folder / "log").read_text()
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _address(folder: Path, process: subprocess.Popen[bytes], read_session: Any) -> str:
-    end_s = time.monotonic() + 90
-    while process.poll() is None and time.monotonic() < end_s:
-        try:
-            found = read_session(folder / "runs" / "serve.json")
-        except ShadowsimError:
-            time.sleep(0.1)
-        else:
-            return f"{found.url}/#{found.token}"
-    raise AssertionError((folder / "log").read_text())
-
-
 def test_a_run_is_approved_and_taken_back_and_seen_again(browser: Any, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    with serving(tmp_path, "--writes") as url, page_of(browser, color_scheme="light") as page:
+    with (
+        serving(tmp_path, SCENARIO, *PACED, "--writes") as url,
+        page_of(browser, color_scheme="light") as page,
+    ):
         page.goto(url)
         assert "#/" in page.url  # the token stands there no longer
         approve = page.get_by_role("button", name="Approve: deploy it")
@@ -125,7 +88,10 @@ def _past_by_keyboard(page: Any) -> None:
 def test_a_refusal_by_keyboard_alone_in_the_dark(browser: Any, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    with serving(tmp_path, "--writes") as url, page_of(browser, color_scheme="dark") as page:
+    with (
+        serving(tmp_path, SCENARIO, *PACED, "--writes") as url,
+        page_of(browser, color_scheme="dark") as page,
+    ):
         page.goto(url)
         page.get_by_role("button", name="Refuse").wait_for()
         assert sum(_colour(page, "background-color")) < 3 * 64

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,20 @@ from prometheus_client.samples import Sample
 from shadowsim.api.app import make_app
 from shadowsim.api.desk import Desk
 from shadowsim.api.metrics import BUCKETS_S, Outcomes
+from shadowsim.commit.disk import RealDisk
+from shadowsim.commit.generations import (
+    CONFIRMED,
+    HALTED,
+    ROLLED_BACK,
+    TAKEN_OVER,
+    Place,
+    end,
+)
+from shadowsim.commit.hold import beside
+from shadowsim.commit.owner import claim
 from shadowsim.model.truth import MODES
 from shadowsim.outcomes import OutcomeStore
+from shadowsim.rollback.key import installation_key
 from shadowsim.shadow_commands import served
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +81,7 @@ def store(tmp_path: Path) -> Path:
 
 def get(store: Path, **headers: str) -> Any:
     """What a session would answer whose store this is."""
-    transport = httpx.ASGITransport(app=make_app(Desk(store), TOKEN, writes=False))
+    transport = httpx.ASGITransport(app=make_app(Desk(store, store.parent), TOKEN, writes=False))
 
     async def asked() -> Any:
         async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
@@ -87,6 +100,10 @@ def scraped(store: Path) -> list[Sample]:
 def value(samples: list[Sample], name: str, **labels: str) -> float:
     (found,) = [s.value for s in samples if s.name == name and s.labels == labels]
     return found
+
+
+def of_outcomes(samples: list[Sample]) -> list[tuple[str, float]]:
+    return [(s.name, s.value) for s in samples if s.name != "shadowsim_commits"]
 
 
 # -- what is told ------------------------------------------------------------------------------
@@ -125,6 +142,33 @@ def test_breaches_causes_and_the_newest_outcome(store: Path) -> None:
     assert newest == 1772668800.0  # 2026-03-05
 
 
+def test_commits_stand_as_their_runs_left_them(store: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SHADOWSIM_KEY", str(store.with_name("key")))
+    key, runs = installation_key(), store.parent
+    states = ("open", "rolled_back", "halted", "altered")
+
+    def stand() -> tuple[float, ...]:
+        found = scraped(store)
+        return tuple(value(found, "shadowsim_commits", state=state) for state in states)
+
+    def left(run: str) -> Place:
+        place = Place(RealDisk(), beside(runs / run) / run, key)
+        claim(place)
+        place.disk.create(place.log(1), b"")
+        return place
+
+    assert stand() == (0, 0, 0, 0)
+    waiting, dead, stuck, forged = map(left, ("waiting", "dead", "stuck", "forged"))
+    end(dead, 1, TAKEN_OVER, "")
+    assert stand() == (4, 0, 0, 0)
+    end(dead, 2, ROLLED_BACK, "")
+    end(stuck, 1, HALTED, "")
+    end(replace(forged, key=b"another"), 1, CONFIRMED, "")
+    assert stand() == (1, 1, 1, 1)
+    end(waiting, 1, CONFIRMED, "")
+    assert value(scraped(store), "shadowsim_commits", state="confirmed") == 1
+
+
 def test_calibration_of_the_forecasts(store: Path) -> None:
     found, labels = scraped(store), {"variant": "hybrid", "failure_mode": OUTAGE}
     assert value(found, "shadowsim_forecasts", **labels) == 4
@@ -160,14 +204,14 @@ def test_what_is_added_is_seen_at_the_next_scrape_and_only_then_read(
 
 def test_without_a_store_there_is_nothing_and_none_is_made(tmp_path: Path) -> None:
     found = scraped(tmp_path / "none.sqlite")
-    assert [(s.name, s.value) for s in found] == [("shadowsim_outcomes_readable", 1.0)]
+    assert of_outcomes(found) == [("shadowsim_outcomes_readable", 1.0)]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_that_cannot_be_read_says_only_that(tmp_path: Path) -> None:
     (tmp_path / "bad.sqlite").write_bytes(b"no database at all" * 100)
     found = scraped(tmp_path / "bad.sqlite")
-    assert [(s.name, s.value) for s in found] == [("shadowsim_outcomes_readable", 0.0)]
+    assert of_outcomes(found) == [("shadowsim_outcomes_readable", 0.0)]
 
 
 # -- who may see it ----------------------------------------------------------------------------

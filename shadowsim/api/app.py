@@ -79,7 +79,7 @@ def make_app(desk: Desk, token: str, *, writes: bool, extend: Extend = nothing_m
     )
     _add_failures(api)
     _add_routes(api, desk)
-    add_metrics(api, desk.store)
+    add_metrics(api, desk.store, desk.runs)
     return Guard(api, token, writes=writes, open_to=OPEN.union(extend(api)))
 
 

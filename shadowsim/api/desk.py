@@ -39,12 +39,13 @@ class Room:
 
 
 class Desk:
-    """`ask` from any thread; `attend` from the one that owns the networks. `store`: where the
-    outcomes of runs are kept, for whoever asks what became of them.
+    """`ask` from any thread; `attend` from the one that owns the networks. `store` and `runs`:
+    where the outcomes and the folders of runs are kept, for whoever asks what became of them.
     """
 
-    def __init__(self, store: Path | None = None) -> None:
+    def __init__(self, store: Path | None = None, runs: Path | None = None) -> None:
         self.store = store
+        self.runs = runs
         self._asked: queue.Queue[tuple[Callable[[Room], Any], Future[Any]]] = queue.Queue(
             MOST_WAITING
         )

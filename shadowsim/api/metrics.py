@@ -1,6 +1,6 @@
-"""The outcomes of runs to what Prometheus scrapes from `/metrics`.
+"""The outcomes and commits of runs to what Prometheus scrapes from `/metrics`.
 
-Nothing is counted as it happens: every scrape tells what the outcome store says, so that counts
+Nothing is counted as it happens: every scrape tells what the files of runs say, so that counts
 survive a restart and runs of other processes are in them.
 """
 
@@ -25,6 +25,9 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from shadowsim.commit.generations import HALTED, ROLLED_BACK
+from shadowsim.commit.lying import ALTERED, lying
+from shadowsim.commit.settle import OPEN
 from shadowsim.errors import ShadowsimError
 from shadowsim.model.kinds import kinds_of
 
@@ -73,12 +76,29 @@ class Outcomes(Collector):
             return [_readable(0.0)]
 
 
-def add_metrics(api: FastAPI, store: Path | None) -> None:
-    """Tell at /metrics what this store says, to who may ask at all; without one, nothing."""
-    if store is None:
+class Commits(Collector):
+    """How the commits stand, at the time of a scrape, that runs have left in this folder."""
+
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
+
+    def collect(self) -> Iterable[Metric]:
+        about = "Changes to production whose runs are not over, or died; those open too long are "
+        about += "taken back by 'shadowsim rollback --resume'."
+        family = GaugeMetricFamily("shadowsim_commits", about, labels=("state",))
+        there = lying(self._runs)
+        for state in sorted({OPEN, ROLLED_BACK, HALTED, ALTERED} | there.keys()):
+            family.add_metric((state,), there[state])
+        return [family]
+
+
+def add_metrics(api: FastAPI, store: Path | None, runs: Path | None) -> None:
+    """Tell at /metrics what is kept at these places, to who may ask at all; without, nothing."""
+    if store is None or runs is None:
         return
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Outcomes(store))
+    registry.register(Commits(runs))
 
     @api.get(PATH, response_class=Response)
     def metrics(request: Request) -> Response:

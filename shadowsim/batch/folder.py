@@ -67,10 +67,14 @@ def settings_in(file: Path, read: Callable[[Any], Settings]) -> Settings:
 
 
 def keep(path: Path, data: bytes) -> None:
-    """A file that is there whole or not at all; durable when this returns."""
+    """A file that is there whole or not at all; durable when this returns.
+
+    Who may read it is for the user to say (umask): these are results, not secrets.
+    """
     disk = RealDisk()
     fresh = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
-    disk.create(fresh, data)
+    with fresh.open("xb") as file:
+        file.write(data)
     disk.sync(fresh)
     disk.rename(fresh, path)
     disk.sync(path.parent)

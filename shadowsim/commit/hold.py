@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shadowsim.commit.devices import FileDevices
-from shadowsim.commit.disk import RealDisk
+from shadowsim.commit.disk import Disk, RealDisk
 from shadowsim.commit.generations import CANCELLED, Place
 from shadowsim.commit.guard import ENDING_S, OFTEN, Guard
 from shadowsim.commit.guardian import LOST, patience
@@ -103,8 +103,8 @@ class Held:
     `lease_s` is how long after the last sign of life of this process the change is taken back.
     """
 
-    def __init__(self, folder: Path, key: bytes, lease_s: float) -> None:
-        self._place = Place(RealDisk(), folder.absolute(), key)
+    def __init__(self, folder: Path, key: bytes, lease_s: float, disk: Disk | None = None) -> None:
+        self._place = Place(disk or RealDisk(), folder.absolute(), key)
         self._guard = Guard(self._place.folder, lease_s)
         self._commit: Commit | None = None
         self._ended = self._released = False
@@ -232,7 +232,7 @@ def stow(folder: Path, key: bytes) -> None:
 
 
 @contextmanager
-def held(folder: Path, key: bytes, lease_s: float) -> Iterator[Held]:
+def held(folder: Path, key: bytes, lease_s: float, disk: Disk | None = None) -> Iterator[Held]:
     """A hold for the run that will be in this folder. Raises NotSettled, LogAltered.
 
     The commit of an earlier run there is removed if it has ended.
@@ -245,7 +245,7 @@ def held(folder: Path, key: bytes, lease_s: float) -> Iterator[Held]:
             raise not_settled(place)
         place.rename(gone)  # else a part of it might be found without the rest
         shutil.rmtree(gone, ignore_errors=True)
-    hold = Held(place / secrets.token_hex(8), key, lease_s)
+    hold = Held(place / secrets.token_hex(8), key, lease_s, disk)
     try:
         yield hold
     finally:

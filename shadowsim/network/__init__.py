@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from shadowsim.dataplane.worked import Worked
 from shadowsim.model.change import Configs
 from shadowsim.model.faults import TRAFFIC_FAULTS, Fault
-from shadowsim.model.intents import Intents
-from shadowsim.model.topology import Topology
-from shadowsim.model.traffic import Demand
 from shadowsim.network.protocol import Network, Witnessed
-from shadowsim.network.simulated import Setting, SimulatedNetwork, setting_of
-from shadowsim.scenario import Scenario
 
+# The networks are imported where one is made: what an emulated network consists of are processes
+# that are in this package, and need no simulation, which takes most of a second to load.
 if TYPE_CHECKING:
+    from shadowsim.dataplane.worked import Worked
+    from shadowsim.model.intents import Intents
+    from shadowsim.model.topology import Topology
+    from shadowsim.model.traffic import Demand
     from shadowsim.network.emulated.clock import WallClock
+    from shadowsim.network.simulated import Setting, SimulatedNetwork
+    from shadowsim.scenario import Scenario
 
 Controller = Literal["ryu", "os-ken"]
-Factory = Callable[[Scenario, Configs, str], Witnessed]
+Factory: TypeAlias = "Callable[[Scenario, Configs, str], Witnessed]"
 
 
 class Simulation:
@@ -44,6 +46,8 @@ class Simulation:
     def _setting_of(
         self, topology: Topology, demands: tuple[Demand, ...], intents: Intents
     ) -> Setting:
+        from shadowsim.network.simulated import setting_of
+
         if self._setting is None or not self._setting.is_of(topology, demands, intents):
             self._setting = setting_of(topology, demands, intents)
         return self._setting
@@ -57,6 +61,8 @@ def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
 def _simulated(
     scenario: Scenario, configs: Configs, name: str, setting: Setting | None
 ) -> SimulatedNetwork:
+    from shadowsim.network.simulated import SimulatedNetwork
+
     network = SimulatedNetwork(
         scenario.topology,
         configs,
