@@ -181,7 +181,7 @@ class WhatIf:
         """
         plane, loader = settled.plane, self._worked.loader
         offered = np.multiply.outer(np.asarray(factors), loader.spread(seen.rates_bps))
-        loads = loader.solve(plane, settled.routed, offered, seen.loss)
+        loads = loader.solve(settled.routed, offered, seen.loss)
         rate = plane.rate_bps
         utilisation = np.divide(
             loads.link_load_bps, rate, out=np.zeros_like(loads.link_load_bps), where=rate > 0
