@@ -65,13 +65,13 @@ def _piece(
     import polars as pl
 
     samples, subjects = len(part.samples), len(names)
-    of = pl.DataFrame({
-        "at_s": np.repeat(part.at_s, subjects),
-        "name": names.gather(np.tile(np.arange(subjects), samples)),
-    })  # fmt: skip
-    return of.with_columns(
-        value=pl.Series(part.series(subject, metric).ravel()),
-        network=pl.lit(network),
-        subject=pl.lit(subject),
-        metric=pl.lit(metric),
-    ).select(COLUMNS)
+    alike = [pl.Series([text]).new_from_index(0, samples * subjects)
+             for text in (network, subject, metric)]  # fmt: skip
+    columns = [
+        pl.Series(np.repeat(part.at_s, subjects)),
+        *alike[:2],
+        names.gather(np.tile(np.arange(subjects), samples)),
+        alike[2],
+        pl.Series(part.series(subject, metric).ravel()),
+    ]
+    return pl.DataFrame(dict(zip(COLUMNS, columns, strict=True)))

@@ -37,7 +37,7 @@ def wrong(scenario: Scenario, configs: Configs) -> frozenset[str]:
     found = {v.intent.name for v in verify(plane, scenario.intents.paths) if not v.holds}
     loader = Loader(topology, demands)
     no_loss, offered = np.zeros(topology.directed_links), loader.spread(rates)
-    loads = loader.solve(plane, loader.route(plane), offered, no_loss)
+    loads = loader.solve(loader.route(plane), offered, no_loss)
     load, rate = loads.link_load_bps[0], np.where(plane.up, plane.rate_bps, np.inf)
     found |= {f"full {topology.link_name(int(n))}" for n in np.flatnonzero(load > 0.999999 * rate)}
     limits = Limits(topology, demands, scenario.intents.limits)

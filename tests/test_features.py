@@ -768,7 +768,7 @@ def test_many_loads_at_once_are_each_of_them(script: str) -> None:
     demands, utilisations = here.whatif.load(here.whatif.settle(configs), seen, factors)
     for factor, demand, utilisation in zip(factors, demands, utilisations, strict=True):
         offered = loader.spread(here.rates * factor)
-        loads = loader.solve(plane, loader.route(plane), offered, loss)
+        loads = loader.solve(loader.route(plane), offered, loss)
         slow = loader.at_once(plane, loads, offered, loss)
         np.testing.assert_allclose(demand, slow.demand, rtol=1e-12)
         np.testing.assert_allclose(utilisation, slow.utilisation, rtol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -107,5 +108,7 @@ def _uninterrupted() -> Iterator[None]:
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Work on one piece after the other, until the other end is gone."""
     with suppress(EOFError, ConnectionError):
+        connection.send(worked(work, connection.recv()))
+        gc.freeze()  # what is loaded by now stays, and need not be looked through again and again
         while True:
             connection.send(worked(work, connection.recv()))

@@ -42,7 +42,7 @@ def newly_open(before: Configs, now: Configs) -> tuple[tuple[str, str], ...]:
     found = []
     for device, config in now.items():
         was = before.get(device)
-        if was is config or was is None:
+        if was is config or was is None or _guards(was) == _guards(config):
             continue
         for service in config.management:
             left = open_to(config, service)
@@ -51,6 +51,12 @@ def newly_open(before: Configs, now: Configs) -> tuple[tuple[str, str], ...]:
             if left:
                 found.append((device, service))
     return tuple(sorted(found))
+
+
+def _guards(config: DeviceConfig) -> tuple[object, ...]:
+    """All of a config that says who may connect."""
+    guards = {acl: config.permitted(acl) for acl in config.management.values() if acl}
+    return config.management, guards
 
 
 def _speaks_of(protocol: str, ports: tuple[int, int] | None, service: str) -> bool:

@@ -32,9 +32,22 @@ class Links:
         for name in ("rate_bps", "delay_s", "loss"):
             _settle(self, name, np.float64, (None, n_links))
         _settle(self, "queue_packets", np.float64, (n_links,))
+        self._check()
+
+    def _check(self) -> None:
         if (self.loss > 1).any():
             raise ValueError("loss is a fraction: it must not exceed 1")
         object.__setattr__(self, "batch", _common(self.rate_bps, self.delay_s, self.loss))
+
+    def losing(self, loss: Floats) -> "Links":
+        """The same links, which lose this much at random, `[L]` or `[B, L]`."""
+        found = object.__new__(Links)
+        for name in ("rate_bps", "delay_s", "queue_packets"):
+            object.__setattr__(found, name, getattr(self, name))
+        object.__setattr__(found, "loss", loss)
+        _settle(found, "loss", np.float64, (None, self.rate_bps.shape[1]))
+        found._check()
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,13 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Routed:
-    """The paths of all flows on one plane; and the flows, each served at its level there."""
+    """The paths of all flows on one plane; the flows, each served at its level there; and the
+    links, with no fault.
+    """
 
     paths: Paths
     flows: Flows
+    links: Links
 
 
 class Loader:
@@ -47,8 +50,8 @@ class Loader:
         if self._filters != plane.filters:
             self._passes, self._filters = permitted(plane.filters, self.flows), plane.filters
         paths, level = trace_flows(plane, self.flows, self._passes)
-        nothing = np.zeros(len(level))
-        return Routed(paths, Flows(nothing, self._elastic, self.flows.packet_bytes, level))
+        flows = Flows(np.zeros(len(level)), self._elastic, self.flows.packet_bytes, level)
+        return Routed(paths, flows, self.links(plane, np.zeros(len(plane.up))))
 
     def spread(self, rates_bps: Array) -> Array:
         """Rates of demands to rates of their flows."""
@@ -84,9 +87,9 @@ class Loader:
         """The loads when the flows want to send `offered_bps[F]`, or `[S, F]` in S states."""
         return solve(links, routed.flows.offering(offered_bps), routed.paths)
 
-    def solve(self, plane: Plane, routed: Routed, offered_bps: Array, loss: Array) -> Loads:
+    def solve(self, routed: Routed, offered_bps: Array, loss: Array) -> Loads:
         """The loads on links that have nothing but this loss, `[L]`."""
-        return self.run(self.links(plane, loss), routed, offered_bps)
+        return self.run(routed.links.losing(loss), routed, offered_bps)
 
     def meter(self) -> Meter:
         """A meter for loads of this loader."""

@@ -278,7 +278,7 @@ def _reading(topology: Topology, configs: Configs, demands: tuple[Demand, ...]) 
     plane, loader = compile_plane(topology, configs), Loader(topology, demands)
     offered = loader.spread(np.array([demand.rate_bps for demand in demands]))
     nothing = np.zeros(topology.directed_links)
-    loads = loader.solve(plane, loader.route(plane), offered, nothing)
+    loads = loader.solve(loader.route(plane), offered, nothing)
     return loader.at_once(plane, loads, offered, nothing)
 
 

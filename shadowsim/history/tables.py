@@ -55,7 +55,7 @@ def table_of(
         "kind": pl.Series([of[2] for of, _ in rows], dtype=pl.String),
         "phase": pl.Series([look.phase for _, look in rows], dtype=pl.String),
         "since_s": pl.Series([look.since_s for _, look in rows], dtype=pl.Float64),
-        **dict(zip((*features, *told), values.T, strict=True)),
+        **dict(zip((*features, *told), np.ascontiguousarray(values.T), strict=True)),
     })  # fmt: skip
 
 

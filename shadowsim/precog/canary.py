@@ -31,6 +31,7 @@ from shadowsim.precog.ranks import deviation, known, pairs_above, ties
 
 Array = np.ndarray
 CONFIDENCE = 0.98
+QUANTILE = float(ndtri((1.0 + CONFIDENCE) / 2.0))  # of the normal distribution
 TOLERANCE = 0.25
 PASS = 95.0  # the score from which on a canary passes
 NO_DATA = 0.5  # of the metrics: if as many have no data nothing is concluded
@@ -103,7 +104,7 @@ def classified_high(experiment: Ranked, control: Ranked) -> Array:
     """
     n, m = experiment.known, control.known
     tied = experiment.tied + control.tied
-    needed = n * m / 2.0 + 0.5 + ndtri((1.0 + CONFIDENCE) / 2.0) * deviation(n, m, tied)
+    needed = n * m / 2.0 + 0.5 + QUANTILE * deviation(n, m, tied)
     high: Array = pairs_above(experiment.readings, control.readings) > needed
     if high.any():
         a, b = experiment.readings[:, high], control.readings[:, high]

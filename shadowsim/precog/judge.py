@@ -245,8 +245,9 @@ def middle(series: Array) -> Array:
     if not len(series):
         return np.full(series.shape[1], np.nan)
     ordered, n = np.sort(series, axis=0), known(series)  # nan comes last
-    low = np.take_along_axis(ordered, np.maximum((n - 1) // 2, 0)[None], axis=0)[0]
-    high = np.take_along_axis(ordered, np.minimum(n // 2, len(series) - 1)[None], axis=0)[0]
+    column = np.arange(series.shape[1])
+    low = ordered[np.maximum((n - 1) // 2, 0), column]
+    high = ordered[np.minimum(n // 2, len(series) - 1), column]
     return np.where(n > 0, (low + high) / 2.0, np.nan)
 
 
@@ -255,8 +256,7 @@ def _capped(series: Array) -> Array:
     if not len(series):
         return series
     n = known(series)
-    place = np.maximum(n - 1 - n // 10, 0)[None]
-    cap: Array = np.take_along_axis(np.sort(series, axis=0), place, axis=0)
+    cap = np.sort(series, axis=0)[np.maximum(n - 1 - n // 10, 0), np.arange(series.shape[1])]
     return np.asarray(np.minimum(series, cap))
 
 

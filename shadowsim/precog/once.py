@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Generic, TypeVar
 
 from shadowsim.model.telemetry import Sample
@@ -56,7 +57,7 @@ class OfSamples(Generic[Found]):
 
 def same_samples(a: Sequence[Sample], b: Sequence[Sample]) -> bool:
     """Whether these are the very same samples."""
-    return len(a) == len(b) and all(one is other for one, other in zip(a, b, strict=True))
+    return len(a) == len(b) and all(map(is_, a, b))
 
 
 def _samples(evidence: Evidence) -> int:

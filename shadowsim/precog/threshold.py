@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -143,8 +144,15 @@ def _slope(values: Array) -> float:
     n = len(values)
     if n < 6:
         return 0.0
-    x = np.arange(n) - (n - 1) / 2
-    slope = float((x * values).sum() / (x * x).sum())
+    x, squares = _times(n)
+    slope = float((x * values).sum()) / squares
     rest = values - values.mean() - slope * x
-    error = math.sqrt(float((rest * rest).sum()) / (n - 2) / float((x * x).sum()))
+    error = math.sqrt(float((rest * rest).sum()) / (n - 2) / squares)
     return slope if abs(slope) > 3.0 * error else 0.0
+
+
+@cache
+def _times(n: int) -> tuple[Array, float]:
+    """The times of n samples, TREND at most, from their middle; and the sum of their squares."""
+    x = np.arange(n) - (n - 1) / 2
+    return x, float((x * x).sum())

@@ -138,9 +138,8 @@ class WhatIf:
             return Observed(frozenset(), np.zeros(links), np.zeros(len(self._layout.demands)))
         seen_down = np.any([s.column("link", "up") == 0.0 for s in recent], axis=0)
         dark = plane.up & seen_down
-        load = _mean([s.column("link", "load_bps") for s in recent])
-        drop = _mean([s.column("link", "drop_bps") for s in recent])
-        calm = _mean([s.column("link", "utilisation") for s in recent]) < 0.9
+        load, drop, used, _ = _mean([s.link for s in recent]).T
+        calm = used < 0.9
         loss = np.where(calm & (load > 0), drop / np.maximum(load, 1.0), 0.0)
         rates = _mean([s.column("demand", "offered_bps") for s in recent])
         return Observed(frozenset(np.flatnonzero(dark).tolist()), np.minimum(loss, 1.0), rates)
@@ -182,7 +181,7 @@ class WhatIf:
         """
         plane, loader = settled.plane, self._worked.loader
         offered = np.multiply.outer(np.asarray(factors), loader.spread(seen.rates_bps))
-        loads = loader.solve(plane, settled.routed, offered, seen.loss)
+        loads = loader.solve(settled.routed, offered, seen.loss)
         rate = plane.rate_bps
         utilisation = np.divide(
             loads.link_load_bps, rate, out=np.zeros_like(loads.link_load_bps), where=rate > 0
@@ -262,8 +261,9 @@ def _trend(samples: Sequence[Sample]) -> tuple[float, float]:
     return (time * total).sum() / (time * time).sum(), level
 
 
-def _mean(columns: list[Array]) -> Array:
-    stacked = np.stack(columns)
+def _mean(readings: list[Array]) -> Array:
+    """Of each number, of the readings in which it is known."""
+    stacked = np.array(readings)
     known = np.isfinite(stacked)
     total = np.where(known, stacked, 0.0).sum(axis=0)
     found: Array = total / np.maximum(known.sum(axis=0), 1)

@@ -153,8 +153,8 @@ def exceeded(run: Run, telemetry: Telemetry) -> set[str]:
     if len(recent) < STEADY:
         return set()
     limits = run.whatif.limits
-    demand = np.stack([s.demand for s in recent])
-    severity = limits.severity(demand, np.stack([s.column("link", "utilisation") for s in recent]))
+    demand = np.array([s.demand for s in recent])
+    severity = limits.severity(demand, np.array([s.column("link", "utilisation") for s in recent]))
     broken = (severity > 1.0).all(axis=0)
     starving = limits.starving(demand)
     names = {limits.limits[n].name for n in np.flatnonzero(broken)}

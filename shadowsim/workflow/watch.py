@@ -41,7 +41,9 @@ def watch(run: Run) -> bool:
         return roll_back_dark(run)
     seen = run.whatif.observe(recent, run.configs(run.production, run.deployed))
     broken = broken_by_change(run, seen)
-    measured = exceeded(run, recent) - exceeded(run, run.baseline("production"))
+    measured = exceeded(run, recent)
+    if measured:
+        measured -= exceeded(run, run.baseline("production"))
     signs = sorted(measured | set(broken.broken) | set(broken.exposed))
     if forecast.worst < plan_.no_go_above and not signs:
         return False
