@@ -21,10 +21,13 @@ from shadowsim.errors import BadInput, ShadowsimError
 from shadowsim.history import generate as generating
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
 from shadowsim.history.generate import generate, settings
-from shadowsim.history.sites import Site
+from shadowsim.history.looks import for_training
+from shadowsim.history.simulate import over_s, simulate
+from shadowsim.history.sites import Site, site
 from shadowsim.history.store import claimed, read, unfinished
-from shadowsim.history.tables import LABELS
+from shadowsim.history.tables import LABELS, labels_of, looks_of
 from shadowsim.model.truth import MODES
+from shadowsim.precog.past import Past
 
 # -- a folder that comes out the same -----------------------------------------------------------
 
@@ -104,6 +107,22 @@ def test_a_site_goes_on_with_its_past(small: Path) -> None:
     last = looks.filter(pl.col("case") % CHANGES_PER_SITE == CHANGES_PER_SITE - 1)
     assert last.select(past).sum().sum_horizontal().item() > 0
     assert first.select(past).rows() != last.select(past).rows()
+
+
+def test_what_the_changes_of_a_site_share_only_saves_time(small: Path) -> None:
+    """Each made by itself, with all that is remembered made anew, they are the same."""
+    where, past, happened = site(SMALL.seed, 1, SMALL.networks), Past(), []
+    network = where.topology, where.traffic.demands, where.intents
+    for number in SMALL.at(where.number):
+        one = change_at(where, number % CHANGES_PER_SITE)
+        times_s = for_training(over_s(one.scenario), one.scenario.seed)
+        observer = generating.observer_of(*network, SMALL.variants)
+        record = simulate(one.scenario, past, observer, times_s)
+        past = past.with_outcome(where.topology, one.scenario.change, record.label.failed)
+        happened.append((one, record))
+    kept, mine = read(small), pl.col("case") >= CHANGES_PER_SITE
+    assert looks_of(happened, SMALL.features, SMALL.variants).equals(kept.looks.filter(mine))
+    assert labels_of(happened).equals(kept.labels.filter(mine))
 
 
 # -- interrupted, and gone on with --------------------------------------------------------------

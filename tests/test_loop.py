@@ -662,7 +662,7 @@ def test_a_run_leaves_one_look_at_the_gate_and_one_every_two_seconds() -> None:
     assert len(times) >= 3
     assert (np.diff(times) >= 2.0 - 1e-9).all()
     assert times[-1] <= state.now - (state.deployed_since_s or 0.0)
-    told = recorder.document() or {}
+    told = recorder.document(recorder.parquet()) or {}
     assert told["sha256"] == hashlib.sha256(recorder.parquet()).hexdigest()
     assert told["rows"] == found.height
     assert set(told["said"]) == set(ASKED)
@@ -675,7 +675,7 @@ def test_a_look_that_cannot_be_computed_ends_no_run_and_leaves_no_half_of_them()
     assert state.end_state == "confirmed"
     assert [e.data["why"] for e in state.journal.events if e.kind == "looks_lost"] == ["no look"]
     assert recorder.parquet() == b""
-    assert recorder.document() is None
+    assert recorder.document(recorder.parquet()) is None
 
 
 def test_the_next_run_of_a_network_knows_what_came_of_the_last(

@@ -251,6 +251,20 @@ def test_devices_that_do_not_answer_are_left_alone(networks: tuple[Network, Reco
 # -- traffic -----------------------------------------------------------------------------------
 
 
+def test_states_counted_together_are_counted_as_one_by_one() -> None:
+    together, apart = (Copying(PAIR.traffic.demands, ["A", "B", "C"]) for _ in range(2))
+    for taps in (together, apart):
+        taps.copy(("normal", "critical"), 0.5, 64, np.random.default_rng(1))
+    offered = np.random.default_rng(2).uniform(0.0, 1e8, (5, 3))
+    spans = [0.1, 1.0, 0.3, 0.7, 0.2]
+    together.count(offered, {"B"}, spans)
+    for rates, span in zip(offered, spans, strict=True):
+        apart.count(rates[None], {"B"}, [span])
+    one, other = together.copies(), apart.copies()
+    assert one.packets.any() and not one.heard[1]
+    assert repr(one) == repr(other)
+
+
 def test_the_shadow_follows_production() -> None:
     mirror, shadow, production = mirrored()
     for at_s, factor in enumerate((1.0, 0.5, 3.0), 1):

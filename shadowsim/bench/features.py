@@ -1,17 +1,21 @@
-"""A look at a change to how long its features take: a new change at the gate, and in production."""
+"""A look at a change to how long its features, and a forecast by them, take: a new change at the
+gate, and in production second by second.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from shadowsim.bench.planner import ABILENE, GERMANY, HEAD
-from shadowsim.bench.timing import Row, best_of
+from shadowsim.bench.timing import Row
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.network import NETWORKS
 from shadowsim.precog import Evidence, WhatIf
 from shadowsim.precog.features import NAMES, Featurizer
+from shadowsim.precog.supervised import supervised
 from shadowsim.scenario import Scenario, parse
 
 BEFORE_S, LOOK_S = 20, 40  # network seconds that are observed before and with the change
@@ -45,15 +49,32 @@ def _timed(where: str, given: dict[str, str]) -> list[Row]:
         begin = time.perf_counter()
         featurizer.of(gate)
         first.append(time.perf_counter() - begin)
-    featurizer = Featurizer(*parts, WhatIf(*parts))
-    production = replace(gate, phase="production", control=None)
-    again = best_of(lambda: featurizer.of(production), REPEATS)
+    featurizer, learned = Featurizer(*parts, WhatIf(*parts)), supervised(WhatIf(*parts))
+    again = _each_second(gate, featurizer.of)
+    told = _each_second(gate, learned.forecast)
     note = f"{len(NAMES)} features, {len(gate.demands)} demands"
     return [
         Row(f"features at the gate, {where}", 1e3 * statistics.median(first[1:]), "ms", 10.0,
             None, f"{note}; the change is new, the network is not"),
-        Row(f"features in production, {where}", 1e3 * again, "ms", 1.0, None, note),
+        Row(f"features in production, {where}", 1e3 * again, "ms", 1.0, None,
+            f"{note}; median of looks second by second"),
+        Row(f"forecast in production, {where}", 1e3 * told, "ms", 2.0, None,
+            "features and model, as `supervised` makes it; median of looks second by second"),
     ]  # fmt: skip
+
+
+def _each_second(gate: Evidence, look: Callable[[Evidence], object]) -> float:
+    """The median seconds of a look at production, each with a sample more than the last."""
+    samples, took = gate.observed.samples, []
+    for count in range(LOOK_S - REPEATS, LOOK_S + 1):
+        observed = Telemetry(gate.observed.layout, samples[:count])
+        one = replace(gate, phase="production", control=None, observed=observed)
+        for sample in observed.samples[-1:]:
+            sample.column("demand", "loss")  # the network is not what is measured
+        begin = time.perf_counter()
+        look(one)
+        took.append(time.perf_counter() - begin)
+    return statistics.median(took[1:])
 
 
 def _evidence(scenario: Scenario) -> Evidence:

@@ -308,8 +308,8 @@ def select(
                 switch_port = port < 2 * len(topology.links)
                 decision[p, device] = FORWARD if switch_port else LOCAL
                 target[p, device] = -1 - port
-    rows = [routes.row[prefix] for prefix in routes.connected]
-    decision[rows, [*routes.connected.values()]] = LOCAL
+    for prefix, device in routes.connected.items():
+        decision[routes.row[prefix], device] = LOCAL
     return Rib(prefixes, decision, target, tuple(sets))
 
 

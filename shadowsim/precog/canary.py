@@ -116,12 +116,13 @@ def classified_high(experiment: Ranked, control: Ranked) -> Array:
 def _clearly_above(experiment: Array, control: Array, needed: Array) -> Array:
     """Per column: whether all but `needed` of the differences lie above the bound."""
     apart = (experiment.T[:, :, None] - control.T[:, None, :]).reshape(len(needed), -1)
-    size = np.isfinite(apart).sum(axis=1)
+    finite = np.isfinite(apart)
+    size = finite.sum(axis=1)
     places = np.stack((size - 1 - np.floor(needed).astype(int), (size - 1) // 2, size // 2), axis=1)
     places = np.maximum(places, 0)
-    ordered = np.where(np.isfinite(apart), apart, np.inf)
-    ordered.partition(np.unique(places), axis=1)
-    lowest, *middle = np.take_along_axis(ordered, places, axis=1).T
+    apart[~finite] = np.inf
+    apart.partition(np.unique(places), axis=1)
+    lowest, *middle = apart[np.arange(len(needed))[:, None], places].T
     found: Array = lowest > TOLERANCE * np.abs(middle[0] + middle[1]) / 2.0
     return found
 

@@ -63,15 +63,30 @@ METRICS = (
 COLUMNS = [DEMAND_METRICS.index(metric.name) for metric in METRICS]
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Readings `[samples, columns]` of all demands' first metric, then of their second.
-
-    `without` the change, the noise of the A/A comparison allowed on top, and `changed`; `start` is
-    the level `[columns]` before it.
+class Without(NamedTuple):
+    """Readings `[samples, columns]` of all demands' first metric, then of their second, as they
+    would be without the change; and per column their level, the highest, and how many there are.
     """
 
-    without: Array
+    readings: Array
+    level: Array
+    top: Array
+    known: Array
+
+    @classmethod
+    def of(cls, readings: Array) -> Without:
+        finite = np.where(np.isfinite(readings), readings, 0.0)
+        top: Array = np.max(finite, axis=0, initial=0.0)
+        return cls(readings, _mean(_capped(readings)), top, known(readings))
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What there would be `without` the change, the noise of the A/A comparison allowed on top, and
+    the readings `changed`, in the same columns; `start` is the level `[columns]` before it.
+    """
+
+    without: Without
     changed: Array
     start: Array
 
@@ -99,12 +114,12 @@ class Judge:
 
     def forecast(self, evidence: Evidence) -> Forecast:
         sides = sides_of(evidence, self._before(evidence.baseline.samples))
-        n, m = known(sides.changed), known(sides.without)
+        n, m = known(sides.changed), sides.without.known
         tests = max(int(((n > 0) & (m > 0)).sum()), 1)
         least = TWICE * chance_of_top(n, n, m) * tests
         judged = (n >= LEAST_SAMPLES) & (m >= LEAST_SAMPLES) & (least <= DISCOVERY_RATE)
         reasons = self._reasons(evidence, sides, _effects(sides, judged))
-        seen = np.isfinite(sides.start) & (known(sides.without) > 0)
+        seen = np.isfinite(sides.start) & (m > 0)
         unknown = () if self._covered(seen, judged) else (DEGRADATION, OUTAGE)
         return forecast_of(reasons, unknown)
 
@@ -159,9 +174,11 @@ class Judge:
 
 
 class Level(NamedTuple):
-    """Readings before the change, their median, how much that wandered, and may be wrong by."""
+    """What was before the change, what it wandered by allowed on top; the median of it, how much
+    that wandered, and may be wrong by.
+    """
 
-    readings: Array
+    alone: Without
     middle: Array
     wandered: Array
     squared_error: Array
@@ -169,7 +186,8 @@ class Level(NamedTuple):
 
 def _level(samples: Sequence[Sample], demands: int) -> Level:
     read = readings(samples, demands)
-    return Level(read, middle(read), _wandering(read), _squared_error(read))
+    wandered = _wandering(read)
+    return Level(Without.of(read + np.abs(wandered)), middle(read), wandered, _squared_error(read))
 
 
 def sides_of(evidence: Evidence, level: Level) -> Sides:
@@ -179,9 +197,8 @@ def sides_of(evidence: Evidence, level: Level) -> Sides:
     else, and for demands of which too little is known beside, the time before.
     """
     demands = len(evidence.demands)
-    before, start, wandered, squared_error = level
+    alone, start, wandered, squared_error = level
     changed = readings(evidence.observed.samples[-WINDOW:], demands)
-    alone = before + np.abs(wandered)
     if evidence.control is None or not (evidence.baseline.samples and len(changed)):
         return Sides(alone, changed, start)
     beside, meanwhile = _beside(evidence.control, evidence, demands)
@@ -191,9 +208,10 @@ def sides_of(evidence: Evidence, level: Level) -> Sides:
         ERRORS * np.sqrt(squared_error + _squared_error(beside)),
     )
     usable = (np.minimum(known(beside), known(meanwhile)) >= LEAST_SAMPLES) & np.isfinite(apart)
-    rows = max(len(alone), len(meanwhile))
+    rows = max(len(alone.readings), len(meanwhile))
     moved = _padded(meanwhile, rows) + apart + noise
-    return Sides(np.where(usable, moved, _padded(alone, rows)), changed, start)
+    without = np.where(usable, moved, _padded(alone.readings, rows))
+    return Sides(Without.of(without), changed, start)
 
 
 def _beside(control: Telemetry, evidence: Evidence, demands: int) -> tuple[Array, Array]:
@@ -272,9 +290,8 @@ def _effects(sides: Sides, judged: Array) -> Effects:
     The highest tenth of the readings does not count, so that a blip is no effect.
     """
     changed, metrics = _capped(sides.changed), len(METRICS)
-    usual = _mean(_capped(sides.without))
+    usual, top = sides.without.level, sides.without.top
     shift = _mean(changed) - usual
-    top = np.max(np.where(np.isfinite(sides.without), sides.without, 0.0), axis=0, initial=0.0)
     beyond = _mean(np.where(changed > top, changed - top, np.nan))
     material = np.repeat([m.material for m in METRICS], len(judged) // metrics)
     relative = np.repeat([m.relative for m in METRICS], len(judged) // metrics)
@@ -284,7 +301,7 @@ def _effects(sides: Sides, judged: Array) -> Effects:
         return Effects(worse, shift, worse)
     # What is not worse counts with a chance of 1, which makes the others' harder to pass.
     chance = np.ones(len(judged))
-    high, low = sides.changed[:, worse], sides.without[:, worse]
+    high, low = sides.changed[:, worse], sides.without.readings[:, worse]
     shifted = np.where(shift[worse] > least[worse], chance_of_shift(high, low), 1.0)
     chance[worse] = np.minimum(shifted, chance_of_exceeding(high, low)) * TWICE
     found = worse.copy()
@@ -310,7 +327,7 @@ def _tell(metric: Metric, sides: Sides, effects: Effects, place: int) -> str:
         before, after = sides.start[place] * metric.scale, effects.level[place] * metric.scale
         return metric.text.format(before=before, after=after)
     changed, without = (
-        s[:, place][np.isfinite(s[:, place])] for s in (sides.changed, sides.without)
+        s[:, place][np.isfinite(s[:, place])] for s in (sides.changed, sides.without.readings)
     )
     above = int((changed > without.max()).sum())
     return (

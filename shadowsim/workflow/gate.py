@@ -269,12 +269,15 @@ def broken_by_change(run: Run, seen: Observed) -> Broken:
 def _broken_beside(run: Run, configs: Configs, seen: Observed) -> Broken:
     change = run.scenario.change
     now = run.whatif.settle(configs, seen.down)
+    broken, exposed = now.broken, now.exposed(run.before)
+    if not broken and not exposed:
+        return Broken((), ())
     without = reverted(run.before, configs, change, change.commands)
     then = run.whatif.settle(without, seen.down)
-    exposed = then.exposed(run.before)
+    opened = then.exposed(run.before)
     return Broken(
-        tuple(name for name in now.broken if name not in then.broken),
-        tuple(name for name in now.exposed(run.before) if name not in exposed),
+        tuple(name for name in broken if name not in then.broken),
+        tuple(name for name in exposed if name not in opened),
     )
 
 

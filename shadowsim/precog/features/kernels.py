@@ -184,7 +184,7 @@ def _greater(value: float, most: float) -> float:
 def _sum(values: Floats, first: int, count: int) -> float:
     """The sum of `count` values: that of the first half and that of the second, and so on."""
     if count <= AT_ONCE:
-        return _few(values, first, count)
+        return float(_few(values, first, count))
     # A stack of parts, as numba loads no recursive function from its cache: 0 adds up two sums.
     begins, counts, sums = np.empty(64, np.int64), np.empty(64, np.int64), np.empty(64)
     begins[0], counts[0] = first, count
@@ -205,7 +205,7 @@ def _sum(values: Floats, first: int, count: int) -> float:
             begins[parts + 1], counts[parts + 1] = begin + half, many - half
             begins[parts + 2], counts[parts + 2] = begin, half
             parts += 3
-    return sums[0]
+    return float(sums[0])
 
 
 @compiled

@@ -5,6 +5,7 @@ All is vectorised over leading axes, so that many networks of one shape are read
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -139,7 +140,8 @@ class Signals:
 
 def rows_of(values: Array, kept: int) -> Array:
     """`[..., *kept]` to `[R, *kept]`; what is contiguous is not copied."""
-    return np.ascontiguousarray(values, np.float64).reshape(-1, *values.shape[values.ndim - kept :])
+    lead, rest = values.shape[: values.ndim - kept], values.shape[values.ndim - kept :]
+    return np.ascontiguousarray(values, np.float64).reshape(math.prod(lead), *rest)
 
 
 def largest(values: Array) -> Array:
