@@ -100,9 +100,9 @@ train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside
 	$(BIN)/shadowsim tapes --networks validation --changes 240 --per-site 4
 	$(BIN)/shadowsim tapes --networks unseen --changes 320 --per-site 4
 	set -e; for seed in 0 1 2 3 4; do \
-	    for learner in rl 'hybrid-rl --supervised'; do \
-	        set -- $$learner; to=runs/rl/$$1-$$seed; shift; \
-	        $(BIN)/shadowsim train-rl --jobs 1 --seed $$seed --resume --out $$to --policy $$to.policy $$@; \
+	    for name in rl hybrid-rl; do \
+	        $(BIN)/shadowsim train-rl $$([ $$name = rl ] || echo --supervised) --jobs 1 --resume \
+	            --seed $$seed --out runs/rl/$$name-$$seed --policy runs/rl/$$name-$$seed.policy; \
 	    done; \
 	done
 	$(BIN)/python experiments/rl_on_unseen.py

@@ -3,7 +3,7 @@
 All decide about the same changes: the learned ones of each seed, the supervised forecast and the
 hybrid with bounds, and the rules that nobody had to train. `make train-rl` trains them first.
 
-    python experiments/rl_on_unseen.py [--policies runs/rl] [--hybrid] [--quick] [FOLDER OF TAPES...]
+    python experiments/rl_on_unseen.py [--policies runs/rl] [--hybrid] [--quick] [TAPES...]
 """
 
 from __future__ import annotations

@@ -129,11 +129,11 @@ class _Reading:
         network = self._network(given.get("policy_kwargs", {}))
         if self.mistakes:
             raise BadInput(self.mistakes)
-        switches = {name: bool(found.pop(name, False)) for name in SWITCHES}
+        normalize, production_starts = (bool(found.pop(name, False)) for name in SWITCHES)
         arguments = {name: value for name, value in found.items() if name not in OURS}
         return Settings(
             self.algorithm, int(found["n_envs"]), int(found["n_timesteps"]),
-            float(found["reward_scale"]), arguments, *network, **switches,
+            float(found["reward_scale"]), arguments, *network, normalize, production_starts,
         )  # fmt: skip
 
     def _given(self) -> Mapping[str, Any]:
