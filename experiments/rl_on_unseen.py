@@ -61,6 +61,7 @@ from shadowsim.rl.training import acting
 QUESTION = "Does a learned policy cost less than the rule by hand on networks never seen?"
 BOUNDS = REFUSE_ABOVE, ROLL_BACK_ABOVE
 HAND, ALL_KNOWING = "rule by hand", "oracle"
+TRAINED = Path("runs/rl")
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,7 +70,7 @@ def main(
     tapes: Annotated[list[Path] | None, typer.Argument(help="Tapes to compare on.")] = None,
     policies: Annotated[
         Path, typer.Option(help="Folder with rl-SEED.policy and hybrid-rl-SEED.policy.")
-    ] = Path("runs/rl"),
+    ] = TRAINED,
     hybrid: Annotated[
         bool, typer.Option("--hybrid", help="Ask the hybrid too, which takes seconds a change.")
     ] = False,
@@ -96,8 +97,9 @@ def main(
     found = {
         name: [evaluate(policy, episodes) for policy in each] for name, each in deciding.items()
     }
-    places = " ".join(str(folder) for folder in folders)
-    command = f"python experiments/rl_on_unseen.py{' --hybrid' if hybrid else ''} {places}"
+    given = ["--hybrid"] * hybrid
+    given += ["--policies", str(policies)] * (policies != TRAINED)
+    command = " ".join(["python experiments/rl_on_unseen.py", *given, *map(str, folders)])
     tell(_answer(found, episodes.networks, command), out, None if quick else docs, mlflow)
 
 
