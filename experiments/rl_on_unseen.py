@@ -47,12 +47,13 @@ from shadowsim.env.policies import (
     never_go,
     oracle,
 )
-from shadowsim.env.pool import Pool, pool
+from shadowsim.env.pool import pool
 from shadowsim.env.store import read_tapes
 from shadowsim.errors import BadInput, Mistake
 from shadowsim.history.folds import UNSEEN
 from shadowsim.model.truth import MODES
 from shadowsim.precog import policy_file
+from shadowsim.precog.policy import Policy as Learned
 from shadowsim.precog.rl import HYBRID_RL, RL, policy_path
 from shadowsim.precog.supervised import standing_model
 from shadowsim.rl.compare import REFUSE_ABOVE, ROLL_BACK_ABOVE
@@ -84,7 +85,7 @@ def main(
     folders = tapes or [Path("tapes") / UNSEEN]
     learned = _came_along() if quick else _learned(policies)
     episodes = pool([one for folder in folders for one in read_tapes(folder)], standing_model())
-    deciding = _rules(episodes)
+    deciding = _rules()
     if hybrid or quick:
         said = [
             one.chances
@@ -103,7 +104,7 @@ def main(
     tell(_answer(found, episodes.networks, command), out, None if quick else docs, mlflow)
 
 
-def _learned(folder: Path) -> Mapping[str, Sequence[policy_file.Policy]]:
+def _learned(folder: Path) -> Mapping[str, Sequence[Learned]]:
     """The policies of all seeds by the name of their variant."""
     found = {
         name: [policy_file.load(file) for file in sorted(folder.glob(f"{name}-*.policy"))]
@@ -114,12 +115,11 @@ def _learned(folder: Path) -> Mapping[str, Sequence[policy_file.Policy]]:
     return {name: each for name, each in found.items() if each}
 
 
-def _came_along() -> Mapping[str, Sequence[policy_file.Policy]]:
+def _came_along() -> Mapping[str, Sequence[Learned]]:
     return {name: [policy_file.load(policy_path(name))] * 2 for name in (RL, HYBRID_RL)}
 
 
-def _rules(episodes: Pool) -> dict[str, list[Policy]]:
-    assert "p_service_outage" in episodes.names
+def _rules() -> dict[str, list[Policy]]:
     return {
         "always go": [always_go], "never go": [never_go], "random": [at_random(0)],
         HAND: [by_hand], "supervised": [by_forecast(*BOUNDS)],
