@@ -17,11 +17,9 @@ import numpy.typing as npt
 import polars as pl
 import typer
 from answer import (
-    ROOT,
     RUNS,
     TRACKED,
     Answer,
-    Docs,
     Interval,
     Mlflow,
     Out,
@@ -76,7 +74,10 @@ def main(
         bool, typer.Option("--hybrid", help="Ask the hybrid too, which takes seconds a change.")
     ] = False,
     quick: Quick = False, out: Out = RUNS / "rl_on_unseen",
-    docs: Docs = ROOT / "docs" / "rl.md", mlflow: Mlflow = TRACKED,
+    docs: Annotated[
+        Path | None, typer.Option(help="Document that gets the answer; none if not given.")
+    ] = None,
+    mlflow: Mlflow = TRACKED,
 ) -> None:  # fmt: skip
     """Does a learned policy cost less than the rule by hand on networks never seen?"""
     if quick:
