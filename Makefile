@@ -98,10 +98,16 @@ evaluate: $(READY) ## all PreCog variants on the same changes, on networks never
 	    $(foreach seed,0 1 2 3 4,--model $(MODELS)/$(seed).model) --out docs/precog
 
 train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside the rule by hand
+	$(BIN)/shadowsim tapes --networks known --changes 800 --per-site 4
+	$(BIN)/shadowsim tapes --networks validation --changes 240 --per-site 4
+	$(BIN)/shadowsim tapes --networks unseen --changes 320 --per-site 4
 	set -e; for seed in 0 1 2 3 4; do \
-	    $(BIN)/shadowsim train-rl $$([ $$seed = 0 ] && echo --changes 400) --jobs 1 --seed $$seed \
-	        --out runs/rl/$$seed --policy runs/rl/$$seed.policy; \
+	    for name in rl hybrid-rl; do \
+	        $(BIN)/shadowsim train-rl $$([ $$name = rl ] || echo --supervised) --jobs 1 --resume \
+	            --seed $$seed --out runs/rl/$$name-$$seed --policy runs/rl/$$name-$$seed.policy; \
+	    done; \
 	done
+	$(BIN)/python experiments/rl_on_unseen.py
 
 outages: $(READY) ## outages that happened under every variant, to docs/outages.md and docs/outages.html
 	$(BIN)/shadowsim outages $(OUTAGES)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)s?", re.ASCII)
 LONGEST_S = 3600.0
-TENTHS = {"known": 10, "validation": 2, "unseen": 3}  # of --changes: tapes made of each fold
+TENTHS = {"known": 10, "validation": 3, "unseen": 4}  # of --changes: tapes made of each fold
+PER_SITE = 4  # changes of a network: the fewer, the more networks
 
 
 def train_rl(
@@ -162,7 +163,8 @@ def _make(tapes: Path, changes: int, seed: int, jobs: int, *, quiet: bool) -> No
 
     for fold, tenths in TENTHS.items():
         with progress_of(f"tapes, {fold}", quiet=quiet) as progress:
-            make(tapes / fold, max(changes * tenths // 10, 1), seed, fold, jobs, progress)
+            number = max(changes * tenths // 10, 1)
+            make(tapes / fold, number, seed, fold, jobs, progress, PER_SITE)
 
 
 def _pool(folders: list[Path], model: Model | None) -> Pool:

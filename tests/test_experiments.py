@@ -17,6 +17,7 @@ import how_much_shadow
 import numpy as np
 import polars as pl
 import pytest
+import rl_on_unseen
 import transfer
 import what_rl_adds
 import which_costs_least
@@ -35,9 +36,10 @@ from shadowsim.precog.supervised import standing_model
 from shadowsim.scenario import load
 
 ROOT = Path(answer.__file__).parents[1]
-DOCUMENT = (ROOT / "docs" / "experiments.md").read_text()
+DOCUMENT = "".join((ROOT / "docs" / name).read_text() for name in ("experiments.md", "rl.md"))
 NAMES = (
-    "which_costs_least", "what_rl_adds", "how_much_shadow", "how_early", "fine_tuning", "transfer"
+    "which_costs_least", "what_rl_adds", "how_much_shadow", "how_early", "fine_tuning", "transfer",
+    "rl_on_unseen",
 )  # fmt: skip
 BEGIN, END = "<!-- what: begin -->", "<!-- what: end -->"
 SHARED = {"answer", "changes", "figures", "said", "late"}
@@ -73,6 +75,28 @@ def test_every_policy_decides_about_the_same_changes(place: Path) -> None:
     for name in wanted:
         mine = rows.filter(pl.col("policy") == name).sort("seed")["cost"]
         assert (mine >= best - 1e-9).all()
+
+
+def test_learned_policies_are_compared_on_the_same_changes(place: Path) -> None:
+    rows, _ = quick(rl_on_unseen.main, place)
+    costs = {name: part["cost"].to_list() for (name,), part in rows.group_by("policy")}
+    assert {name for name, each in costs.items() if len(each) == 2} == {"rl", "hybrid-rl"}
+    assert min(min(each) for each in costs.values()) >= costs["oracle"][0] - 1e-9
+
+
+def test_an_interval_is_over_seeds_and_over_networks() -> None:
+    """Seeds that agree leave that over networks, networks that agree that over seeds."""
+    of_networks, of_seeds = np.array([1.0, 4.0, 2.0, 5.0]), np.array([0.5, -0.25, 1.0])
+    found = rl_on_unseen.over_seeds_and_networks(np.tile(of_networks, (3, 1)), list("abcd"))
+    wanted = over_seeds(of_networks.tolist())
+    assert (found.mean, found.half) == pytest.approx((wanted.mean, wanted.half))
+    found = rl_on_unseen.over_seeds_and_networks(np.tile(of_seeds[:, None], (1, 4)), list("abcd"))
+    wanted = over_seeds(of_seeds.tolist())
+    assert (found.mean, found.half) == pytest.approx((wanted.mean, wanted.half))
+    both = of_networks + of_seeds[:, None]
+    found = rl_on_unseen.over_seeds_and_networks(both, list("aabb"))
+    assert found.half > over_seeds([2.5, 3.5]).half
+    assert np.isnan(rl_on_unseen.over_seeds_and_networks(both, ["a"] * 4).half)
 
 
 def test_the_bounds_are_chosen_and_the_trainings_gone_on_with(place: Path) -> None:

@@ -41,9 +41,10 @@ from shadowsim.precog.policy import TOLD, Policy
 from shadowsim.precog.rl import Rl, observation
 from shadowsim.rl import checkpoint
 from shadowsim.rl.fine_tune import MOST_STEPS, expected, fine_tune, future, tuned
-from shadowsim.rl.learner import learner, policy_of, told
+from shadowsim.rl.learner import also_from_production, learner, policy_of, told
 from shadowsim.rl.settings import ALGORITHMS, ENVIRONMENT, Settings, parse
 from shadowsim.rl.settings import settings as built_in
+from shadowsim.rl.standard import Standard
 from shadowsim.rl.training import BEST, Plan, acting, trained
 from shadowsim.train_rl_command import train_rl
 from shadowsim.workflow import Run, run_workflow
@@ -124,6 +125,7 @@ def written(**given: str) -> str:
         ({"gamma": "1.5"}, r"'gamma' must be a number from 0 to 1, not 1.5"),
         ({"n_steps": "2.5"}, "'n_steps' must be a whole number from 1"),
         ({"n_steps": "yes"}, "'n_steps' must be a whole number"),
+        ({"normalize": "1"}, "'normalize' must be yes or no"),
         ({"learning_rate": "lin_"}, "from 0 to 1, or lin_X, not 'lin_'"),
         ({"learning_rate": "exp_1"}, "or lin_X"),
         ({"learning_rate": "lin_5"}, "from 0 to 1"),
@@ -186,6 +188,35 @@ def test_the_policy_without_torch_is_that_of_torch(algorithm: str) -> None:
     assert np.abs(ours - theirs.numpy()).max() < 1e-6
 
 
+def test_a_policy_on_standard_numbers_reads_plain_ones() -> None:
+    episodes = told(small())
+    standard = Standard.of(episodes)
+    shown = standard.shown(episodes)
+    differing = standard.scale > 0.0
+    assert np.abs(shown.observations.mean(axis=0)).max() < 1e-5
+    assert shown.observations[:, differing].std(axis=0) == pytest.approx(1.0, abs=1e-4)
+    assert not shown.observations[:, ~differing].any()
+    policy = policy_of(learner(tiny("ppo_mask"), shown, 5), tiny("ppo_mask"), episodes.names, 5)
+    plain = standard.within(policy)
+    found = plain.probabilities(episodes.observations, episodes.masks)
+    wanted = policy.probabilities(shown.observations, episodes.masks)
+    assert np.abs(found - wanted).max() < 1e-5
+    strange = episodes.observations + 8.0 * ~differing  # what was always the same is not read
+    assert plain.probabilities(strange, episodes.masks) == pytest.approx(found, abs=1e-5)
+
+
+def test_half_of_the_episodes_begin_in_production() -> None:
+    episodes = told(small())
+    twice = also_from_production(episodes)
+    assert len(twice) == 2 * len(episodes) == len(twice.networks) == len(twice.failed)
+    production = episodes.observations[:, episodes.names.index("telemetry_production")] > 0.0
+    assert production[twice.first].tolist() == [False] * len(episodes) + [True] * len(episodes)
+    assert twice.episode[twice.first].tolist() == [*range(len(episodes))] * 2
+    how = replace(tiny("ppo_mask"), production_starts=True)
+    environment: Any = learner(how, episodes, 0).get_env()
+    assert len(environment.vector.pool) == len(twice)
+
+
 def test_it_learns_what_pays() -> None:
     """On four changes that it sees again and again, it comes near to who knows all."""
     quick = {"n_steps": 32, "batch_size": 256, "n_epochs": 4, "learning_rate": 0.003, "gamma": 1.0}
@@ -202,9 +233,14 @@ def test_it_learns_what_pays() -> None:
     assert last < best + 0.2 * (first - best)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_going_on_from_a_checkpoint_changes_nothing(algorithm: str, tmp_path: Path) -> None:
-    whole, _ = train(plan(algorithm, 320), tmp_path / "whole")
+def test_going_on_from_a_checkpoint_changes_nothing(
+    algorithm: str, normalize: bool, tmp_path: Path
+) -> None:
+    of = plan(algorithm, 320)
+    of = replace(of, settings=replace(of.settings, normalize=normalize))
+    whole, _ = train(of, tmp_path / "whole")
 
     class Interrupted(Exception): ...
 
@@ -214,9 +250,9 @@ def test_going_on_from_a_checkpoint_changes_nothing(algorithm: str, tmp_path: Pa
 
     halves = tmp_path / "halves"
     with pytest.raises(Interrupted):
-        trained(plan(algorithm, 320), small(), small(), halves, Kept(), interrupt)
+        trained(of, small(), small(), halves, Kept(), interrupt)
     assert 0 < int(checkpoint.checkpoints(halves)[-1].stem[-12:]) < 320
-    again, kept = train(plan(algorithm, 320), halves, resume=True)
+    again, kept = train(of, halves, resume=True)
     assert policy_file.to_bytes(again) == policy_file.to_bytes(whole)
     assert last_weights(halves) == last_weights(tmp_path / "whole")
     assert min(step for step, _ in kept.told) >= 64

@@ -45,8 +45,23 @@ def told(pool: Pool) -> Pool:
 def learner(settings: Settings, pool: Pool, seed: int) -> BaseAlgorithm:
     """A learner on episodes drawn from a pool, on the processor."""
     scaled = replace(pool, reward=pool.reward * settings.reward_scale)
+    if settings.production_starts:
+        scaled = also_from_production(scaled)
     vector = ChangeRollbackVector(settings.n_envs, distribution=scaled, autoreset_mode="SameStep")
     return learner_on(settings, TapeVecEnv(vector), seed)
+
+
+def also_from_production(pool: Pool) -> Pool:
+    """Each episode twice: from its beginning, and from production that got the change at once.
+
+    Who has learned to refuse what fails sees next to no failure in production any more, and does
+    not learn what to take back there.
+    """
+    return replace(
+        pool,
+        first=np.concatenate([pool.first, pool.to[pool.first, GO]]),
+        networks=pool.networks * 2, kinds=pool.kinds * 2, failed=np.tile(pool.failed, (2, 1)),
+    )  # fmt: skip
 
 
 def learner_on(settings: Settings, environment: VecEnv, seed: int) -> BaseAlgorithm:

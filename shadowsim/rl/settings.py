@@ -43,6 +43,7 @@ WHOLE, SHARE = Rule("whole number", 1, 1e9), Rule("number", 0.0, 1.0)
 POSITIVE, RATE = Rule("number", 0.0, 1e6), Rule("schedule", 0.0, 1.0)
 OURS = {"n_envs": Rule("whole number", 1, 65536), "n_timesteps": WHOLE,
         "reward_scale": Rule("number", 1e-6, 1e3)}  # fmt: skip
+SWITCHES = {"normalize": Rule("yes or no"), "production_starts": Rule("yes or no")}
 COMMON = {"learning_rate": RATE, "batch_size": WHOLE, "gamma": SHARE, "max_grad_norm": POSITIVE}
 ON_POLICY = {
     **COMMON, "n_steps": WHOLE, "n_epochs": WHOLE, "gae_lambda": SHARE, "clip_range": RATE,
@@ -62,7 +63,8 @@ RULES = {"ppo": ON_POLICY, "ppo_mask": ON_POLICY, "dqn": OFF_POLICY, "qrdqn": OF
 class Settings:
     """How a learner learns. `arguments` go to the class of Stable-Baselines3, a schedule as its
     text; `hidden` are the widths of the layers between. The learner sees rewards times
-    `reward_scale`.
+    `reward_scale`, and with `normalize` observations of mean 0 and deviation 1; with
+    `production_starts` half of its episodes begin in production.
     """
 
     algorithm: str
@@ -73,6 +75,8 @@ class Settings:
     hidden: tuple[int, ...]
     activation: str
     n_quantiles: int | None = None
+    normalize: bool = False
+    production_starts: bool = False
 
     @property
     def drawn(self) -> bool:
@@ -115,7 +119,7 @@ class _Reading:
 
     def settings(self) -> Settings:
         given = self._given()
-        rules = {**OURS, **RULES[self.algorithm]}
+        rules = {**OURS, **SWITCHES, **RULES[self.algorithm]}
         found = {n: self._value(n, v, rules) for n, v in given.items() if n not in APART}
         for name in OURS:
             if name not in given:
@@ -125,10 +129,11 @@ class _Reading:
         network = self._network(given.get("policy_kwargs", {}))
         if self.mistakes:
             raise BadInput(self.mistakes)
+        normalize, production_starts = (bool(found.pop(name, False)) for name in SWITCHES)
         arguments = {name: value for name, value in found.items() if name not in OURS}
         return Settings(
             self.algorithm, int(found["n_envs"]), int(found["n_timesteps"]),
-            float(found["reward_scale"]), arguments, *network,
+            float(found["reward_scale"]), arguments, *network, normalize, production_starts,
         )  # fmt: skip
 
     def _given(self) -> Mapping[str, Any]:
@@ -155,6 +160,7 @@ class _Reading:
         number: Any = value if start is None else start
         whole = rule.kind == "whole number"
         numeric = isinstance(number, int | float) and not isinstance(number, bool)
+        numeric = numeric and rule.kind != "yes or no"
         if not numeric or (whole and number % 1) or not rule.low <= number <= rule.high:
             self._wrong(path, f"'{name}' must be {rule}, not {value!r}")
             return None

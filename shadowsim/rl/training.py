@@ -30,6 +30,7 @@ from shadowsim.precog.policy import Policy
 from shadowsim.rl.checkpoint import Standing, checkpoints, renew, restore, save
 from shadowsim.rl.learner import VERSIONS, learner, policy_of, told
 from shadowsim.rl.settings import Settings
+from shadowsim.rl.standard import Standard
 from shadowsim.tracking import Tracked
 
 BEGUN, BEST = "training.json", "best.policy"
@@ -66,14 +67,15 @@ def trained(
     torch.set_num_threads(threads)
     pool, validation = told(pool), told(validation)
     _claim(folder, _document(plan, pool, validation), resume)
-    learned = learner(plan.settings, pool, plan.seed)
+    standard = Standard.of(pool) if plan.settings.normalize else None
+    learned = learner(plan.settings, standard.shown(pool) if standard else pool, plan.seed)
     environment: Any = learned.get_env()
     vector: ChangeRollbackVector = environment.vector
     standing = Standing()
     if resume and (found := checkpoints(folder)):
         standing = restore(learned, vector, found[-1])
         renew(learned, vector, plan.seed)
-    watcher = Watcher(plan, validation, folder, vector, standing, told_to)
+    watcher = Watcher(plan, standard, validation, folder, vector, standing, told_to)
     learned.set_logger(Logger(None, [_Writer(run)]))
     left = plan.steps - learned.num_timesteps
     if left > 0 and not watcher.enough:
@@ -87,11 +89,12 @@ class Watcher(BaseCallback):
     """Evaluations, checkpoints, numbers, and when it is enough, between two collections."""
 
     def __init__(
-        self, plan: Plan, validation: Pool, folder: Path, vector: ChangeRollbackVector,
-        standing: Standing, told_to: Progress,
+        self, plan: Plan, standard: Standard | None, validation: Pool, folder: Path,
+        vector: ChangeRollbackVector, standing: Standing, told_to: Progress,
     ) -> None:  # fmt: skip
         super().__init__()
-        self._plan, self._validation, self._folder = plan, validation, folder
+        self._plan, self._standard = plan, standard
+        self._validation, self._folder = validation, folder
         self._vector, self._standing, self._told = vector, standing, told_to
         self._costs: list[float] = []
         self._cost = np.zeros(vector.num_envs)
@@ -109,6 +112,8 @@ class Watcher(BaseCallback):
             return
         plan = self._plan
         policy = policy_of(learned, plan.settings, self._validation.names, plan.seed)
+        if self._standard:
+            policy = self._standard.within(policy)
         cost = float(evaluate(acting(policy), self._validation)["cost"].to_numpy().mean())
         learned.logger.record("validation/cost", cost)
         standing.evaluated = learned.num_timesteps
