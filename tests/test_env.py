@@ -68,7 +68,7 @@ from shadowsim.history.store import MANIFEST
 from shadowsim.journal import Journal
 from shadowsim.model.intents import Intents, Limit
 from shadowsim.model.truth import MODES, OUTAGE, Spell
-from shadowsim.network import simulated
+from shadowsim.network import NETWORKS
 from shadowsim.precog import variant
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import Model, Outlook
@@ -288,7 +288,7 @@ def real(scenario: Scenario, setting: Setting, one: Tape, go: int, place: int | 
     """
     shadow_s = min(5.0 * (go + 1), scenario.workflow.shadow_s)
     earlier = replace(scenario, workflow=replace(scenario.workflow, shadow_s=shadow_s))
-    run = Run(earlier, simulated, Silent(), setting.whatif, Journal())
+    run = Run(earlier, NETWORKS["simulated"], Silent(), setting.whatif, Journal())
     run.begin()
     if shadow_deployment(run):
         traffic_and_monitoring(run)
@@ -316,7 +316,7 @@ def real(scenario: Scenario, setting: Setting, one: Tape, go: int, place: int | 
     run.advance(until_s - run.now)
     run.production.close()
     run.shadow.close()
-    twin = simulated(scenario, scenario.configs, "production")
+    twin = NETWORKS["simulated"](scenario, scenario.configs, "production")
     twin.advance(until_s)
     found = harm(run.production.spells(), twin.spells(), scenario.intents)
     return found.between(go_s, until_s) + found.lasting(until_s, AFTERMATH_S)
@@ -385,7 +385,7 @@ def test_the_workflow_left_to_itself_ends_as_the_same_decisions_do_here() -> Non
     """It rehearses in between, and looks every second; so costs agree to some seconds of harm."""
     scenario = ring(DRAIN, SURGE.replace("30", "45"), monitor_s=40.0)
     whatif = setting_of(scenario).whatif
-    run = Run(scenario, simulated, variant("always-go", whatif), whatif, Journal())
+    run = Run(scenario, NETWORKS["simulated"], variant("always-go", whatif), whatif, Journal())
     run_workflow(run)
     assert (run.decision, run.end_state) == ("go", "rolled_back")
     assert run.triggered_s is not None
@@ -393,7 +393,7 @@ def test_the_workflow_left_to_itself_ends_as_the_same_decisions_do_here() -> Non
     go, rows = one.trial - 1, np.flatnonzero(one.world == one.trial - 1)
     go_s = run.trial_since_s + float(one.since_s[go])
     place = int(np.argmax(go_s + one.since_s[rows] >= run.triggered_s))
-    twin = simulated(scenario, scenario.configs, "production")
+    twin = NETWORKS["simulated"](scenario, scenario.configs, "production")
     twin.advance(run.now)
     truth = harm(run.production.spells(), twin.spells(), scenario.intents).between(go_s, run.now)
     weight = weights()[: len(HARMS)]

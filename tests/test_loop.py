@@ -45,7 +45,7 @@ from shadowsim.learning.training import trained
 from shadowsim.learning.uses import past_of, use_of
 from shadowsim.learning.walk import OperatingPoint
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE
-from shadowsim.network import simulated
+from shadowsim.network import NETWORKS
 from shadowsim.outcomes import OutcomeStore
 from shadowsim.precog import Evidence
 from shadowsim.precog.features import NAMES
@@ -647,7 +647,7 @@ class Broken:
 def ran(observer: Any = None) -> tuple[Run, Recorder]:
     scenario = load_scenario(SCENARIOS / "square-answers.yml")
     recorder = Recorder(scenario, observer)
-    state = begin(scenario, simulated, Journal())
+    state = begin(scenario, NETWORKS["simulated"], Journal())
     state.looked = recorder
     return run_workflow(state), recorder
 

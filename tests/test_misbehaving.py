@@ -11,7 +11,7 @@ from shadowsim.model.change import Command, apply
 from shadowsim.model.faults import WHEREVER, After, Fault
 from shadowsim.model.topology import Device, Host, Link, Topology
 from shadowsim.model.traffic import Traffic
-from shadowsim.network import simulated
+from shadowsim.network import NETWORKS
 from shadowsim.network.simulated import SimulatedNetwork
 from shadowsim.network.striking import Striker
 from shadowsim.scenario import default_configs, parse
@@ -136,7 +136,7 @@ def test_it_strikes_in_the_network_that_the_scenario_says(where, crashes):
     scenario = parse(TEXT.format(where=where))
     found = set()
     for name in ("production", "shadow"):
-        network = simulated(scenario, scenario.configs, name)
+        network = NETWORKS["simulated"](scenario, scenario.configs, name)
         network.advance(2)
         assert "A" in network.configs()
         network.apply(scenario.change.commands)

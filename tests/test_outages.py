@@ -13,7 +13,7 @@ from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.plane import FORWARD, LOCAL, NO_ROUTE, Plane
 from shadowsim.journal import Journal
 from shadowsim.model.change import apply, parse_script
-from shadowsim.network import NETWORKS, simulated
+from shadowsim.network import NETWORKS
 from shadowsim.precog import WhatIf, variant
 from shadowsim.record import document
 from shadowsim.scenario import Outage, load, parse
@@ -238,7 +238,7 @@ faults:
 @pytest.mark.parametrize(("where", "dark"), [("any", {"B"}), ("all", {"A", "B", "C"})])
 def test_a_defect_wakes_with_its_line_and_sleeps_without(where: str, dark: set[str]) -> None:
     scenario = parse(SLEEPS.replace("WHERE", where))
-    network = simulated(scenario, scenario.configs, "production")
+    network = NETWORKS["simulated"](scenario, scenario.configs, "production")
 
     def silent(until_s: float) -> set[str]:
         [*_, last] = network.advance(until_s)

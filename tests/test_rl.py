@@ -29,7 +29,7 @@ from shadowsim.env.pool import OVER, Pool, pool
 from shadowsim.env.worlds import Setting
 from shadowsim.errors import BadInput
 from shadowsim.journal import Journal
-from shadowsim.network import simulated
+from shadowsim.network import NETWORKS
 from shadowsim.precog import Evidence, Forecast, policy_file
 from shadowsim.precog.actions import ACTIONS, GO, PART, REFUSE, WAIT, WHOLE, masks
 from shadowsim.precog.features import Featurizer
@@ -453,7 +453,7 @@ def test_a_forecast_sees_what_the_environment_shows(
     """Every row of the tape is that of the evidence a run of the workflow has at that time."""
     setting = Setting.of(ring(*of), Past())
     one, eyes = tape(setting), Onlooker(setting, model)
-    run = Run(setting.scenario, simulated, eyes, setting.whatif, Journal())
+    run = Run(setting.scenario, NETWORKS["simulated"], eyes, setting.whatif, Journal())
     run_workflow_until_go(run)
 
     def look(run: Run) -> bool:
@@ -500,7 +500,7 @@ def forecast_of(policy: Policy, phase: str, **given: Any) -> Forecast:
     scenario = ring(CUTTING)
     setting = Setting.of(scenario, Past())
     eyes = Onlooker(setting)
-    run = Run(scenario, simulated, eyes, setting.whatif, Journal())
+    run = Run(scenario, NETWORKS["simulated"], eyes, setting.whatif, Journal())
     run_workflow_until_go(run)
     evidence = replace(eyes.seen[-1], phase=phase, **given)
     return Rl(setting.whatif, policy, None, "rl").forecast(evidence)
@@ -523,7 +523,7 @@ def test_it_decides_a_run() -> None:
     for toward, decision in (({GO: 1.0}, "go"), ({REFUSE: 1.0}, "no-go")):
         setting = Setting.of(scenario, Past())
         variant = Rl(setting.whatif, leaning(toward), None, "rl")
-        run = Run(scenario, simulated, variant, setting.whatif, Journal())
+        run = Run(scenario, NETWORKS["simulated"], variant, setting.whatif, Journal())
         run_workflow(run)
         assert run.decision == decision
 

@@ -22,7 +22,7 @@ from shadowsim.mirror import MirrorEngine
 from shadowsim.mirror.traffic import Tap
 from shadowsim.model.change import Change, Command, parse_script
 from shadowsim.model.streams import stream
-from shadowsim.network import simulated
+from shadowsim.network import NETWORKS
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.network import EmulatedNetwork
 from shadowsim.network.emulated.refusals import packet_hops_per_s
@@ -425,7 +425,7 @@ def _load(scenario: Scenario, networks: Sequence[EmulatedNetwork]) -> Row:
 
 def _right_s(scenario: Scenario, rates_bps: np.ndarray) -> np.ndarray:
     """The latency that each demand should have."""
-    model = simulated(scenario, scenario.configs, "production")
+    model = NETWORKS["simulated"](scenario, scenario.configs, "production")
     model.offer(rates_bps)
     found: np.ndarray = model.advance(3.0)[-1].demand[:, 2]
     model.close()

@@ -18,7 +18,7 @@ from shadowsim.journal import Journal
 from shadowsim.model.change import Command, Configs
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.truth import Spell
-from shadowsim.network import simulated
+from shadowsim.network import NETWORKS
 from shadowsim.precog import Evidence, Forecast, WhatIf
 from shadowsim.precog.features import Featurizer
 from shadowsim.precog.past import Past
@@ -183,7 +183,7 @@ def taken_back(setting: Setting, world: World, place: int, part: Commands = ()) 
 
 def untouched(scenario: Scenario, until_s: float) -> tuple[Spell, ...]:
     """The truth of production if nobody had touched it."""
-    twin = simulated(scenario, scenario.configs, "production")
+    twin = NETWORKS["simulated"](scenario, scenario.configs, "production")
     twin.advance(until_s)
     twin.close()
     return twin.spells()
@@ -191,7 +191,14 @@ def untouched(scenario: Scenario, until_s: float) -> tuple[Spell, ...]:
 
 def _run(setting: Setting) -> tuple[Run, _Camera]:
     camera = _Camera(setting.featurizer)
-    run = Run(setting.scenario, simulated, camera, setting.whatif, Journal(), past=setting.past)
+    run = Run(
+        setting.scenario,
+        NETWORKS["simulated"],
+        camera,
+        setting.whatif,
+        Journal(),
+        past=setting.past,
+    )
     return run, camera
 
 

@@ -18,7 +18,7 @@ from shadowsim.journal import Journal
 from shadowsim.model.faults import Fault
 from shadowsim.model.telemetry import Telemetry
 from shadowsim.model.truth import Spell, failure_modes, onsets, since
-from shadowsim.network import Factory, Witnessed, simulated
+from shadowsim.network import NETWORKS, Factory, Witnessed
 from shadowsim.precog import Evidence, Forecast, WhatIf
 from shadowsim.precog.past import Past
 from shadowsim.scenario import Scenario
@@ -101,7 +101,7 @@ def simulate(
     past: Past,
     observer: Observer,
     looks: Sequence[float],
-    networks: Factory = simulated,
+    networks: Factory = NETWORKS["simulated"],
 ) -> Record:
     """Let the change of a scenario happen, and look at it once in the shadow, at the gate, and in
     production as soon as each of `looks` (seconds since the change began there) has come.
@@ -129,7 +129,7 @@ class LeftAlone:
     label: Label
 
 
-def left_alone(scenario: Scenario, networks: Factory = simulated) -> LeftAlone:
+def left_alone(scenario: Scenario, networks: Factory = NETWORKS["simulated"]) -> LeftAlone:
     """Let the change of a scenario happen at the time a run would deploy it, and take nothing back.
 
     The sign of the label is whether the shadow failed.

@@ -10,7 +10,8 @@ from shadowsim.model.faults import TRAFFIC_FAULTS, Fault
 from shadowsim.network.protocol import Network, Witnessed
 
 # The networks are imported where one is made: what an emulated network consists of are processes
-# that are in this package, and need no simulation, which takes most of a second to load.
+# that are in this package, and need no simulation, which takes most of a second to load. Once a
+# package of theirs is loaded, its name here is that package: so nothing else may be called that.
 if TYPE_CHECKING:
     from shadowsim.dataplane.worked import Worked
     from shadowsim.model.intents import Intents
@@ -53,7 +54,7 @@ class Simulation:
         return self._setting
 
 
-def simulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
+def _simulate_alone(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
     """A simulated network that shares nothing."""
     return _simulated(scenario, configs, name, None)
 
@@ -110,12 +111,12 @@ def factory(network: str, controller: Controller = "ryu") -> Factory:
     return Emulation(controller) if network == "emulated" else Simulation()
 
 
-def emulated(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
+def _emulate_alone(scenario: Scenario, configs: Configs, name: str) -> Witnessed:
     """An emulated network that runs by itself."""
     return Emulation()(scenario, configs, name)
 
 
-NETWORKS: Mapping[str, Factory] = {"simulated": simulated, "emulated": emulated}
+NETWORKS: Mapping[str, Factory] = {"simulated": _simulate_alone, "emulated": _emulate_alone}
 CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
 
 __all__ = [
@@ -127,5 +128,4 @@ __all__ = [
     "Simulation",
     "Witnessed",
     "factory",
-    "simulated",
 ]
