@@ -15,11 +15,21 @@ from typer.testing import CliRunner
 
 from shadowsim.commands import app
 from shadowsim.commit import guard, hold
-from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK, endings
+from shadowsim.commit.disk import RealDisk
+from shadowsim.commit.generations import (
+    CANCELLED,
+    CONFIRMED,
+    ROLLED_BACK,
+    TAKEN_OVER,
+    Place,
+    end,
+    endings,
+)
 from shadowsim.commit.guard import Guard, NotArmed
 from shadowsim.commit.hold import Held, Unheld, beside, commit_in, held, stow
 from shadowsim.commit.holder import holding
-from shadowsim.commit.owner import NotSettled
+from shadowsim.commit.lying import lying
+from shadowsim.commit.owner import NotSettled, claim
 from shadowsim.errors import BadInput
 from shadowsim.model.change import parse_config
 
@@ -242,3 +252,25 @@ def test_what_nobody_holds_nobody_takes_over(tiny: Job) -> None:
     one.release()
     with pytest.raises(NotImplementedError):
         one.taken()
+
+
+# -- what lies beside a folder of runs ---------------------------------------------------------
+
+
+def test_commits_stand_as_their_runs_left_them(tmp_path: Path) -> None:
+    def left(run: str) -> Place:
+        place = Place(RealDisk(), beside(tmp_path / run) / run, KEY)
+        claim(place)
+        place.disk.create(place.log(1), b"")
+        return place
+
+    assert lying(tmp_path) == {}
+    beside(tmp_path / "never begun").mkdir()
+    waiting, dead, forged = map(left, ("waiting", "dead", "forged"))
+    end(dead, 1, TAKEN_OVER, "")
+    assert lying(tmp_path) == {"open": 3}
+    end(dead, 2, ROLLED_BACK, "")
+    end(replace(forged, key=b"another"), 1, CONFIRMED, "")
+    assert lying(tmp_path) == {"open": 1, "rolled_back": 1, "altered": 1}
+    end(waiting, 1, CONFIRMED, "")
+    assert lying(tmp_path) == {"confirmed": 1, "rolled_back": 1, "altered": 1}
