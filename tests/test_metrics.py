@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,7 @@ from shadowsim.api.app import make_app
 from shadowsim.api.desk import Desk
 from shadowsim.api.metrics import BUCKETS_S, Outcomes
 from shadowsim.commit.disk import RealDisk
-from shadowsim.commit.generations import (
-    CONFIRMED,
-    HALTED,
-    ROLLED_BACK,
-    TAKEN_OVER,
-    Place,
-    end,
-)
+from shadowsim.commit.generations import ROLLED_BACK, Place, end
 from shadowsim.commit.hold import beside
 from shadowsim.commit.owner import claim
 from shadowsim.model.truth import MODES
@@ -142,31 +134,15 @@ def test_breaches_causes_and_the_newest_outcome(store: Path) -> None:
     assert newest == 1772668800.0  # 2026-03-05
 
 
-def test_commits_stand_as_their_runs_left_them(store: Path, monkeypatch: Any) -> None:
+def test_a_change_that_a_run_left_open_is_told(store: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("SHADOWSIM_KEY", str(store.with_name("key")))
-    key, runs = installation_key(), store.parent
-    states = ("open", "rolled_back", "halted", "altered")
-
-    def stand() -> tuple[float, ...]:
-        found = scraped(store)
-        return tuple(value(found, "shadowsim_commits", state=state) for state in states)
-
-    def left(run: str) -> Place:
-        place = Place(RealDisk(), beside(runs / run) / run, key)
-        claim(place)
-        place.disk.create(place.log(1), b"")
-        return place
-
-    assert stand() == (0, 0, 0, 0)
-    waiting, dead, stuck, forged = map(left, ("waiting", "dead", "stuck", "forged"))
-    end(dead, 1, TAKEN_OVER, "")
-    assert stand() == (4, 0, 0, 0)
-    end(dead, 2, ROLLED_BACK, "")
-    end(stuck, 1, HALTED, "")
-    end(replace(forged, key=b"another"), 1, CONFIRMED, "")
-    assert stand() == (1, 1, 1, 1)
-    end(waiting, 1, CONFIRMED, "")
-    assert value(scraped(store), "shadowsim_commits", state="confirmed") == 1
+    place = Place(RealDisk(), beside(store.parent / "run") / "c", installation_key())
+    claim(place)
+    place.disk.create(place.log(1), b"")
+    assert value(scraped(store), "shadowsim_commits", state="open") == 1
+    end(place, 1, ROLLED_BACK, "")
+    assert value(scraped(store), "shadowsim_commits", state="open") == 0
+    assert value(scraped(store), "shadowsim_commits", state="rolled_back") == 1
 
 
 def test_calibration_of_the_forecasts(store: Path) -> None:
