@@ -325,6 +325,14 @@ def test_nothing_that_is_remembered_is_mistaken_for_something_else() -> None:
             assert same(here.featurizer.of(evidence), fresh[index]), index
 
 
+def test_a_prefix_that_came_up_meanwhile_makes_no_rule_another() -> None:
+    """What is remembered of before then tells the destinations apart less finely."""
+    here = Place()
+    here.of("device A\nip route 10.77.0.0/16 to-B\n")
+    assert here.of("device A\ninterface to-B\n description x\n")["script_same_rules"] == 1.0
+    assert here.of("device A\nip route 10.77.0.0/16 to-B\n")["script_same_rules"] == 0.0
+
+
 FUTURES = (
     "[]",
     "[{at_s: 75, traffic_surge: {factor: 3}}, {at_s: 80, device_crash: {device: C}}]",

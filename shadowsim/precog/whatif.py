@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shadowsim.dataplane.alike import alike
 from shadowsim.dataplane.exposure import newly_open
 from shadowsim.dataplane.flows import Loads
 from shadowsim.dataplane.forwarding import WHOLE, Physical
@@ -146,11 +147,7 @@ class WhatIf:
 
     def same_rules(self, a: Configs, b: Configs) -> bool:
         """Whether packets are treated alike under both: then neither explains a difference."""
-        one, two = (self.settle(configs).plane for configs in (a, b))
-        arrays = ("next_hops", "decision", "filter_out", "filter_in", "up", "rate_bps", "mtu_bytes")
-        return one.filters == two.filters and all(
-            np.array_equal(getattr(one, name), getattr(two, name)) for name in (*arrays, "level")
-        )
+        return alike(self.settle(a).plane, self.settle(b).plane)
 
     def look(self, configs: Configs, seen: Observed, before: Configs) -> Condition:
         """The condition under these configs when settled. `before` says what was closed."""
