@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from shadowsim.bench.timing import Row
 from shadowsim.errors import BadInput, choices
@@ -76,17 +78,24 @@ def measure(
     progress: Callable[[str], None] | None = None,
     network: str = "simulated",
 ) -> list[Row]:
-    """Run these benchmarks, or all. Raises BadInput for a name that is none, MachineLacks."""
+    """Run these benchmarks, or all, each in a process of its own: none inherits what another
+    has loaded, started or left behind. Raises BadInput for a name that is none, MachineLacks.
+    """
     known = benchmarks(network)
     for name in names:
         if name not in known:
             raise BadInput(f"there is no benchmark '{name}'; {choices(name, known)}")
     rows: list[Row] = []
-    for name in names or known:
-        if progress is not None:
-            progress(f"measuring {name} ...")
-        rows += known[name]()
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        for name in names or known:
+            if progress is not None:
+                progress(f"measuring {name} ...")
+            rows += fresh.submit(_rows, name, network).result()
     return rows
+
+
+def _rows(name: str, network: str) -> list[Row]:
+    return benchmarks(network)[name]()
 
 
 def markdown(rows: Sequence[Row], command: str = "shadowsim bench --out docs/benchmarks.md") -> str:

@@ -17,11 +17,11 @@ def alike(one: Plane, two: Plane) -> bool:
     if not all(np.array_equal(getattr(one, name), getattr(two, name)) for name in OF_LINKS):
         return False
     if np.array_equal(one.atom_first, two.atom_first):
-        routes = (one.decision, one.next_hops), (two.decision, two.next_hops)
+        mine, others = (one.decision, one.next_hops), (two.decision, two.next_hops)
     else:
         first = np.union1d(one.atom_first, two.atom_first)
-        routes = _routes(one, first), _routes(two, first)
-    return all(np.array_equal(a, b) for a, b in zip(*routes, strict=True))
+        mine, others = _routes(one, first), _routes(two, first)
+    return np.array_equal(mine[0], others[0]) and np.array_equal(mine[1], others[1])
 
 
 def _routes(plane: Plane, first: npt.NDArray[np.uint32]) -> tuple[np.ndarray, np.ndarray]:
