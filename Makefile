@@ -27,10 +27,11 @@ TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback r
     reverts smallest,tests/test_$(name).py)
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 BROWSER := $(VENV)/.browser
+CLUSTER := $(VENV)/.cluster
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated setup-browser screenshots demo emulated scenarios history train evaluate train-rl experiments outages mlflow notebooks test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser setup-cluster screenshots demo emulated scenarios history train evaluate train-rl experiments outages mlflow notebooks test lint bench torture schemas clean
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -68,6 +69,12 @@ $(BROWSER): $(READY)
 	    $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	touch $@
+
+setup-cluster: $(CLUSTER) ## what sweeps over several machines need: Ray
+
+$(CLUSTER): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	touch $@
 
 screenshots: $(BROWSER) ## the page's pictures in docs/images, from a run in headless Chromium

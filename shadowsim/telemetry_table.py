@@ -31,7 +31,7 @@ def write_table(telemetry: Mapping[str, Telemetry], path: Path) -> None:
     def source(
         columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        return pieces(telemetry)
+        return _gathered(pieces(telemetry))
 
     kinds = {name: pl.Float64 if name in ("at_s", "value") else pl.String for name in COLUMNS}
     try:
@@ -57,6 +57,20 @@ def pieces(telemetry: Mapping[str, Telemetry]) -> Iterator[pl.DataFrame]:
             for metric in metrics:
                 for part in parts:
                     yield _piece(part, names, network, subject, metric)
+
+
+def _gathered(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in few pieces: each costs the writer some time of its own."""
+    import polars as pl
+
+    kept: list[pl.DataFrame] = []
+    for frame in frames:
+        if kept and sum(map(len, kept)) + len(frame) > ROWS_AT_ONCE:
+            yield pl.concat(kept)
+            kept = []
+        kept.append(frame)
+    if kept:
+        yield pl.concat(kept)
 
 
 def _piece(
