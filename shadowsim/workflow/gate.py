@@ -330,11 +330,12 @@ def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
     condition = run.whatif.look(
         configs, Observed(links.down, links.loss, then.rates_bps), run.before
     )
+    before, after = _arrived(baseline.samples), _arrived(recent)
     found = []
     for number, name in enumerate(CLASSES):
         mine = [d.traffic_class == name for d in run.scenario.traffic.demands]
-        now = max(_share([sample], mine) for sample in recent)
-        was = _share(baseline.samples, mine)
+        now = max(_share(after[n : n + 1, mine]) for n in range(len(after)))
+        was = _share(before[:, mine])
         offered = float(then.rates_bps[mine].sum())
         could = 1.0 - condition.lost_bps[number] / offered if offered else 1.0
         if now < SERVED * min(was, could):
@@ -342,7 +343,13 @@ def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
     return found
 
 
-def _share(samples: Sequence[Sample], mine: Sequence[bool]) -> float:
-    """What arrives of what is offered by these demands; 1 where nothing is known to be."""
-    rates = np.sum([np.nan_to_num(s.demand[mine, :2]).sum(axis=0) for s in samples], axis=0)
-    return float(rates[1] / rates[0]) if rates[0] > 0 else 1.0
+def _arrived(samples: Sequence[Sample]) -> np.ndarray:
+    """`[samples, demands, 2]`: what is offered, and what arrives; 0 where it is not known."""
+    found: np.ndarray = np.nan_to_num(np.array([sample.demand[:, :2] for sample in samples]))
+    return found
+
+
+def _share(rates: np.ndarray) -> float:
+    """What arrives of what is offered in all these samples; 1 where nothing is known to be."""
+    offered, arrived = rates.sum(axis=1).sum(axis=0)
+    return float(arrived / offered) if offered > 0 else 1.0
