@@ -330,7 +330,7 @@ def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
     condition = run.whatif.look(
         configs, Observed(links.down, links.loss, then.rates_bps), run.before
     )
-    before, after = _arrived(baseline.samples), _arrived(recent)
+    before, after = _rates(baseline.samples), _rates(recent)
     found = []
     for number, name in enumerate(CLASSES):
         mine = [d.traffic_class == name for d in run.scenario.traffic.demands]
@@ -343,7 +343,7 @@ def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
     return found
 
 
-def _arrived(samples: Sequence[Sample]) -> np.ndarray:
+def _rates(samples: Sequence[Sample]) -> np.ndarray:
     """`[samples, demands, 2]`: what is offered, and what arrives; 0 where it is not known."""
     found: np.ndarray = np.nan_to_num(np.array([sample.demand[:, :2] for sample in samples]))
     return found
