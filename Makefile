@@ -21,6 +21,8 @@ EXACT := tests/test_emulated.py tests/test_network_contract.py
 IN_COMPANY := $(EXACT) --cov --cov-append --cov-report= -o cache_dir=.pytest_cache/exact
 # Tests of other real processes and of exact rates keep real time: nothing beside them.
 ALONE := $(addprefix tests/test_,browser.py guardian.py notebooks.py plant.py)
+# A learner has one thread, so as many learn side by side as there are cores.
+POLICIES := $(foreach seed,0 1 2 3 4,$(foreach name,rl hybrid-rl,runs/rl/$(name)-$(seed).policy))
 # What production's safety hangs on, and the tests that go through every branch of it.
 TRUSTED := journal commit rollback
 TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
@@ -31,7 +33,7 @@ CLUSTER := $(VENV)/.cluster
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-emulated setup-browser setup-cluster screenshots demo emulated scenarios history train evaluate train-rl experiments outages mlflow notebooks test lint bench torture schemas clean
+.PHONY: help setup setup-emulated setup-browser setup-cluster screenshots demo emulated scenarios history train evaluate train-rl experiments outages mlflow notebooks test lint bench torture schemas clean ALWAYS
 
 help: ## say what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -109,14 +111,13 @@ evaluate: $(READY) ## all PreCog variants on the same changes, on networks never
 train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside the rule by hand
 	$(BIN)/shadowsim tapes --networks known --changes 800 --per-site 4
 	$(BIN)/shadowsim tapes --networks validation --changes 240 --per-site 4
-	$(BIN)/shadowsim tapes --networks unseen --changes 320 --per-site 4
-	set -e; for seed in 0 1 2 3 4; do \
-	    for name in rl hybrid-rl; do \
-	        $(BIN)/shadowsim train-rl $$([ $$name = rl ] || echo --supervised) --jobs 1 --resume \
-	            --seed $$seed --out runs/rl/$$name-$$seed --policy runs/rl/$$name-$$seed.policy; \
-	    done; \
-	done
+	$(BIN)/shadowsim tapes --networks unseen --changes 1200 --per-site 4
+	$(MAKE) -j$$(nproc) -Otarget $(POLICIES)
 	$(BIN)/python experiments/rl_on_unseen.py
+
+runs/rl/%.policy: ALWAYS
+	$(BIN)/shadowsim train-rl $(if $(findstring hybrid,$*),--supervised) --jobs 1 --resume \
+	    --seed $(lastword $(subst -, ,$*)) --out runs/rl/$* --policy $@
 
 outages: $(READY) ## outages that happened under every variant, to docs/outages.md and docs/outages.html
 	$(BIN)/shadowsim outages $(OUTAGES)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from shadowsim.bench.sweep import MAIN
+from shadowsim.bench.many import MAIN
 from shadowsim.bench.whole import SCENARIO
 
 # A cluster of nodes with one core each; it ends when its standard input does.
