@@ -34,12 +34,21 @@ def write_table(telemetry: Mapping[str, Telemetry], path: Path) -> None:
         return _gathered(pieces(telemetry))
 
     kinds = {name: pl.Float64 if name in ("at_s", "value") else pl.String for name in COLUMNS}
+    several = _rows(telemetry) > ROWS_AT_ONCE  # by its statistics a reader passes a row group over
     try:
-        register_io_source(source, schema=kinds).sink_parquet(path)
+        register_io_source(source, schema=kinds).sink_parquet(path, statistics=several)
     except pl.exceptions.PolarsError as error:  # it has its own words for a full disk
         told = re.search(r"os error (\d+)", str(error))
         number = int(told[1]) if told else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _rows(telemetry: Mapping[str, Telemetry]) -> int:
+    return sum(
+        len(series.samples) * len(series.layout.names(subject)) * len(metrics)
+        for series in telemetry.values()
+        for subject, metrics in METRICS.items()
+    )
 
 
 def pieces(telemetry: Mapping[str, Telemetry]) -> Iterator[pl.DataFrame]:

@@ -57,7 +57,7 @@ class Recorder:
         of = (0, self._scenario.topology.name, " + ".join(kinds))
         found = io.BytesIO()
         table_of([(of, look) for look in self._looks], NAMES, ASKED).write_parquet(
-            found, compression="zstd"
+            found, compression="zstd", statistics=False
         )
         return found.getvalue()
 

@@ -22,6 +22,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from shadowsim.dataplane.limits import Limits
+from shadowsim.dataplane.maxmin import compiled
 from shadowsim.model.telemetry import Sample
 from shadowsim.model.truth import DEGRADATION, OUTAGE
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
@@ -108,29 +109,36 @@ def classified_high(experiment: Ranked, control: Ranked) -> Array:
     high: Array = pairs_above(experiment.readings, control.readings) > needed
     if high.any():
         a, b = experiment.readings[:, high], control.readings[:, high]
-        not_lower = np.nanmean(a, axis=0) >= np.nanmean(b, axis=0)
-        high[high] = not_lower & _clearly_above(a, b, needed[high])
+        high[high] = _clearly_above(a, b, needed[high])
     return high
 
 
+@compiled
 def _clearly_above(experiment: Array, control: Array, needed: Array) -> Array:
-    """Per column: whether all but `needed` of the differences lie above the bound."""
-    apart = (experiment.T[:, :, None] - control.T[:, None, :]).reshape(len(needed), -1)
-    finite = np.isfinite(apart)
-    size = finite.sum(axis=1)
-    places = np.stack((size - 1 - np.floor(needed).astype(int), (size - 1) // 2, size // 2), axis=1)
-    places = np.maximum(places, 0)
-    apart[~finite] = np.inf
-    apart.partition(np.unique(places), axis=1)
-    lowest, *middle = apart[np.arange(len(needed))[:, None], places].T
-    found: Array = lowest > TOLERANCE * np.abs(middle[0] + middle[1]) / 2.0
+    """Per column: whether the mean is not lower, and all but `needed` of the differences lie above
+    the bound.
+    """
+    found = np.zeros(len(needed), np.bool_)
+    apart = np.empty(len(experiment) * len(control))
+    for c in range(len(needed)):
+        if np.nanmean(experiment[:, c]) < np.nanmean(control[:, c]):
+            continue
+        size = 0
+        for i in range(len(experiment)):
+            for k in range(len(control)):
+                one = experiment[i, c] - control[k, c]
+                if np.isfinite(one):
+                    apart[size] = one
+                    size += 1
+        lowest, low, high = max(size - 1 - int(np.floor(needed[c])), 0), (size - 1) // 2, size // 2
+        ordered = np.partition(apart[:size], np.array([lowest, low, high]))
+        found[c] = ordered[lowest] > TOLERANCE * abs(ordered[low] + ordered[high]) / 2.0
     return found
 
 
 def _score(data: Array, high: Array, demands: int) -> float:
     """Of each group the share of the metrics with data that pass, in percent; their mean."""
-    groups = [slice(n * demands, (n + 1) * demands) for n in range(len(METRICS))]
-    passed = [
-        100.0 * (1.0 - high[g].sum() / data[g].sum()) if data[g].any() else 100.0 for g in groups
-    ]
+    shape = len(METRICS), demands
+    known, failed = data.reshape(shape).sum(axis=1), high.reshape(shape).sum(axis=1)
+    passed = 100.0 * (1.0 - failed / np.maximum(known, 1))
     return float(np.mean(passed))
