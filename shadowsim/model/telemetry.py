@@ -88,4 +88,4 @@ def coverage(samples: Sequence[Sample]) -> float:
     """The share of device readings that arrived; 0 where there is no sample at all."""
     if not samples:
         return 0.0
-    return float(np.mean([np.isfinite(s.device).mean() for s in samples]))
+    return float(np.isfinite(np.array([s.device for s in samples])).mean())
