@@ -115,7 +115,7 @@ train-rl: $(READY) ## learn when to go and when to take back, five seeds, beside
 	$(MAKE) -j$$(nproc) -Otarget $(POLICIES)
 	$(BIN)/python experiments/rl_on_unseen.py
 
-runs/rl/%.policy: ALWAYS
+runs/rl/%.policy: ALWAYS | $(READY)
 	$(BIN)/shadowsim train-rl $(if $(findstring hybrid,$*),--supervised) --jobs 1 --resume \
 	    --seed $(lastword $(subst -, ,$*)) --out runs/rl/$* --policy $@
 

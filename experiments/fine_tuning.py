@@ -57,8 +57,8 @@ QUESTION = "Does a fine-tune in the shadow of the change at hand help?"
 
 
 def main(
-    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 16,
-    tuned: Annotated[int, typer.Option(help="Of each seed's changes so many.", min=1)] = 2,
+    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 240,
+    tuned: Annotated[int, typer.Option(help="Of each seed's changes so many.", min=1)] = 6,
     budget_s: Annotated[float, typer.Option(help="Of the processor, for each.", min=0.1)] = 20.0,
     policy: Annotated[
         Path | None, typer.Option(help="To tune; the one in use for rl if not given.")

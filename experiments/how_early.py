@@ -59,7 +59,7 @@ Look = tuple[float, float]  # seconds since go, how sure
 
 
 def main(
-    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 16,
+    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 240,
     tapes: Tapes = RUNS / "tapes", out: Out = RUNS / "how_early",
     docs: Docs = DOCUMENT, mlflow: Mlflow = TRACKED,
 ) -> None:  # fmt: skip
@@ -177,7 +177,8 @@ def _in_words(
     first, usual = (found["hybrid", bound] for bound in (BOUNDS[0], 0.5))
     words = [
         f"**{at_once} of the {failing} failing changes fail within {FIRST_S:.1f} s, before a first"
-        " look at production and a rollback could be over: those nobody can take back in time.**",
+        " look at production and a rollback could be over: nobody can have those back before they"
+        " begin.**",
         f"With `hybrid` and a bound of {BOUNDS[0]}, {first['before it begins, %']} % of the"
         " failing changes are back before the failure begins, for"
         f" {first['false rollbacks, %']} % false rollbacks; with 0.5,"

@@ -75,8 +75,8 @@ WAYS: Mapping[str, Way] = {
 
 
 def main(
-    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 16,
-    judged: Annotated[int, typer.Option(help="Of each seed's changes so many.", min=1)] = 8,
+    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 240,
+    judged: Annotated[int, typer.Option(help="Of each seed's changes so many.", min=1)] = 40,
     tapes: Tapes = RUNS / "tapes", out: Out = RUNS / "how_much_shadow",
     docs: Docs = DOCUMENT, mlflow: Mlflow = TRACKED,
 ) -> None:  # fmt: skip
@@ -194,8 +194,8 @@ def _in_words(more: Mapping[str, Interval], right: Mapping[str, list[float]]) ->
     return (
         f"**Of the decisions at the gate {over_seeds(right[FULL])} % are right with a shadow of all"
         " of production. Fewer, with an interval that does not hold 0:"
-        f" {', '.join(worse) or 'none'}.** Another number, with one that does:"
-        f" {', '.join(apart) or 'none'}. All the others decide as well in every seed."
+        f" {', '.join(worse) or 'none'}.** Different in the mean, with an interval that holds 0:"
+        f" {', '.join(apart) or 'none'}."
     )
 
 

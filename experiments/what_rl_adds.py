@@ -61,10 +61,10 @@ Bounds = tuple[float, float]
 
 
 def main(
-    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 16,
-    known: Annotated[int, typer.Option(help="Changes to learn on.", min=2)] = 32,
-    validation: Annotated[int, typer.Option(help="Changes to choose by.", min=2)] = 16,
-    steps: Annotated[int, typer.Option(help="Decisions of a training.", min=1)] = 100_000,
+    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 240,
+    known: Annotated[int, typer.Option(help="Changes to learn on.", min=2)] = 800,
+    validation: Annotated[int, typer.Option(help="Changes to choose by.", min=2)] = 240,
+    steps: Annotated[int, typer.Option(help="Decisions of a training.", min=1)] = 500_000,
     tapes: Tapes = RUNS / "tapes", out: Out = RUNS / "what_rl_adds",
     docs: Docs = DOCUMENT, mlflow: Mlflow = TRACKED,
 ) -> None:  # fmt: skip
@@ -172,15 +172,19 @@ def _less(than: list[float], values: list[float]) -> Interval:
 
 
 def _in_words(less: Mapping[str, Mapping[str, Interval]]) -> list[str]:
-    learned = (HYBRID_RL, RL, along(HYBRID_RL), along(RL))
+    learned, ready = (HYBRID_RL, RL), (along(HYBRID_RL), along(RL))
     better, worse = (
         [name for name in learned if getattr(less[name][CHOSEN], which)]
         for which in ("is_above", "is_below")
     )
     verdict = "Yes" if better else "No" if len(worse) == len(learned) else "That is not shown"
-    words = [f"**{verdict}.** Against the supervised rule with chosen bounds,"]
-    words.append("; ".join(f"{name}: {_told(less[name][CHOSEN])}" for name in learned) + ".")
-    return words
+    told = {name: f"{name}: {_told(less[name][CHOSEN])}" for name in (*learned, *ready)}
+    return [
+        f"**{verdict}.** Against the supervised rule with chosen bounds,"
+        f" {'; '.join(told[name] for name in learned)}.",
+        "What comes along is one policy each, whose interval is over changes alone:"
+        f" {'; '.join(told[name] for name in ready)}.",
+    ]
 
 
 def _told(less: Interval) -> str:

@@ -60,7 +60,7 @@ HAND, ALL_KNOWING = "rule by hand", "oracle"
 
 
 def main(
-    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 16,
+    quick: Quick = False, seeds: Seeds = 5, changes: Changes = 240,
     tapes: Tapes = RUNS / "tapes", out: Out = RUNS / "which_costs_least",
     docs: Docs = DOCUMENT, mlflow: Mlflow = TRACKED,
 ) -> None:  # fmt: skip

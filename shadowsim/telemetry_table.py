@@ -36,7 +36,9 @@ def write_table(telemetry: Mapping[str, Telemetry], path: Path) -> None:
     kinds = {name: pl.Float64 if name in ("at_s", "value") else pl.String for name in COLUMNS}
     several = _rows(telemetry) > ROWS_AT_ONCE  # by its statistics a reader passes a row group over
     try:
-        register_io_source(source, schema=kinds).sink_parquet(path, statistics=several)
+        register_io_source(source, schema=kinds).sink_parquet(
+            path, statistics=several, row_group_size=ROWS_AT_ONCE
+        )
     except pl.exceptions.PolarsError as error:  # it has its own words for a full disk
         told = re.search(r"os error (\d+)", str(error))
         number = int(told[1]) if told else errno.EIO

@@ -333,6 +333,16 @@ def test_a_prefix_that_came_up_meanwhile_makes_no_rule_another() -> None:
     assert here.of("device A\nip route 10.77.0.0/16 to-B\n")["script_same_rules"] == 0.0
 
 
+def test_a_route_that_is_there_already_alters_no_rule_but_a_table() -> None:
+    """So a device that fails of a full table is not said to fail of something else."""
+    here = Place()
+    whatif, before = here.whatif, here.scenario.configs
+    database = format_address(here.scenario.topology.address["db"])
+    after = apply(before, parse_script(f"device A\nip route {database}/32 to-B\n"))
+    assert whatif.same_rules(before, after) and not whatif.same_tables(before, after)
+    assert whatif.same_rules(before, before) and whatif.same_tables(before, before)
+
+
 FUTURES = (
     "[]",
     "[{at_s: 75, traffic_surge: {factor: 3}}, {at_s: 80, device_crash: {device: C}}]",

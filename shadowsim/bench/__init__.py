@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from multiprocessing import get_context
 
 from shadowsim.bench.timing import Row
-from shadowsim.errors import BadInput, choices
+from shadowsim.errors import BadInput, ShadowsimError, choices
 
 HEADINGS = ("what", "figure", "goal", "", "beside", "note")
 
@@ -91,7 +91,11 @@ def measure(
         for name in names or known:
             if progress is not None:
                 progress(f"measuring {name} ...")
-            rows += fresh.submit(_rows, name, network).result()
+            try:
+                rows += fresh.submit(_rows, name, network).result()
+            except BrokenExecutor:
+                what = f"the process that measured {name} was killed; is there enough memory?"
+                raise ShadowsimError(what) from None
     return rows
 
 

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from shadowsim.dataplane.plane import Plane
 
-OF_LINKS = ("filter_out", "filter_in", "up", "rate_bps", "mtu_bytes", "level")
+SAME = ("filter_out", "filter_in", "up", "rate_bps", "mtu_bytes", "level")
+LINKS_AT_ONCE = 4096  # whose next hops are told bit by bit
 
 
 def alike(one: Plane, two: Plane) -> bool:
-    """Whether every packet meets the same rules, however finely either cuts the addresses."""
+    """Whether every packet meets the same rules, however finely either cuts the addresses.
+
+    The same lists in another order count as others.
+    """
     if one.filters != two.filters:
         return False
-    if not all(np.array_equal(getattr(one, name), getattr(two, name)) for name in OF_LINKS):
+    if not all(np.array_equal(getattr(one, name), getattr(two, name)) for name in SAME):
         return False
     if np.array_equal(one.atom_first, two.atom_first):
-        mine, others = (one.decision, one.next_hops), (two.decision, two.next_hops)
-    else:
-        first = np.union1d(one.atom_first, two.atom_first)
-        mine, others = _routes(one, first), _routes(two, first)
-    return np.array_equal(mine[0], others[0]) and np.array_equal(mine[1], others[1])
+        return np.array_equal(one.decision, two.decision) and np.array_equal(
+            one.next_hops, two.next_hops
+        )
+    first = np.union1d(one.atom_first, two.atom_first)
+    a, b = (np.searchsorted(plane.atom_first, first, side="right") - 1 for plane in (one, two))
+    return np.array_equal(one.decision[:, a], two.decision[:, b]) and all(
+        np.array_equal(_bits(one, links, a), _bits(two, links, b))
+        for begin in range(0, len(one.next_hops), LINKS_AT_ONCE)
+        for links in [slice(begin, begin + LINKS_AT_ONCE)]
+    )
 
 
-def _routes(plane: Plane, first: npt.NDArray[np.uint32]) -> tuple[np.ndarray, np.ndarray]:
-    """Decisions and next hops, bit by bit, of the atoms that begin at `first`."""
-    atom = np.searchsorted(plane.atom_first, first, side="right") - 1
-    bits = np.unpackbits(plane.next_hops.view(np.uint8), axis=1, bitorder="little")
-    return plane.decision[:, atom], bits[:, atom]
+def _bits(plane: Plane, links: slice, atoms: np.ndarray) -> np.ndarray:
+    """`[links, atoms]`: 1 where the link's tail forwards the atom over it."""
+    words = plane.next_hops[links][:, atoms >> 6]
+    found: np.ndarray = words >> (atoms & 63).astype(np.uint64) & np.uint64(1)
+    return found

@@ -107,9 +107,8 @@ def classified_high(experiment: Ranked, control: Ranked) -> Array:
     tied = experiment.tied + control.tied
     needed = n * m / 2.0 + 0.5 + QUANTILE * deviation(n, m, tied)
     high: Array = pairs_above(experiment.readings, control.readings) > needed
-    if high.any():
-        a, b = experiment.readings[:, high], control.readings[:, high]
-        high[high] = _clearly_above(a, b, needed[high])
+    a, b = experiment.readings[:, high], control.readings[:, high]
+    high[high] = _clearly_above(a, b, needed[high])
     return high
 
 
@@ -130,6 +129,8 @@ def _clearly_above(experiment: Array, control: Array, needed: Array) -> Array:
                 if np.isfinite(one):
                     apart[size] = one
                     size += 1
+        if size == 0:
+            continue
         lowest, low, high = max(size - 1 - int(np.floor(needed[c])), 0), (size - 1) // 2, size // 2
         ordered = np.partition(apart[:size], np.array([lowest, low, high]))
         found[c] = ordered[lowest] > TOLERANCE * abs(ordered[low] + ordered[high]) / 2.0

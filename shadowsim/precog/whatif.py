@@ -149,6 +149,11 @@ class WhatIf:
         """Whether packets are treated alike under both: then neither explains a difference."""
         return alike(self.settle(a).plane, self.settle(b).plane)
 
+    def same_tables(self, a: Configs, b: Configs) -> bool:
+        """Whether devices hold as many routes under both, and refuse as many."""
+        one, two = (self.settle(configs).plane for configs in (a, b))
+        return np.array_equal(one.routes, two.routes) and np.array_equal(one.refused, two.refused)
+
     def look(self, configs: Configs, seen: Observed, before: Configs) -> Condition:
         """The condition under these configs when settled. `before` says what was closed."""
         settled = self.settle(configs, seen.down)

@@ -117,7 +117,8 @@ def _by_circumstance(run: Run, seen: Observed, measured: set[str]) -> Blame:
         return Blame(
             False, (), True, "links are down or lossy, and the configs alone explain nothing"
         )
-    if run.whatif.same_rules(now, reverted(run.before, now, change, change.commands)):
+    without = reverted(run.before, now, change, change.commands)
+    if run.whatif.same_rules(now, without) and run.whatif.same_tables(now, without):
         return Blame(False, (), True, "packets are treated alike with and without the change")
     plan_ = run.scenario.workflow
     if run.now - run.since_s("production") > plan_.horizon_s + plan_.soak_s:
