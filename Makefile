@@ -14,7 +14,9 @@ OUTAGES ?= scenarios/outages
 ATTACKS ?= all
 # Tests on real packets wait more than they work, so that several of them go side by side.
 AT_ONCE ?= 3
-PACKETS := $(wildcard tests/test_emulated_*.py) tests/test_agent.py tests/test_controller.py
+# What whole runs come to hangs on the packets of two networks each: fewer of them side by side.
+WHOLE := $(addprefix tests/test_emulated_,outages.py page.py runs.py transfer.py)
+PACKETS := $(filter-out $(WHOLE),$(wildcard tests/test_emulated_*.py)) tests/test_agent.py tests/test_controller.py
 # Those of exact rates and delays hold for networks that have the machine to themselves: what fails in
 # company (exit code 1 and no other) is run with nothing beside it, and counts then.
 EXACT := tests/test_emulated.py tests/test_network_contract.py
@@ -140,8 +142,9 @@ test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/mypy
 	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(TRUSTED_TESTS) \
 	    $(TRUSTED:%=--cov=shadowsim.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(EXACT) $(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(WHOLE) $(EXACT) $(ALONE) $(TRUSTED_TESTS)) --cov --cov-report=
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(PACKETS) --cov --cov-append --cov-report=
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(WHOLE) --cov --cov-append --cov-report=
 	rm -rf .pytest_cache/exact
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(IN_COMPANY) || { [ $$? = 1 ] && \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(IN_COMPANY); }

@@ -120,11 +120,13 @@ def of_seed(
             ]
             goes = np.array([one["goes"] for one in found])
             sure = np.array([one["sure"] for one in found])
+            unseen = np.array([one["unseen"] for one in found])
             rows.append({
                 "seed": seed, "shadow": name, "failing": float(failed.sum()),
                 "right, %": 100.0 * float((goes != failed).mean()),
                 "failing stopped, %": _percent(~goes[failed]),
                 "good let go, %": _percent(goes[~failed]),
+                "good, too little seen, %": _percent(unseen[~failed]),
                 "Brier score": float(((sure - failed) ** 2).mean()),
                 "devices, %": 100.0 * float(np.mean([one["devices"] for one in found])),
             })  # fmt: skip
@@ -132,8 +134,8 @@ def of_seed(
 
 
 def gate(case: Changed, way: Way) -> dict[str, Any]:
-    """Try a change in such a shadow: whether it goes, how sure a failure is, and the share of
-    production's devices that the shadow had.
+    """Try a change in such a shadow: whether it goes, or would if the shadow showed enough of what
+    it bears on; how sure a failure is; and the share of production's devices that the shadow had.
     """
     setting = case.setting
     scenario = replace(setting.scenario, shadow=way.plan)
@@ -145,11 +147,14 @@ def gate(case: Changed, way: Way) -> dict[str, Any]:
     failed, missing = hard_checks(run)
     known = [p for mode, p in forecast.probabilities.items() if mode not in forecast.unknown]
     sure, plan = max(known, default=0.5), scenario.workflow
-    goes = not (failed or missing or forecast.unknown or sure >= plan.inconclusive_above)
+    fits = not (failed or forecast.unknown or sure >= plan.inconclusive_above)
     devices = len(run.mirror.subset.devices) / len(scenario.topology.devices)
     run.shadow.close()
     run.production.close()
-    return {"goes": goes, "sure": 1.0 if failed else sure, "devices": devices}
+    return {
+        "goes": fits and not missing, "unseen": fits and bool(missing),
+        "sure": 1.0 if failed else sure, "devices": devices,
+    }  # fmt: skip
 
 
 def _percent(of: np.ndarray) -> float:
@@ -159,7 +164,10 @@ def _percent(of: np.ndarray) -> float:
 def _answer(
     rows: pl.DataFrame, sizes: str, command: str, parameters: Mapping[str, object]
 ) -> Answer:
-    columns = ("devices, %", "right, %", "failing stopped, %", "good let go, %", "Brier score")
+    columns = (
+        "devices, %", "right, %", "failing stopped, %", "good let go, %",
+        "good, too little seen, %", "Brier score",
+    )  # fmt: skip
     parts = {name: part for (name,), part in rows.group_by("shadow", maintain_order=True)}
     right = {name: part["right, %"].to_list() for name, part in parts.items()}
     more = {

@@ -17,9 +17,14 @@ class ShadowsimError(Exception):
         return "".join(map(_shown, super().__str__()))
 
 
+def escaped(character: str) -> str:
+    """In ASCII, as `\\x1b`."""
+    return character.encode("unicode_escape").decode()
+
+
 def _shown(character: str) -> str:
     harmless = character.isprintable() or character == "\n"
-    return character if harmless else character.encode("unicode_escape").decode()
+    return character if harmless else escaped(character)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,21 +58,28 @@ def bench(
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the speeds that matter, beside other tools in the same run."""
+    """Measure the speeds that matter, beside other tools in the same run.
+
+    Exit code 1 if something could not be measured; what else there is, is shown.
+    """
     from shadowsim.bench import HEADINGS, markdown, measure
     from shadowsim.network import NETWORKS
 
     if network not in NETWORKS:
         raise BadInput(f"--network: there is no '{network}'; {choices(network, NETWORKS)}")
-    rows = measure(names or [], progress=_tell, network=network)
+    measured = measure(names or [], progress=_tell, network=network)
     if as_json:
-        _print_json([row.as_dict() for row in rows])
+        _print_json([row.as_dict() for row in measured.rows])
     else:
         from shadowsim.live import print_table
 
-        print_table("bench", HEADINGS, [row.cells() for row in rows])
+        print_table("bench", HEADINGS, [row.cells() for row in measured.rows])
     if out is not None:
-        out.write_text(markdown(rows, _command("bench", network, out)), encoding="utf-8")
+        out.write_text(markdown(measured, _command("bench", network, out)), encoding="utf-8")
+    if measured.lost:
+        raise ShadowsimError(
+            "\n".join(f"{name} was not measured: {why}" for name, why in measured.lost.items())
+        )
 
 
 def fidelity(

@@ -69,7 +69,7 @@ def place_of_use() -> Path:
 
 def outcomes_of(store: Path) -> Outcomes:
     """What a store is good for. Raises BadInput if there is none, or it is damaged."""
-    from shadowsim.history.generate import ASKED
+    from shadowsim.history.observing import ASKED
     from shadowsim.learning.outcomes import tables
     from shadowsim.outcomes import OutcomeStore
 
@@ -236,7 +236,7 @@ def show_over_time(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Outcomes week by week (or by so many runs), causes found, and drift against the model."""
-    from shadowsim.history.generate import ASKED
+    from shadowsim.history.observing import ASKED
     from shadowsim.learning import overtime
     from shadowsim.learning.outcomes import tables
     from shadowsim.live import print_table

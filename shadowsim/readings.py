@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shadowsim.arrow import check_footer
 from shadowsim.dataplane.maxmin import compiled
 from shadowsim.errors import BadInput, Mistake
 
@@ -33,9 +34,13 @@ def by_second(file: Path, only: Mapping[str, str] = EVERYTHING) -> pl.DataFrame:
     have, such as {"metric": "cpu"}. Raises BadInput.
     """
     try:
+        check_footer(file)
         low, high = _seconds(file)
         return _summed(file, dict(only), low, high - low + 1)
-    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, KeyError, TypeError):
+    except (
+        pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException,
+        OSError, ValueError, KeyError, TypeError,
+    ):  # fmt: skip
         raise BadInput([Mistake("cannot be read as telemetry (parquet)", str(file))]) from None
 
 

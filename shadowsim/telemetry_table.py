@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shadowsim.arrow import numbers, words
 from shadowsim.model.telemetry import METRICS, Telemetry
 
 if TYPE_CHECKING:
-    import polars as pl
+    import pyarrow as pa
 
 ROWS_AT_ONCE = 2**18  # that many rows, in whole samples, are one row group
-COLUMNS = ("at_s", "network", "subject", "name", "metric", "value")
+TEXTS = ("network", "subject", "name", "metric")
+COLUMNS = ("at_s", *TEXTS, "value")
 
 
 def write_table(telemetry: Mapping[str, Telemetry], path: Path) -> None:
@@ -25,24 +26,23 @@ def write_table(telemetry: Mapping[str, Telemetry], path: Path) -> None:
 
     The rows of one metric stand together, in order of time. Raises OSError.
     """
-    import polars as pl
-    from polars.io.plugins import register_io_source
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
 
-    def source(
-        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch: int | None
-    ) -> Iterator[pl.DataFrame]:
-        return _gathered(pieces(telemetry))
-
-    kinds = {name: pl.Float64 if name in ("at_s", "value") else pl.String for name in COLUMNS}
+    text, number = pa.dictionary(pa.int32(), pa.string()), pa.float64()
+    schema = pa.schema([(name, text if name in TEXTS else number) for name in COLUMNS])
     several = _rows(telemetry) > ROWS_AT_ONCE  # by its statistics a reader passes a row group over
     try:
-        register_io_source(source, schema=kinds).sink_parquet(
-            path, statistics=several, row_group_size=ROWS_AT_ONCE
-        )
-    except pl.exceptions.PolarsError as error:  # it has its own words for a full disk
-        told = re.search(r"os error (\d+)", str(error))
-        number = int(told[1]) if told else errno.EIO
-        raise OSError(number, os.strerror(number), str(path)) from error
+        # Arrow takes a relative path with a colon for the address of some other file system.
+        with ParquetWriter(
+            path.absolute(), schema, compression="zstd", use_dictionary=["at_s", *TEXTS],
+            write_statistics=several, store_schema=False,
+        ) as writer:  # fmt: skip
+            for table in _gathered(pieces(telemetry)):
+                writer.write_table(table, ROWS_AT_ONCE)
+    except (OSError, pa.ArrowException) as error:  # they have their own words for a full disk
+        code = getattr(error, "errno", None) or errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from error
 
 
 def _rows(telemetry: Mapping[str, Telemetry]) -> int:
@@ -53,13 +53,11 @@ def _rows(telemetry: Mapping[str, Telemetry]) -> int:
     )
 
 
-def pieces(telemetry: Mapping[str, Telemetry]) -> Iterator[pl.DataFrame]:
+def pieces(telemetry: Mapping[str, Telemetry]) -> Iterator[pa.Table]:
     """The table, piece by piece."""
-    import polars as pl
-
     for network, series in telemetry.items():
         for subject, metrics in METRICS.items():
-            names = pl.Series(series.layout.names(subject), dtype=pl.String)
+            names = words(series.layout.names(subject))
             at_once = max(ROWS_AT_ONCE // max(len(names), 1), 1)
             parts = [
                 Telemetry(series.layout, series.samples[first : first + at_once])
@@ -70,33 +68,28 @@ def pieces(telemetry: Mapping[str, Telemetry]) -> Iterator[pl.DataFrame]:
                     yield _piece(part, names, network, subject, metric)
 
 
-def _gathered(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same rows in few pieces: each costs the writer some time of its own."""
-    import polars as pl
+def _piece(part: Telemetry, names: pa.Array, network: str, subject: str, metric: str) -> pa.Table:
+    import pyarrow as pa
 
-    kept: list[pl.DataFrame] = []
-    for frame in frames:
-        if kept and sum(map(len, kept)) + len(frame) > ROWS_AT_ONCE:
-            yield pl.concat(kept)
+    values = part.series(subject, metric)
+    first = np.zeros(values.size, dtype=np.int32)
+    each = np.tile(np.arange(len(names), dtype=np.int32), len(values))
+    spelt = ((first, words([network])), (first, words([subject])), (each, names),
+             (first, words([metric])))  # fmt: skip
+    texts = [pa.DictionaryArray.from_arrays(numbers(which), of) for which, of in spelt]
+    at_s = numbers(np.repeat(part.at_s, len(names)))
+    return pa.Table.from_arrays([at_s, *texts, numbers(values.ravel())], names=COLUMNS)
+
+
+def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in few pieces: each is a row group of its own."""
+    import pyarrow as pa
+
+    kept: list[pa.Table] = []
+    for table in tables:
+        if kept and sum(map(len, kept)) + len(table) > ROWS_AT_ONCE:
+            yield pa.concat_tables(kept).unify_dictionaries()
             kept = []
-        kept.append(frame)
+        kept.append(table)
     if kept:
-        yield pl.concat(kept)
-
-
-def _piece(
-    part: Telemetry, names: pl.Series, network: str, subject: str, metric: str
-) -> pl.DataFrame:
-    import polars as pl
-
-    samples, subjects = len(part.samples), len(names)
-    alike = [pl.Series([text]).new_from_index(0, samples * subjects)
-             for text in (network, subject, metric)]  # fmt: skip
-    columns = [
-        pl.Series(np.repeat(part.at_s, subjects)),
-        *alike[:2],
-        names.gather(np.tile(np.arange(subjects), samples)),
-        alike[2],
-        pl.Series(part.series(subject, metric).ravel()),
-    ]
-    return pl.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+        yield pa.concat_tables(kept).unify_dictionaries()

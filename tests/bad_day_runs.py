@@ -19,6 +19,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from torture.processes import without_cpu_s
+
 from shadowsim.model.change import apply
 from shadowsim.scenario import parse
 
@@ -52,7 +54,9 @@ PARTS = {
     "ovsdb-server": "ovsdb-server",
     "ovs-vswitchd": "ovs-vswitchd",
 }
+KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
 LONGEST_S = 150.0
+ASKED_A_LOOK = 4
 
 
 @dataclass
@@ -84,14 +88,30 @@ class Bad:
     killed: list[int] = field(default_factory=list)
 
     def watch(self, until: Callable[[], bool], within_s: float = LONGEST_S) -> bool:
-        """Wait, and write down who is there; False if that takes too long."""
+        """Wait, and write down who is there; False if that takes too long.
+
+        It is as much longer as one of its processes had work, and the machine no CPU for it.
+        """
         until_s = time.monotonic() + within_s
+        first_s: dict[int, float] = {}
         while not until():
-            if time.monotonic() > until_s:
+            self.look()
+            waited_s = {pid: without_cpu_s(pid) for pid in (self.process.pid, *self.seen)}
+            first_s = waited_s | first_s
+            starved_s = max(now_s - first_s[pid] for pid, now_s in waited_s.items())
+            if time.monotonic() > until_s + starved_s:
                 return False
+            for _ in range(ASKED_A_LOOK):  # a look at all processes costs more than the question
+                if not until():
+                    time.sleep(0.05)
+        return True
+
+    def let_go_on(self, for_s: float) -> None:
+        """Let time pass until then, by the clock, or until it has ended."""
+        until_s = time.monotonic() + for_s
+        while not self.ended and time.monotonic() < until_s:
             self.look()
             time.sleep(0.05)
-        return True
 
     def look(self) -> None:
         for pid, start in descendants(self.process.pid).items():
@@ -123,6 +143,18 @@ class Bad:
     def result(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.home / "runs/small/result.json").read_text())
         return found
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have what is started hear Ctrl-C: who was started in the background inherits that nobody
+    does.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -164,17 +196,24 @@ def start(home: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
 
 def descendants(root: int) -> dict[int, str]:
     """Processes that a process started, and those they started; with when they started."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        words = _read(stat).rpartition(")")[2].split()
-        if words:
-            parents[int(stat.parts[2])] = int(words[1])
-    found: set[int] = set()
-    fresh = {root}
+    found: dict[int, str] = {}
+    fresh = [root]
     while fresh:
-        fresh = {pid for pid, parent in parents.items() if parent in fresh} - found
-        found |= fresh
-    return {pid: start for pid in found if (start := _started(pid))}
+        for pid in _children(fresh.pop()):
+            fresh.append(pid)
+            if start := _started(pid):
+                found[pid] = start
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        raise RuntimeError("this kernel does not tell whose children processes are")
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:  # it is gone
+        return []
+    return [int(child) for t in threads for child in _read(t / "children").split()]
 
 
 def faults(bad: Bad, before: dict[str, set[str]], *, folder: bool = True) -> list[str]:
@@ -218,7 +257,7 @@ def kill_one(what: str, number: int) -> dict[str, Any]:
     with run() as bad:
         bad.watch(lambda: bool(bad.parts(what)) or bad.ended)
         moment_s = chance.uniform(0.0, 26.0)
-        bad.watch(lambda: bad.ended, moment_s)
+        bad.let_go_on(moment_s)
         there = bad.parts(what)
         if there:
             os.kill(chance.choice(there), signal.SIGKILL)

@@ -30,6 +30,7 @@ from shadowsim.network.emulated.client import (
 )
 from shadowsim.network.emulated.framing import Channel, Closed
 from shadowsim.network.emulated.rundir import RunDir
+from shadowsim.network.emulated.verbs import Refused, check_request
 
 SWITCHES = [NewSwitch(i, 3) for i in range(3)]
 HOSTS = [NewHost(i, i, f"10.0.{i}.2", f"10.0.{i}.1") for i in range(3)]
@@ -493,6 +494,15 @@ def test_every_bad_argument_is_refused_in_words_and_does_nothing(triangle):
         asked += 1
     assert asked > 1500
     assert picture() == before
+
+
+def test_what_is_nested_deeper_than_can_be_told_is_refused_in_words():
+    deep = []
+    for _ in range(2 * sys.getrecursionlimit()):
+        deep = [deep]
+    for request in ({"verb": deep}, {"verb": "hear", "host": deep, "port": 1}):
+        with pytest.raises(Refused, match="nested too deep"):
+            check_request(request)
 
 
 @needs_emulation

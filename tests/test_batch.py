@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -59,6 +61,21 @@ def test_who_dies_of_a_piece_is_replaced() -> None:
         piece: piece * piece for piece in range(5)
     }
     assert multiprocessing.active_children() == []
+
+
+MASKS = """
+import signal
+from functools import partial
+from shadowsim.batch import Local
+masks = Local(2).answers(partial(signal.pthread_sigmask, signal.SIG_BLOCK), [(), ()])
+print(sum(signal.SIGINT in answer.get() for answer in masks))
+"""
+
+
+def test_ctrl_c_is_for_whoever_started_them() -> None:
+    """The first process of an interpreter too, which has Python start another one beside it."""
+    done = subprocess.run([sys.executable, "-c", MASKS], capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"
 
 
 def test_nobody_works_on_once_the_answers_are_closed() -> None:

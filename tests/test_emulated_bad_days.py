@@ -1,6 +1,6 @@
-"""Whatever dies: the network mends itself or says so, production is old or new, all is clean.
+"""Whatever dies, the network mends itself or says so.
 
-SHADOWSIM_KILLS is how many whole runs are made for each kind of process that is killed in them.
+Here a worker keeps one network up through many tests; whole runs have a module of their own.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_day_runs import PARTS, Bad, Left, faults, kill_one, neither_old_nor_new, run, start
+from bad_day_runs import KILLS, PARTS, Left, interruptible
 from emulation import needs_emulation
 from network_contract import SQUARE, TWO_DEVICES, settle
 from ovsdb_server import need
 
-from shadowsim.errors import MachineLacks, ShadowsimError, Unreachable
+from shadowsim.commit.switches import EmulatedDevices
+from shadowsim.errors import Fenced, MachineLacks, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply, parse_script
 from shadowsim.model.faults import Fault
 from shadowsim.model.services import Service
@@ -37,19 +38,17 @@ from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.network import EmulatedNetwork
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.rundir import RunDir
+from shadowsim.network.emulated.store import ConfigStore
 
-KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
 MENDED_S = 15.0
 CRASH = Fault("device_crash", at_s=0.0, for_s=4.0, device="D")
 fresh = count(10)
 
 
 @pytest.fixture(autouse=True)
-def _can_be_interrupted() -> Iterator[None]:
-    """Tests that were started in the background inherit that nobody listens to Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+def _interruptible() -> Iterator[None]:
+    with interruptible():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +214,39 @@ def test_what_dies_on_the_way_up_every_time_is_told(monkeypatch: pytest.MonkeyPa
 
 
 @needs_emulation
+@pytest.mark.parametrize("after", [(Rig, "mend"), (ConfigStore, "claim")], ids=["built", "claimed"])
+def test_who_takes_over_what_is_just_built_anew_finds_it_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, after: tuple[type, str]
+) -> None:
+    network, work = _made(), getattr(*after)
+    try:
+        guardian = EmulatedDevices(network.entrust(1, lambda config: None, lambda fds: None))
+        network.apply(TWO_DEVICES)
+        settle(network)
+        wanted = dict(network.configs())
+        assert wanted != dict(SQUARE.configs)
+
+        def overtaken(of: Rig | ConfigStore, *given: int) -> object:
+            found = work(of, *given)
+            if found != ():  # something was brought back
+                guardian.fence(2)
+            return found
+
+        monkeypatch.setattr(*after, overtaken)
+        _kill(network, "agent")
+        with pytest.raises(Fenced):
+            network.advance(network.now + MENDED_S)
+        assert dict(guardian.read()) == wanted
+        _until(lambda: not guardian.verify(wanted))
+        for device in TWO_DEVICES:
+            guardian.write(SQUARE.configs[device.device], 2)
+        assert not guardian.verify(SQUARE.configs)
+        guardian._store.close()
+    finally:
+        network.close()
+
+
+@needs_emulation
 def test_a_plant_that_stands_still_is_replaced(network: EmulatedNetwork) -> None:
     before, wanted = network._rig.restarts["plant"], network.configs()
     _kill(network, "plant", signal.SIGSTOP)
@@ -298,76 +330,6 @@ def test_commands_are_in_force_before_they_are_done(network: EmulatedNetwork) ->
     held = network._rig.controller.readback(network._rig._rules)
     wanted = network._rig._rules
     assert all((found := held[d]) and found.digest == wanted[d].digest for d in wanted)
-
-
-@needs_emulation
-@pytest.mark.parametrize("what", PARTS)
-@pytest.mark.parametrize("number", range(KILLS))
-def test_a_run_in_which_something_is_killed(what: str, number: int) -> None:
-    found = kill_one(what, number)
-    assert not found["wrong"], found
-
-
-@needs_emulation
-@pytest.mark.parametrize("request_", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("number", range(KILLS))
-def test_a_run_that_is_asked_to_end(request_: signal.Signals, number: int) -> None:
-    found = interrupt_one(request_, number)
-    assert not found, found
-
-
-def interrupt_one(request_: signal.Signals, number: int) -> list[str]:
-    """A run that gets a request to end at some moment, coming up and closing among them."""
-    chance = random.Random(f"{request_} {number}")
-    before = Left.look()
-    with run() as bad:
-        moment_s = chance.uniform(1.5, 30.0)
-        bad.watch(lambda: bad.ended, moment_s)
-        bad.look()
-        early = bad.ended
-        bad.process.send_signal(request_)
-        done = bad.watch(lambda: bad.ended, 20.0)
-        code = bad.process.returncode
-        wrong = faults(bad, before)
-        wrong += [] if done else [f"it went on after {moment_s:.1f} s"]
-        wrong += [] if early or code in (0, 130) else [f"exit code {code} at {moment_s:.1f} s"]
-        if (bad.home / "runs/small/result.json").exists():
-            wrong += [f"half changed: {d}" for d in neither_old_nor_new(bad)]
-        return wrong
-
-
-@needs_emulation
-def test_when_it_is_killed_itself_all_ends_and_the_folder_can_be_cleaned() -> None:
-    before = Left.look()
-    with run() as bad:
-        assert bad.watch(lambda: _both_up(bad))
-        bad.watch(lambda: False, 3.0)
-        bad.process.kill()
-        bad.process.wait()
-        assert not faults(bad, before, folder=False)
-        left = bad.home / "run/shadowsim"
-        assert len(list(left.iterdir())) == 2
-        cleaning = start(bad.home, "doctor", "--clean")
-        assert cleaning.wait(30.0) == 0
-        assert "2 left-over networks removed" in (bad.home / "out").read_text()
-        assert not left.exists()
-
-
-@needs_emulation
-def test_two_runs_at_once_do_not_meet() -> None:
-    before = Left.look()
-    with run() as one, run() as other:
-        both = (one, other)
-        done = one.watch(lambda: one.ended) and other.watch(lambda: other.ended)
-        assert done
-        assert [bad.process.returncode for bad in both] == [0, 0]
-        for bad in both:
-            assert not faults(bad, before)
-            assert bad.result()["end_state"] == "confirmed"
-
-
-def _both_up(bad: Bad) -> bool:
-    return bad.ended or len(bad.parts("plant")) == 2
 
 
 def _until(true: Callable[[], bool]) -> None:

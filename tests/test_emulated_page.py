@@ -30,6 +30,7 @@ def test_real_packets_under_the_page(tmp_path: Path) -> None:
         page.get_by_role("button", name="Approve: roll back").click()
         expect(page.locator("#state .badge")).to_contain_text("rolled back")
         expect(page.locator("[data-network=production] .node.restored").first).to_be_attached()
+        expect(page.locator("#state")).to_contain_text("production in breach for")  # it is over
     result = json.loads((tmp_path / "runs" / "square-then-busy" / "result.json").read_text())
     assert result["network"] == "emulated"
     assert result["end_state"] == "rolled_back"

@@ -22,11 +22,12 @@ from shadowsim.evaluate_command import evaluate
 from shadowsim.history.folds import KNOWN, fold_of
 from shadowsim.learning.comparison import Comparison, compare
 from shadowsim.learning.dataset import table
-from shadowsim.learning.evaluation import names_asked
+from shadowsim.learning.evaluation import names_asked, wronged
 from shadowsim.learning.looks import APART, GATE, Histories, read
 from shadowsim.learning.splits import split
 from shadowsim.learning.stacking import STACK, stack, with_supervised
 from shadowsim.learning.training import STACKED, trained
+from shadowsim.learning.walk import OperatingPoint
 from shadowsim.model.truth import MODES
 from shadowsim.precog.features import NAMES
 from shadowsim.precog.model import PHASES
@@ -106,6 +107,38 @@ def test_what_slips_through_is_told_apart_and_adds_up(compared: Comparison) -> N
         assert count > 0
         for name in ("rolled_back_before", "rolled_back_in_time", "rolled_back"):
             assert rows[name].sum() / count == pytest.approx(hybrid.shares[name].value)
+
+
+def test_good_changes_that_are_wronged_are_counted_by_kind(past: Histories) -> None:
+    random, point = np.random.default_rng(4), OperatingPoint(0.6, 0.95)
+    told = np.zeros((past.looks.height, len(MODES)))
+    told[:, 1] = random.random(past.looks.height)
+    chosen = random.random(past.labels.height) < 0.5
+    kinds: dict[str, list[int]] = {}
+    said = past.looks.select("case", "phase").with_columns(said=pl.Series(told[:, 1]))
+    of = said.partition_by("case", as_dict=True)
+    for label in past.labels.filter(pl.Series(chosen)).iter_rows(named=True):
+        if any(label[mode] for mode in MODES):
+            continue
+        mine = of[label["case"],]
+        refused = mine.filter(pl.col("phase") == GATE)["said"].item() >= 0.6
+        taken_back = not refused and (mine.filter(pl.col("phase") != GATE)["said"] >= 0.95).any()
+        count = kinds.setdefault(label["kind"], [0, 0, 0])
+        for place, more in enumerate((refused, taken_back, True)):
+            count[place] += more
+    found = wronged(past.looks, past.labels, told, chosen, point)
+    assert {kind: counts for kind, *counts in found.rows()[:-1]} == kinds
+    total = tuple(map(sum, zip(*kinds.values(), strict=True)))
+    assert found.row(-1) == ("hidden: nothing", *total)  # of none of these was anything hidden
+
+
+def test_what_the_page_tells_of_good_changes_adds_up(compared: Comparison) -> None:
+    hybrid = compared.verdicts[[v.variant for v in compared.verdicts].index("hybrid")]
+    *_, (_, refused, taken_back, good) = compared.wronged.rows()
+    assert good == hybrid.changes - hybrid.failures
+    assert refused / good == pytest.approx(hybrid.shares["false_refusals"].value)
+    through = good - refused  # in this history it abstains from none
+    assert taken_back / through == pytest.approx(hybrid.shares["false_rollbacks"].value)
 
 
 def test_nothing_that_is_judged_was_fitted_to(

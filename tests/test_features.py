@@ -36,12 +36,13 @@ from shadowsim.precog.features.signals import (
     Signals,
     Touched,
     largest,
+    mean,
     stacked,
     usual,
 )
 from shadowsim.precog.features.telemetry import COVERAGES
 from shadowsim.precog.features.telemetry import NAMES as STATISTICS_OF_SIGNALS
-from shadowsim.precog.features.windows import slope
+from shadowsim.precog.features.windows import RECENT, ROW, WINDOW, Reference, slope, statistics
 from shadowsim.precog.past import Past
 from shadowsim.precog.whatif import Observed
 from shadowsim.scenario import Scenario, load, parse
@@ -852,6 +853,59 @@ def test_a_slope_is_that_of_a_line_fitted() -> None:
             )
             assert found[b, s] == pytest.approx(slow, nan_ok=True)
     assert np.isnan(found[0, 0])
+
+
+def known(signals: Array) -> Array:
+    return signals[np.isfinite(signals)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 3), st.floats(0.0, 1.0), st.integers(0, 2**32 - 1))
+def test_statistics_are_those_of_what_is_known_column_by_column(
+    samples: int, networks: int, missing: float, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    signals, at_s = random.random((networks, samples, 4)), np.arange(samples) * 1.5
+    signals[random.random(signals.shape) < missing] = np.nan
+    before = Reference(random.random((networks, 4)), random.random((networks, 4)))
+    drift = random.random((networks, 4))
+    found = statistics(signals, at_s, before, drift, 5.0)
+    assert found.shape == (networks, len(ROW), 4)
+    for of in range(networks):
+        for s in range(4):
+            column = signals[of, -WINDOW:, s]
+            told = dict(zip(ROW, found[of, :, s].tolist(), strict=True))
+            recent, whole = known(column[-RECENT:]), known(column)
+            level = recent.mean() if recent.size else np.nan
+            rise = float(slope(signals[of], at_s)[s])
+            apart = whole.std() if whole.size else np.nan
+            expected = {
+                "last": column[-1] if samples else np.nan,
+                "level": level,
+                "mean": whole.mean() if whole.size else np.nan,
+                "max": whole.max() if whole.size else np.nan,
+                "slope": rise,
+                "ahead": level + max(rise, 0.0) * 5.0 if np.isfinite(rise) else np.nan,
+                "shift": level - before.mean[of, s] - drift[of, s],
+                "spread": np.log((apart + 0.01) / (before.deviation[of, s] + 0.01)),
+            }
+            assert told == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_slope_is_of_the_last_samples_at_their_own_times() -> None:
+    at_s = np.cumsum(np.arange(1.0, 41.0))
+    bent = np.where(np.arange(40) < 25, 100.0, 3.0 * at_s)[:, None]
+    assert slope(bent, at_s) == pytest.approx([3.0])
+    assert slope(np.stack([bent, -bent]), at_s)[:, 0] == pytest.approx([3.0, -3.0])
+    with pytest.raises(ValueError, match="broadcast"):
+        slope(bent, at_s[:5])
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 2), (3, 0, 2), (0, 3, 4, 2), (2, 5, 4, 2)])
+def test_a_mean_of_nothing_is_not_known(shape: tuple[int, ...]) -> None:
+    found = mean(np.ones(shape), kept=2)
+    assert found.shape == (*shape[:-3], *shape[-2:])
+    assert np.isnan(found).all() == (shape[-3] == 0 or found.size == 0)
 
 
 def test_many_networks_at_once_are_each_of_them() -> None:

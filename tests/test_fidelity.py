@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,8 @@ import polars as pl
 import pytest
 import typer
 
-from shadowsim import machine_commands
-from shadowsim.bench import Row, measure
+from shadowsim import bench, machine_commands
+from shadowsim.bench import Measured, Row, measure
 from shadowsim.bench import markdown as bench_page
 from shadowsim.errors import BadInput, MachineLacks, ShadowsimError
 from shadowsim.fidelity import Errors, Fidelity, Skipped, compare, markdown
@@ -323,7 +327,52 @@ def test_the_benchmarks_of_the_emulated_network_are_named_when_one_is_not_known(
         machine_commands.bench(network="emulatd")
 
 
+def _killed() -> list[Row]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
+def _wrong() -> list[Row]:
+    raise ValueError("a number too large")
+
+
+def _lacking() -> list[Row]:
+    raise MachineLacks("root")
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], list[Row]]]:
+    """Benchmarks in place of the real ones, in processes that know of them."""
+    made = {"killed": _killed, "wrong": _wrong, "up": lambda: [Row("up", 5.0, "s", 15.0)]}
+    monkeypatch.setattr(bench, "benchmarks", lambda network: made)
+    monkeypatch.setattr(bench, "get_context", lambda _: multiprocessing.get_context("fork"))
+    return made
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_benchmark_that_fails_takes_no_rows_of_others_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    with pytest.raises(ShadowsimError, match=r"killed was not measured.*memory") as failed:
+        machine_commands.bench(out=page)
+    assert failed.value.exit_code == 1
+    assert "wrong was not measured: a number too large" in str(failed.value)
+    assert "15 s" in capsys.readouterr().out
+    assert "| up | 5 s | 15 s | met |" in page.read_text()
+    assert "\nNot measured: wrong (a number too large).\n" in page.read_text()
+
+
+def test_a_machine_that_can_carry_none_is_told_at_once(
+    planted: dict[str, Callable[[], list[Row]]],
+) -> None:
+    planted["killed"] = _lacking
+    with pytest.raises(MachineLacks, match="root"):
+        measure([])
+
+
 def test_the_page_of_the_benchmarks_says_how_it_was_made() -> None:
-    page = bench_page([Row("up", 5.0, "s", 15.0)], "shadowsim bench --network emulated")
+    measured = Measured([Row("up", 5.0, "s", 15.0)], {})
+    page = bench_page(measured, "shadowsim bench --network emulated")
     assert "Made by `shadowsim bench --network emulated`" in page
     assert "| up | 5 s | 15 s | met |" in page

@@ -408,6 +408,8 @@ def test_misfits_are_refused():
     links, flows, paths = random_futures(5, 3)
     with pytest.raises(ValueError, match="batch sizes differ"):
         solve(links, make_flows(np.ones((2, 30))), paths)
+    with pytest.raises(ValueError, match="batch sizes differ"):
+        Links(np.zeros((0, 3)), np.zeros((1, 3)), np.ones(3), np.zeros((1, 3)))
     with pytest.raises(ValueError, match="do not fit"):
         solve(make_links([1e6]), flows, paths)
     with pytest.raises(ValueError, match="out is not for"):

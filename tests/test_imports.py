@@ -26,7 +26,7 @@ ORDER = (
     {"precog"},
     {"rollback", "commit"},
     {"journal", "workflow"},
-    {"batch"},
+    {"batch", "arrow"},
     {"history"},
     {"learning"},
     {"env"},
@@ -105,7 +105,10 @@ def loaded(statement: str, names: list[str]) -> list[str]:
     return sorted(done.stdout.split())
 
 
-HEAVY = ["numpy", "numba", "polars", "matplotlib", "scipy", "torch", "mlflow", "ray"]
+HEAVY = [
+    "numpy", "numba", "polars", "pyarrow", "pandas", "matplotlib", "scipy", "torch", "mlflow",
+    "ray",
+]  # fmt: skip
 
 
 def test_the_command_line_starts_light():
@@ -117,6 +120,25 @@ def test_the_command_line_starts_light():
 def test_the_workflow_needs_nothing_for_training_or_pictures():
     names = ["torch", "mlflow", "matplotlib", "polars"]
     assert loaded("import shadowsim.workflow", names) == []
+
+
+RUN = """
+from pathlib import Path
+from shadowsim.carried import begin, carry_out
+from shadowsim.commit.hold import Unheld
+from shadowsim.journal import Journal
+from shadowsim.network import NETWORKS
+from shadowsim.scenario import load
+from contextlib import nullcontext
+run = begin(load(Path("scenarios/drain-fits.yml")), NETWORKS["simulated"], Journal())
+carry_out(run, "simulated", Path({folder!r}), b"k" * 32, nullcontext(Unheld()))
+"""
+
+
+def test_a_run_loads_nothing_to_read_tables_with(tmp_path: Path):
+    names = ["polars", "pandas", "matplotlib", "torch", "mlflow", "sklearn"]
+    assert loaded(RUN.format(folder=str(tmp_path / "run")), names) == []
+    assert (tmp_path / "run" / "telemetry.parquet").exists()
 
 
 # ---- what no room does

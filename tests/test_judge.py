@@ -24,14 +24,13 @@ from shadowsim.model.telemetry import Sample, Telemetry, layout_of
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
 from shadowsim.network import NETWORKS
 from shadowsim.precog import Evidence, Forecast, WhatIf, variant
-from shadowsim.precog.canary import classified_high, ranked
-from shadowsim.precog.judge import middle
+from shadowsim.precog.canary import classified_high
+from shadowsim.precog.columns import Columns
 from shadowsim.precog.ranks import (
     chance_of_exceeding,
     chance_of_shift,
     discoveries,
     pairs_above,
-    ties,
 )
 from shadowsim.record import document
 from shadowsim.report.recorded import Event as Line
@@ -400,11 +399,11 @@ def test_the_canary_rule_is_that_of_the_interval(seed: int, n: int, m: int, tied
     accepted = [x for x in between if _accepts(a - x, b)]
     lower = max((x for x in apart if x < accepted[0]), default=-math.inf)
     expected = lower > 0.25 * abs(np.median(a[:, None] - b[None, :])) and a.mean() >= b.mean()
-    assert classified_high(ranked(a[:, None]), ranked(b[:, None])).tolist() == [expected]
+    assert classified_high(Columns(a[:, None]), Columns(b[:, None])).tolist() == [expected]
     gaps = np.full(3, np.nan)  # readings that are missing change nothing, nor do other metrics
     both = np.column_stack([np.insert(a, [0, 2, n], gaps), np.pad(a, (0, 3))])
     other = np.column_stack([np.append(b, gaps), np.pad(b, (3, 0), constant_values=9.0)])
-    assert classified_high(ranked(both), ranked(other))[0] == expected
+    assert classified_high(Columns(both), Columns(other))[0] == expected
 
 
 def _accepts(a: Array, b: Array) -> bool:
@@ -442,7 +441,7 @@ def test_the_chance_of_a_shift_is_scipys(both: tuple[Array, Array]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(sets())
 def test_ties_are_counted(both: tuple[Array, Array]) -> None:
-    for column, found in enumerate(ties(both[0])):
+    for column, found in enumerate(Columns(both[0]).tied):
         values = both[0][np.isfinite(both[0][:, column]), column]
         counts = np.unique(values, return_counts=True)[1]
         assert found == (counts**3 - counts).sum()
@@ -473,6 +472,6 @@ def test_discoveries_are_scipys(chances: list[float], rate: float) -> None:
 @settings(max_examples=100, deadline=None)
 @given(sets())
 def test_the_middle_is_the_median_of_what_is_there(both: tuple[Array, Array]) -> None:
-    for column, found in enumerate(middle(both[0])):
+    for column, found in enumerate(Columns(both[0]).middle()):
         values = both[0][np.isfinite(both[0][:, column]), column]
         assert (math.isnan(found) and not len(values)) or found == np.median(values)

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from shadowsim.carried import begin
 from shadowsim.commands import app
 from shadowsim.errors import BadInput, ShadowsimError
-from shadowsim.history.generate import ASKED
 from shadowsim.history.looks import Look
+from shadowsim.history.observing import ASKED
 from shadowsim.history.recording import Recorder
 from shadowsim.history.store import Manifest, claimed, write
 from shadowsim.journal import Journal

@@ -268,16 +268,46 @@ def test_frames_for_which_there_is_no_room_at_all_are_counted() -> None:
 # -- wires: real frames ---------------------------------------------------------------------------
 
 
-def test_delay_and_transmission_time(bench: Bench) -> None:
+SLEEPER = """
+import socket, sys, time
+end = socket.socket(fileno=int(sys.argv[1]))
+while end.recv(1):
+    time.sleep(0.0058)
+    end.send(b"x")
+"""
+
+
+@pytest.fixture
+def sleeper() -> Iterator[socket.socket]:
+    """A plain process that answers after 5.8 ms: as late as this machine makes it."""
+    ours, its = socket.socketpair()
+    ours.settimeout(5.0)
+    with (
+        its,
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", SLEEPER, str(its.fileno())], pass_fds=[its.fileno()]
+        ),
+    ):
+        its.close()
+        with ours:
+            yield ours
+
+
+def test_delay_and_transmission_time(bench: Bench, sleeper: socket.socket) -> None:
+    """0.8 ms on the wire and 5 of delay, and at most 0.3 ms more than who only sleeps so long."""
     bench.board.wires.rate_bps[:], bench.board.wires.delay_ns[:] = 1e7, 5_000_000
-    taken_s = []
+    taken_s, slept_s = [], []
     for number in range(60):
         began_s = time.monotonic()
         bench.ends[0].send(frame(1000, number=number))
         assert number_of(bench.ends[1].recv(10000)) == number
         taken_s.append(time.monotonic() - began_s)
+        began_s = time.monotonic()
+        sleeper.send(b"x")
+        sleeper.recv(1)
+        slept_s.append(time.monotonic() - began_s)
     assert min(taken_s) >= 0.0058
-    assert np.median(taken_s) == pytest.approx(0.0058, abs=0.0003)
+    assert np.median(taken_s) <= np.median(slept_s) + 0.0003
 
 
 def test_rate_and_order(bench: Bench) -> None:
@@ -703,3 +733,27 @@ os.kill(os.getpid(), 9)
     pid, alive = done.stdout.split()
     assert alive == "True"
     assert eventually(lambda: not Path(f"/proc/{pid}").exists())
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 1.0, 3.0])
+def test_a_plant_that_is_still_starting_ends_with_its_starter(
+    after_s: float, tmp_path: Path
+) -> None:
+    script = """
+import os, subprocess, sys, threading
+from shadowsim.network.emulated.board import new_board
+from shadowsim.network.emulated.plant.client import Plant
+class Started(subprocess.Popen):
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        print(self.pid, flush=True)
+        threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), 9)).start()
+subprocess.Popen = Started
+Plant.start(new_board(2, 1))
+"""
+    # Nothing is compiled yet in that cache, so that its start takes long.
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    argv = [sys.executable, "-c", script, str(after_s)]
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment)
+    (pid,) = done.stdout.split()
+    assert eventually(lambda: not Path(f"/proc/{pid}").exists(), within_s=2.0)

@@ -457,6 +457,20 @@ def test_names_of_devices_do_not_overlap(count: int) -> None:
         assert all(box.count_overlaps(panel) == 1 for box in panel)
 
 
+def test_what_the_font_has_no_sign_for_is_escaped() -> None:
+    """All of it would be the same box, and matplotlib would say so on standard error."""
+    names = ["A\x1b[2J", "\u5317\u4eac", "a\tb", "Z\u00fcrich"]
+    drawing = Drawing({name: (float(i), 0.0) for i, name in enumerate(names)}, [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = topology_figure(drawing, [Snapshot("the end (\x1b)", {})])
+        svg(figure)
+    axes = figure.axes[0]
+    assert axes.get_title() == "the end (\\x1b)"
+    told = {text.get_text() for text in axes.texts}
+    assert told == {"A\\x1b[2J", "\\u5317\\u4eac", "a\\tb", "Z\u00fcrich"}
+
+
 def test_many_devices_go_without_names() -> None:
     names = [str(i) for i in range(61)]
     drawing = Drawing(dict.fromkeys(names), [(a, "0", ()) for a in names[1:]])

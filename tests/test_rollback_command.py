@@ -342,8 +342,8 @@ def test_a_torn_last_line_is_what_a_crash_leaves(tmp_path: Path) -> None:
 # -- a run that can keep nothing ---------------------------------------------------------------
 
 
-def run_ring(folder: Path, largest: int, settled: bool = True) -> tuple[int, str, dict[str, Any]]:
-    """A run none of whose files may be larger: its code, what it says, and how it stands then."""
+def run_ring_in(folder: Path, largest: int) -> subprocess.CompletedProcess[str]:
+    """A run none of whose files may be larger; -1: without a limit."""
     folder.mkdir()
     (folder / "ring.yml").write_text(RING)
     program = (
@@ -353,9 +353,14 @@ def run_ring(folder: Path, largest: int, settled: bool = True) -> tuple[int, str
         "sys.argv = ['shadowsim', 'run', 'ring.yml', '--out', 'runs', '--store', 'o.sqlite']\n"
         "main()\n"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True
     )
+
+
+def run_ring(folder: Path, largest: int, settled: bool = True) -> tuple[int, str, dict[str, Any]]:
+    """Such a run: its code, what it says, and how it stands then."""
+    done = run_ring_in(folder, largest)
     assert "Traceback" not in done.stderr
     assert {path.name for path in (folder / "runs").iterdir()} == {"ring.commit"}
     code, found = document(folder / "runs" / "ring")
@@ -367,6 +372,7 @@ def run_ring(folder: Path, largest: int, settled: bool = True) -> tuple[int, str
 
 def test_a_full_disk_is_told_with_what_production_has(tmp_path: Path) -> None:
     """First only the record of the run meets the limit, then what is written while deploying."""
+    assert run_ring_in(tmp_path / "first", -1).returncode == 0  # compiled kernels are files too
     code, words, found = run_ring(tmp_path / "record", 6000)
     assert (code, found["state"], found["production"]) == (1, "confirmed", "new")
     # Which of its files it is, and who writes that one, decides the words.

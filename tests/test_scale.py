@@ -7,12 +7,15 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from shadowsim import telemetry_table
@@ -27,7 +30,9 @@ from shadowsim.dataplane.pairs import ends_of, proved_of
 from shadowsim.dataplane.propagate import wires_of
 from shadowsim.dataplane.surely import OPEN, WHOLLY, WITHIN
 from shadowsim.dataplane.verify import Verifier
-from shadowsim.history.generate import ASKED, observer_beside, observer_of
+from shadowsim.errors import BadInput
+from shadowsim.history import store
+from shadowsim.history.observing import ASKED, observer_beside, observer_of
 from shadowsim.journal import Journal
 from shadowsim.model.change import apply
 from shadowsim.model.telemetry import METRICS, Layout, Sample, Telemetry
@@ -35,6 +40,8 @@ from shadowsim.network import factory
 from shadowsim.precog import Evidence, variant
 from shadowsim.precog.once import OfSamples, Once
 from shadowsim.precog.stacked import Stacked
+from shadowsim.readings import by_second
+from shadowsim.report import recorded
 from shadowsim.scale_command import scale
 from shadowsim.scenario import Scenario, load, parse
 from shadowsim.telemetry_table import pieces, write_table
@@ -101,7 +108,7 @@ def test_the_table_holds_every_reading_however_few_rows_are_in_memory(
 ) -> None:
     monkeypatch.setattr(telemetry_table, "ROWS_AT_ONCE", at_once)
     found = {"production": telemetry(5), "shadow": telemetry(0), "third": telemetry(3)}
-    assert max(piece.height for piece in pieces(found)) <= max(at_once, 3)
+    assert max(piece.num_rows for piece in pieces(found)) <= max(at_once, 3)
     write_table(found, tmp_path / "t.parquet")
     expected = [
         (sample.at_s, network, subject, name, metric, value)
@@ -122,6 +129,70 @@ def test_a_full_disk_is_an_os_error() -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         write_table({"production": telemetry(4)}, Path("/dev/full"))
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("error", [OSError("it says so"), pyarrow.ArrowInvalid("it says so")])
+def test_what_arrow_has_no_number_for_is_an_os_error_too(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", refuse)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        write_table({"production": telemetry(4)}, tmp_path / "t.parquet")
+    assert caught.value.filename == str(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("folder", ["exp:a", "s3:b", "file:c", "mock:d", "x y%20"])
+def test_a_relative_path_is_a_path_whatever_it_looks_like(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir()
+    write_table({"production": telemetry(4)}, Path(folder) / "t.parquet")
+    assert pl.read_parquet((tmp_path / folder / "t.parquet").read_bytes()).height == 4 * 22
+
+
+def test_a_column_has_the_words_that_are_in_it(tmp_path: Path) -> None:
+    write_table({"production": telemetry(4), "shadow": telemetry(4)}, tmp_path / "t.parquet")
+    texts = ["network", "subject", "name", "metric"]
+    with pyarrow.parquet.ParquetFile(tmp_path / "t.parquet", read_dictionary=texts) as file:
+        table = file.read(texts)
+    found = {name: set(table[name].chunk(0).dictionary.to_pylist()) for name in texts}
+    assert found["network"] == {"production", "shadow"}
+    assert found["subject"] == {"device", "link", "demand"}
+    assert found["name"] == {"A", "B", "A>B", "B>A", "h>A", "h>k:bulk"}
+    assert len(found["metric"]) == sum(map(len, METRICS.values()))
+
+
+@pytest.mark.parametrize("reader", [recorded._read_telemetry, by_second])
+def test_of_a_damaged_footer_polars_is_not_asked(
+    reader: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take as much memory as the footer says."""
+    path = tmp_path / "t.parquet"
+    write_table({"production": telemetry(4)}, path)
+    path.write_bytes(with_damaged_footer(path.read_bytes()))
+    monkeypatch.setattr(pl, "scan_parquet", lambda path: pytest.fail("it was asked"))
+    with pytest.raises(BadInput, match="cannot be read as telemetry"):
+        reader(path)
+
+
+def test_a_history_with_a_damaged_footer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "looks-00000.parquet"
+    write_table({"production": telemetry(4)}, path)
+    path.write_bytes(with_damaged_footer(path.read_bytes()))
+    monkeypatch.setattr(pl, "read_parquet", lambda path: pytest.fail("it was asked"))
+    with pytest.raises(BadInput, match="damaged, or no Parquet file"):
+        store._tables([path])
+
+
+def with_damaged_footer(whole: bytes) -> bytes:
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    return whole[:-footer] + bytes(255 - b for b in whole[-footer:-8]) + whole[-8:]
 
 
 # ---- asked once

@@ -8,15 +8,17 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ovsdb_server import OvsdbServer
 
+from shadowsim.errors import Fenced
 from shadowsim.model.change import Command, apply_one
 from shadowsim.model.config import DeviceConfig
-from shadowsim.network.emulated.ovsdb import Database, StoreGone
+from shadowsim.network.emulated.ovsdb import Database, Operation, StoreGone
 from shadowsim.network.emulated.replica import Replica
 from shadowsim.network.emulated.store import ConfigStore, StoreAltered, intact
 
@@ -134,6 +136,39 @@ def test_writing_is_all_or_nothing(folder: Path, server: OvsdbServer) -> None:
         four.write({"A": config("A", 99), "D": config("D")}, epoch=1)
     assert four.read() == {}
     four.close()
+
+
+def test_what_is_restored_is_only_what_is_not_there(
+    store: ConfigStore, server: OvsdbServer
+) -> None:
+    store.claim(1)
+    other = ConfigStore(server.socket, DEVICES)
+    other.fence(2)
+    other.write({"B": config("B", 20)}, epoch=9)
+    with pytest.raises(Fenced):
+        store.write(everywhere(30), epoch=3)
+    store.restore(everywhere(30), epoch=3)
+    assert other.read() == everywhere(30) | {"B": config("B", 20)}
+    assert other.epochs() == dict.fromkeys(DEVICES, 3) | {"B": 9}
+    other.write(everywhere(40), epoch=10)
+    assert other.read() == everywhere(40)
+    other.close()
+
+
+def test_what_somebody_writes_while_it_is_restored_stays(
+    store: ConfigStore, server: OvsdbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, commit = ConfigStore(server.socket, DEVICES), store._commit
+
+    def late(operations: Sequence[Operation]) -> list[Any]:
+        monkeypatch.setattr(store, "_commit", commit)
+        other.write({"A": config("A", 20)}, epoch=9)
+        return commit(operations)
+
+    monkeypatch.setattr(store, "_commit", late)
+    store.restore(everywhere(30), epoch=3)
+    assert other.read() == everywhere(30) | {"A": config("A", 20)}
+    other.close()
 
 
 def test_poll_tells_what_changed_and_when(store: ConfigStore, server: OvsdbServer) -> None:

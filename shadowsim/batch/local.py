@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -60,6 +60,8 @@ class _Crew:
     def start(self) -> Connection:
         # A forked process would inherit the locks of threads that it does not have.
         context = get_context("spawn")
+        # Python starts this one with the first process, and lets itself be interrupted after that.
+        resource_tracker.ensure_running()
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
         # Who interrupts the terminal's whole group means the parent: it ends its workers.

@@ -6,10 +6,11 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 from shadowsim.bench.timing import Row
-from shadowsim.errors import BadInput, ShadowsimError, choices
+from shadowsim.errors import BadInput, MachineLacks, choices
 
 HEADINGS = ("what", "figure", "goal", "", "beside", "note")
 
@@ -67,6 +68,7 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
         "journal": whole.journal,
         "sweep": many.runs_1000,
         "history": many.changes_20000,
+        "training": many.training_20000,
         "telemetry": telemetry.rows_10_million,
         "scale": scale.k48,
         "command-line": whole.command_line,
@@ -74,36 +76,48 @@ def _simulated() -> dict[str, Callable[[], list[Row]]]:
     }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, and why the other benchmarks, by name, could not be."""
+
+    rows: list[Row]
+    lost: dict[str, str]
+
+
 def measure(
     names: Sequence[str],
     progress: Callable[[str], None] | None = None,
     network: str = "simulated",
-) -> list[Row]:
+) -> Measured:
     """Run these benchmarks, or all, each in a process of its own: none inherits what another
-    has loaded, started or left behind. Raises BadInput for a name that is none, MachineLacks.
+    has loaded, started or left behind, and one that fails takes no other's rows with it. Raises
+    BadInput for a name that is none, MachineLacks.
     """
     known = benchmarks(network)
     for name in names:
         if name not in known:
             raise BadInput(f"there is no benchmark '{name}'; {choices(name, known)}")
-    rows: list[Row] = []
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
-        for name in names or known:
-            if progress is not None:
-                progress(f"measuring {name} ...")
-            try:
-                rows += fresh.submit(_rows, name, network).result()
-            except BrokenExecutor:
-                what = f"the process that measured {name} was killed; is there enough memory?"
-                raise ShadowsimError(what) from None
-    return rows
+    found = Measured([], {})
+    for name in names or known:
+        if progress is not None:
+            progress(f"measuring {name} ...")
+        try:
+            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                found.rows.extend(fresh.submit(_rows, name, network).result())
+        except MachineLacks:
+            raise
+        except BrokenExecutor:
+            found.lost[name] = "its process was killed; is there enough memory?"
+        except Exception as error:
+            found.lost[name] = str(error) or type(error).__name__
+    return found
 
 
 def _rows(name: str, network: str) -> list[Row]:
     return benchmarks(network)[name]()
 
 
-def markdown(rows: Sequence[Row], command: str = "shadowsim bench --out docs/benchmarks.md") -> str:
+def markdown(measured: Measured, command: str = "shadowsim bench --out docs/benchmarks.md") -> str:
     """The rows as a page, with the command that made it and the machine it ran on."""
     cores = os.cpu_count()
     machine = f"{platform.machine()}, {cores} cores, Python {platform.python_version()}"
@@ -115,9 +129,14 @@ def markdown(rows: Sequence[Row], command: str = "shadowsim bench --out docs/ben
         "",
         f"| {' | '.join(HEADINGS)} |",
         "|" + "---|" * len(HEADINGS),
-        *(f"| {' | '.join(cell.replace('|', '/') for cell in row.cells())} |" for row in rows),
+        *(
+            f"| {' | '.join(cell.replace('|', '/') for cell in row.cells())} |"
+            for row in measured.rows
+        ),
     ]
+    if measured.lost:
+        lines += ["", *(f"Not measured: {name} ({why})." for name, why in measured.lost.items())]
     return "\n".join(lines) + "\n"
 
 
-__all__ = ["HEADINGS", "Row", "benchmarks", "markdown", "measure"]
+__all__ = ["HEADINGS", "Measured", "Row", "benchmarks", "markdown", "measure"]

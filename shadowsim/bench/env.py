@@ -1,4 +1,4 @@
-"""The environment to how long a step, a reset, a tape and a learner's step take."""
+"""The environment to how long a step, a reset, a tape and a learner's step take, beside NASim's."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from shadowsim.scenario import parse
 ID = "shadowsim:shadowsim/ChangeRollback-v0"
 STEPS, VECTOR_STEPS, RESETS, MANY = 20_000, 400, 5_000, 256
 LEARNED = MANY * 16 * 8  # steps of a learner
+PEER = "nasim:Medium-v0"  # 16 hosts, of which it knows states and no traffic
 
 
 def run() -> list[Row]:
@@ -51,24 +52,48 @@ def _gymnasium() -> Any:
 
 def _alone(found: Pool) -> list[Row]:
     """Through `gymnasium.make`, with the wrappers it puts around it, episode after episode."""
-    env = _gymnasium().make(ID, distribution=found)
-    actions = _random_actions(STEPS).tolist()
+    make = _gymnasium().make
+    ours = make(ID, distribution=found)
+    step, reset = _stepping(ours, _random_actions(STEPS)), _resetting(ours)
+    try:
+        peer = make(PEER)
+    except ImportError:  # gymnasium loads the module that is named before the colon
+        step_us, reset_ms = best_of(step, 5) / STEPS * 1e6, best_of(reset, 5) / RESETS * 1e3
+        peer_us, peer_ms, beside = None, None, "NASim is not installed"
+    else:
+        any_of = np.random.default_rng(0).integers(peer.action_space.n, size=STEPS)
+        stepped = alternating(step, _stepping(peer, any_of), 5)
+        began = alternating(reset, _resetting(peer), 5)
+        step_us, peer_us = (each / STEPS * 1e6 for each in stepped)
+        reset_ms, peer_ms = (each / RESETS * 1e3 for each in began)
+        beside = f"NASim's Medium, 16 hosts: {_rate(peer_us)}, no network behind it"
+    rate = f"{_rate(step_us)}, resets and all; {beside}"
+    return [
+        Row("a step of one environment, Abilene", step_us, "us", 50.0, peer_us, rate),
+        Row("a reset of one environment", reset_ms, "ms", 1.0, peer_ms, "a draw from the pool"),
+    ]
+
+
+def _stepping(env: Any, actions: np.ndarray) -> Callable[[], None]:
+    """Episode after episode with these actions."""
+    chosen = actions.tolist()
     env.reset(seed=0)
 
     def step() -> None:
-        for action in actions:
-            if env.step(action)[2]:
+        for action in chosen:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
                 env.reset()
 
+    return step
+
+
+def _resetting(env: Any) -> Callable[[], None]:
     def reset() -> None:
         for _ in range(RESETS):
             env.reset()
 
-    step_us, reset_ms = best_of(step, 5) / STEPS * 1e6, best_of(reset, 5) / RESETS * 1e3
-    return [
-        Row("a step of one environment, Abilene", step_us, "us", 50.0, None, _rate(step_us)),
-        Row("a reset of one environment", reset_ms, "ms", 1.0, None, "a draw from the pool"),
-    ]
+    return reset
 
 
 def _many(found: Pool) -> Row:

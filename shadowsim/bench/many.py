@@ -1,20 +1,31 @@
-"""A sweep, and a history, as a user starts them to how long a thousand runs, and twenty thousand
+"""A sweep, a history, and what is learned from it to how long a thousand runs, and twenty thousand
 changes, take.
 """
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import polars as pl
 
 from shadowsim.bench.timing import Row
 from shadowsim.bench.whole import SCENARIO
+from shadowsim.errors import MachineLacks
 
 CORES = 2
+SEED = 101
+# Networks, looks, changes, and how many times over: in all as many changes as `make train` has.
+HISTORIES = (
+    ("known", "training", 800, 25),
+    ("validation", "evaluation", 100, 25),
+    ("unseen", "evaluation", 200, 25),
+)
 MAIN = "from shadowsim.__main__ import main; main()"
 
 
@@ -42,6 +53,44 @@ def changes_20000() -> list[Row]:
 
     whole_s, note = _carried_on(made, few=80, many=800, wanted=20_000)
     return [Row("history of 20,000 changes", whole_s, "s", 300.0, None, note)]
+
+
+def training_20000() -> list[Row]:
+    """Learning from twenty thousand changes. Raises MachineLacks."""
+    try:
+        from shadowsim.learning.looks import Histories
+        from shadowsim.learning.training import trained
+    except ImportError:
+        raise MachineLacks("scikit-learn is not installed: make setup") from None
+    parts = list(_histories())
+    looks, labels = (pl.concat(tables, how="diagonal") for tables in zip(*parts, strict=True))
+    past = Histories(looks, labels, (SEED,))
+    began_s = time.perf_counter()
+    trained(past, 0, CORES)
+    took_s = time.perf_counter() - began_s
+    told = ", ".join(f"{networks} {some} x {times}" for networks, _, some, times in HISTORIES)
+    note = (
+        f"fitted, calibrated, tested; {looks.height:,} looks ({told}: where changes repeat, trees"
+    )
+    note += " stop sooner than in `make train`)"
+    return [Row("training on 20,000 changes, tests on 7,500", took_s, "s", 300.0, None, note)]
+
+
+def _histories() -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Looks and labels of as many changes as `make train` learns from and tests on: a few changes
+    many times over, on the same networks, so that no network is in two folds.
+    """
+    from shadowsim.learning.looks import APART, read
+
+    apart = itertools.count()
+    for networks, kind, some, times in HISTORIES:
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["history", "--changes", str(some), "--seed", str(SEED), "--looks", kind]
+            _took_s([*words, "--networks", networks, "--out", folder, "--jobs", str(CORES)])
+            found = read([Path(folder)])
+        for number in itertools.islice(apart, times):
+            case = pl.col("case") + number * APART
+            yield found.looks.with_columns(case), found.labels.with_columns(case)
 
 
 def _carried_on(

@@ -167,10 +167,11 @@ def _is_between(values: npt.NDArray[np.generic], least: float, most: float) -> b
 
 def _common(*arrays: npt.NDArray[np.generic]) -> int:
     """Return the batch size of arrays that each have it or 1."""
-    batch = int(max(array.shape[0] for array in arrays))
-    if any(array.shape[0] not in (1, batch) for array in arrays):
-        raise ValueError(f"batch sizes differ: {sorted({a.shape[0] for a in arrays})}")
-    return batch
+    sizes = {array.shape[0] for array in arrays}
+    batch = max(sizes)
+    if not sizes <= {1, batch}:
+        raise ValueError(f"batch sizes differ: {sorted(sizes)}")
+    return int(batch)
 
 
 @compiled

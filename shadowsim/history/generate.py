@@ -8,29 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from shadowsim.batch import Answer, Died, Local
-from shadowsim.dataplane.worked import Worked
 from shadowsim.errors import ShadowsimError
 from shadowsim.history.cases import CHANGES_PER_SITE, Case, change_at
 from shadowsim.history.folds import ALL
-from shadowsim.history.looks import LOOKS, Observer
+from shadowsim.history.looks import LOOKS
+from shadowsim.history.observing import ASKED, SLOW, observer_of
 from shadowsim.history.simulate import Record, over_s, simulate
 from shadowsim.history.sites import Site, site
 from shadowsim.history.store import Manifest, claimed, unfinished, write
 from shadowsim.history.tables import labels_of, looks_of
-from shadowsim.model.intents import Intents
-from shadowsim.model.topology import Topology
-from shadowsim.model.traffic import Demand
 from shadowsim.network import Simulation
-from shadowsim.precog import VARIANTS, Variant, WhatIf, variant
-from shadowsim.precog.features import NAMES, Featurizer
+from shadowsim.precog.features import NAMES
 from shadowsim.precog.past import Past
-from shadowsim.precog.rollouts import Rollouts
-from shadowsim.precog.stacked import Stacked
-from shadowsim.precog.supervised import Supervised
-
-ASKED = ("threshold", "judge", "script", "canary")  # what others are to be better than
-SLOW = ("rollouts",)  # asked at the gate only, and only where variants are evaluated
-FUTURES = 64  # of rollouts: many changes are asked about
 
 Progress = Callable[[int, int], None]
 
@@ -98,34 +87,3 @@ def _happened(where: Site, made: Manifest) -> Iterator[tuple[Case, Record]]:
             raise
         past = past.with_outcome(scenario.topology, scenario.change, record.label.failed)
         yield one, record
-
-
-def observer_of(
-    topology: Topology,
-    demands: Sequence[Demand],
-    intents: Intents,
-    names: Sequence[str],
-    worked: Worked | None = None,
-) -> Observer:
-    """What changes of one network are looked at with; `names` are of variants."""
-    network = topology, demands, intents
-    whatif = WhatIf(*network, worked)
-    variants: dict[str, Variant] = {
-        name: Rollouts(whatif, FUTURES, least=FUTURES) if name in SLOW else VARIANTS[name](whatif)
-        for name in names
-    }
-    return Observer(whatif, Featurizer(*network, whatif), variants, frozenset(SLOW))
-
-
-def observer_beside(precog: Variant, whatif: WhatIf, names: Sequence[str]) -> Observer:
-    """What the changes are looked at with that this variant forecasts: whom it asks itself is not
-    asked again.
-    """
-    parts = precog.parts if isinstance(precog, Stacked) else {}
-    variants = {name: parts.get(name) or variant(name, whatif) for name in names}
-    learned = parts["supervised"].variant if "supervised" in parts else precog
-    network = whatif.topology, whatif.demands, whatif.intents
-    featurizer = (
-        learned.featurizer if isinstance(learned, Supervised) else Featurizer(*network, whatif)
-    )
-    return Observer(whatif, featurizer, variants)

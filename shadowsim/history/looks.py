@@ -60,6 +60,29 @@ class Observer:
         return Look(evidence.phase, since_s, self.features.of(evidence), forecasts), told
 
 
+Of = tuple[int, str, str]  # the number of a change, its network, and its kind
+Column = Sequence[int] | Sequence[float] | Sequence[str] | Array
+
+
+def columns_of(
+    rows: Sequence[tuple[Of, Look]], features: Sequence[str], variants: Sequence[str]
+) -> dict[str, Column]:
+    """The columns of a table of looks, each with what it is a look at: of which change, when, every
+    feature, and what each variant said then.
+    """
+    told = [f"{variant}.{mode}" for variant in variants for mode in MODES]
+    values = np.array([[*look.features, *look.forecasts.ravel()] for _, look in rows])
+    values = values.reshape(len(rows), len(features) + len(told))
+    return {
+        "case": [of[0] for of, _ in rows],
+        "network": [of[1] for of, _ in rows],
+        "kind": [of[2] for of, _ in rows],
+        "phase": [look.phase for _, look in rows],
+        "since_s": [look.since_s for _, look in rows],
+        **dict(zip((*features, *told), np.ascontiguousarray(values.T), strict=True)),
+    }
+
+
 def for_training(over_s: float, seed: int) -> Sequence[float]:
     """Six times within `over_s` seconds: one in each of six stretches, the earlier the shorter,
     since most of what fails does so soon.

@@ -6,9 +6,9 @@ import hashlib
 import io
 from typing import Any
 
-from shadowsim.history.generate import ASKED, observer_beside
-from shadowsim.history.looks import EVALUATION_EVERY_S, Look, Observer
-from shadowsim.history.tables import table_of
+from shadowsim.arrow import table
+from shadowsim.history.looks import EVALUATION_EVERY_S, Look, Observer, columns_of
+from shadowsim.history.observing import ASKED, observer_beside
 from shadowsim.model.truth import MODES
 from shadowsim.precog import Evidence
 from shadowsim.precog.features import NAMES
@@ -53,12 +53,16 @@ class Recorder:
         """The file of these looks; empty if the run came to no gate, or a look was lost."""
         if self._lost or not self._looks:
             return b""
+        from pyarrow.parquet import write_table
+
         _, kinds = concerned(self._scenario.topology, self._scenario.change)
         of = (0, self._scenario.topology.name, " + ".join(kinds))
+        columns = columns_of([(of, look) for look in self._looks], NAMES, ASKED)
         found = io.BytesIO()
-        table_of([(of, look) for look in self._looks], NAMES, ASKED).write_parquet(
-            found, compression="zstd", statistics=False
-        )
+        write_table(
+            table(columns), found,
+            compression="zstd", use_dictionary=False, write_statistics=False, store_schema=False,
+        )  # fmt: skip
         return found.getvalue()
 
     def document(self, data: bytes) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from shadowsim import __version__
+from shadowsim.arrow import check_footer
 from shadowsim.batch import folder as batch
 from shadowsim.errors import BadInput, Mistake
 from shadowsim.history.cases import CHANGES_PER_SITE
@@ -140,8 +141,10 @@ def _manifest(found: Any) -> Manifest:
 
 def _tables(paths: Sequence[Path]) -> pl.DataFrame:
     try:
+        for path in paths:
+            check_footer(path)
         return pl.read_parquet(list(paths))
-    except (OSError, pl.exceptions.PolarsError):
+    except (OSError, ValueError, pl.exceptions.PolarsError):
         for path in paths:  # which of them it was
             _check_sound(path)
         what = "its parts do not have the same columns"
@@ -150,12 +153,13 @@ def _tables(paths: Sequence[Path]) -> pl.DataFrame:
 
 def _check_sound(path: Path) -> None:
     try:
+        check_footer(path)
         pl.read_parquet(path)
     except FileNotFoundError:
         raise BadInput([Mistake("missing", str(path))]) from None
     except OSError as error:
         raise BadInput([Mistake(f"cannot be read: {error.strerror}", str(path))]) from None
-    except pl.exceptions.PolarsError:
+    except (ValueError, pl.exceptions.PolarsError):
         raise BadInput([Mistake("damaged, or no Parquet file", str(path))]) from None
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from shadowsim.history.cases import Case
-from shadowsim.history.looks import Look
+from shadowsim.history.looks import columns_of
 from shadowsim.history.simulate import Record
 from shadowsim.model.truth import MODES
 
 Happened = Sequence[tuple[Case, Record]]
 TEXTS = pl.List(pl.String())
+KEYS = {
+    "case": pl.Int64(),
+    "network": pl.String(),
+    "kind": pl.String(),
+    "phase": pl.String(),
+    "since_s": pl.Float64(),
+}
 LABELS: dict[str, pl.DataType] = {
     "case": pl.Int64(),
     "network": pl.String(),
@@ -36,27 +42,7 @@ def looks_of(happened: Happened, features: Sequence[str], variants: Sequence[str
         for case, record in happened
         for look in record.looks
     ]
-    return table_of(rows, features, variants)
-
-
-Of = tuple[int, str, str]  # the number of a change, its network, and its kind
-
-
-def table_of(
-    rows: Sequence[tuple[Of, Look]], features: Sequence[str], variants: Sequence[str]
-) -> pl.DataFrame:
-    """Looks, each with what it is a look at, as a table."""
-    told = [f"{variant}.{mode}" for variant in variants for mode in MODES]
-    values = np.array([[*look.features, *look.forecasts.ravel()] for _, look in rows])
-    values = values.reshape(len(rows), len(features) + len(told))
-    return pl.DataFrame({
-        "case": pl.Series([of[0] for of, _ in rows], dtype=pl.Int64),
-        "network": pl.Series([of[1] for of, _ in rows], dtype=pl.String),
-        "kind": pl.Series([of[2] for of, _ in rows], dtype=pl.String),
-        "phase": pl.Series([look.phase for _, look in rows], dtype=pl.String),
-        "since_s": pl.Series([look.since_s for _, look in rows], dtype=pl.Float64),
-        **dict(zip((*features, *told), np.ascontiguousarray(values.T), strict=True)),
-    })  # fmt: skip
+    return pl.DataFrame(columns_of(rows, features, variants), schema_overrides=KEYS)
 
 
 def labels_of(happened: Happened) -> pl.DataFrame:

@@ -21,6 +21,7 @@ from shadowsim.learning.evaluation import (
     said_by_all,
     slipped,
     through,
+    wronged,
 )
 from shadowsim.learning.looks import GATE, Histories
 from shadowsim.learning.splits import split_for_tests
@@ -43,8 +44,9 @@ class Comparison:
     """`verdicts` of the first seed's models, `of_seeds` those of every seed on all unseen networks.
 
     `calibration`: per learned variant what it said of any failure at the gate, and whether one
-    came; `missed`: per kind of change the signs that `hybrid` let through; `through`: when the
-    failures that it let through break a limit, and what the shadow could not show of them.
+    came; `missed`: per kind of change the signs that `hybrid` let through; `wronged`: the good
+    changes that it refused or took back; `through`: when the failures that it let through break
+    a limit, and what the shadow could not show of them.
     """
 
     changes: int
@@ -52,6 +54,7 @@ class Comparison:
     of_seeds: Sequence[Mapping[str, Verdict]]
     makeup: pl.DataFrame
     missed: pl.DataFrame
+    wronged: pl.DataFrame
     through: pl.DataFrame
     calibration: Calibration
     held_out: tuple[str, ...]
@@ -79,7 +82,7 @@ def compare(past: Histories, models: Sequence[Path], seed: int, tell: Told) -> C
             verdicts = list(judge_all(looks, labels, said, splits, seed))
             point = next(v.point for v in verdicts if v.variant == "hybrid")
             tested = looks, labels, said["hybrid"], splits.of("test"), point
-            missed, passed = slipped(*tested), through(*tested)
+            of_hybrid = slipped(*tested), wronged(*tested), through(*tested)
             calibration = _calibration(looks, labels, said, splits.of("test"))
         learned = {name: said[name] for name in LEARNED}
         judged = verdicts if number == 0 else judge_all(looks, labels, learned, splits, seed, 1)
@@ -87,7 +90,7 @@ def compare(past: Histories, models: Sequence[Path], seed: int, tell: Told) -> C
             v.variant: v for v in judged if v.variant in LEARNED and v.slice == verdicts[0].slice
         })  # fmt: skip
     return Comparison(
-        labels.height, verdicts, of_seeds, makeup(labels, splits), missed, passed, calibration,
+        labels.height, verdicts, of_seeds, makeup(labels, splits), *of_hybrid, calibration,
         splits.held_out,
     )  # fmt: skip
 

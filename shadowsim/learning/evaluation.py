@@ -182,6 +182,30 @@ def slipped(
     )
 
 
+def wronged(
+    looks: pl.DataFrame, labels: pl.DataFrame, told: Array, chosen: Marks, point: OperatingPoint
+) -> pl.DataFrame:
+    """The good changes that are refused, and those that are let through and taken back: by kind of
+    change, and by what the shadow could not show. The hidden things overlap.
+    """
+    walk = _walk(looks, labels, told, chosen)
+    rates = ratios(walk, point)
+    counted = {"refused": rates["false_refusals"][0], "taken_back": rates["false_rollbacks"][0]}
+    mine = (
+        labels.filter(pl.Series(chosen))
+        .select("kind", "hidden")
+        .with_columns(**{name: pl.Series(marks.astype(int)) for name, marks in counted.items()})
+        .filter(pl.Series(~walk.bad))
+    )
+    counts = [*(pl.col(name).sum() for name in counted), pl.len().alias("of")]
+    some = pl.sum_horizontal(*counted)
+    return pl.concat([
+        part.group_by("kind").agg(counts).filter(some > 0)
+        .sort(some, "kind", descending=[True, False])
+        for part in (mine.drop("hidden"), _by_hidden(mine, "kind"))
+    ])  # fmt: skip
+
+
 def through(
     looks: pl.DataFrame, labels: pl.DataFrame, told: Array, chosen: Marks, point: OperatingPoint
 ) -> pl.DataFrame:
@@ -197,19 +221,22 @@ def through(
     edges = np.searchsorted(BREAKS_S, walk.onset_s[slipped], side="right")
     mine = labels.filter(pl.Series(chosen)).filter(pl.Series(slipped)).select("hidden")
     mine = mine.with_columns(**taken, when=pl.Series(np.array(WHEN)[edges], dtype=pl.String))
-    hidden = pl.col("hidden").cast(pl.List(pl.String))
-    some = pl.when(hidden.list.len() > 0).then(hidden).otherwise(pl.lit(["nothing"]))
-    parts = [
-        mine,
-        mine.with_columns(some.alias("hidden"))
-        .explode("hidden")
-        .with_columns(when=pl.concat_str(pl.lit("hidden: "), "hidden")),
-    ]
     counts = [pl.len().alias("slipped"), *(pl.col(name).sum() for name in TAKEN)]
     return pl.concat([
         part.group_by("when").agg(counts).sort("slipped", "when", descending=[True, False])
-        for part in parts
+        for part in (mine, _by_hidden(mine, "when"))
     ])  # fmt: skip
+
+
+def _by_hidden(changes: pl.DataFrame, column: str) -> pl.DataFrame:
+    """A row for each thing that was hidden of each change, "hidden: " and which in this column."""
+    hidden = pl.col("hidden").cast(pl.List(pl.String))
+    some = pl.when(hidden.list.len() > 0).then(hidden).otherwise(pl.lit(["nothing"]))
+    return (
+        changes.with_columns(some.alias("hidden"))
+        .explode("hidden")
+        .with_columns(pl.concat_str(pl.lit("hidden: "), "hidden").alias(column))
+    )
 
 
 def makeup(labels: pl.DataFrame, splits: Splits) -> pl.DataFrame:

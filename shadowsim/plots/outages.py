@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from shadowsim.plots.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILION, WIDTH_IN
+from shadowsim.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    WIDTH_IN,
+    drawn,
+)
 
 Line = Sequence[tuple[float, float]]  # seconds since the change, share lost
 TONES = {
@@ -74,7 +84,7 @@ def traffic_figure(lines: Mapping[str, Mapping[str, Line]]) -> Figure:
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     ways = list(dict.fromkeys(way for found in lines.values() for way in found))
     for axes, (title, found) in zip(panels, lines.items(), strict=False):
-        axes.set_title(title, fontsize=9, color=INK, loc="left", parse_math=False)
+        axes.set_title(drawn(title), fontsize=9, color=INK, loc="left", parse_math=False)
         for way, line in found.items():
             colour, dashes = STYLES[ways.index(way) % len(STYLES)]
             axes.step(

@@ -15,7 +15,18 @@ from matplotlib.ticker import MaxNLocator
 
 from shadowsim import analytics
 from shadowsim.errors import BadInput, Mistake, choices
-from shadowsim.plots.style import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, WIDTH_IN, Style, svg
+from shadowsim.plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    VERMILION,
+    WIDTH_IN,
+    Style,
+    drawn,
+    svg,
+)
 
 STATES: dict[str, Style] = {
     "confirmed": {"color": GREEN},
@@ -142,7 +153,9 @@ def _causes(axes: Axes, table: pl.DataFrame) -> None:
     if not _panel(axes, "Root causes", table):
         return
     shown = table.head(10)
-    names = [f"change:\n{kind}" if kind else _words(cause) for cause, kind, _ in shown.rows()]
+    names = [
+        f"change:\n{drawn(kind)}" if kind else _words(cause) for cause, kind, _ in shown.rows()
+    ]
     colours = [VERMILION if kind else GREY for kind in shown["command"]]
     bars = axes.barh(range(len(names)), shown["runs"].to_numpy(), color=colours, height=0.6)
     axes.bar_label(bars, padding=3, fontsize=8.5, color=INK)
@@ -171,4 +184,4 @@ def _legend_above(axes: Axes) -> None:
 
 
 def _words(name: Any, between: str = "\n") -> str:
-    return str(name or "unknown").replace("_", between)
+    return drawn(str(name or "unknown")).replace("_", between)

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from shadowsim.model.truth import MODES
-from shadowsim.plots.style import BAND, BLUE, GREEN, GREY, INK, PURPLE, VERMILION, WIDTH_IN, Style
+from shadowsim.plots.style import (
+    BAND,
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    PURPLE,
+    VERMILION,
+    WIDTH_IN,
+    Style,
+    drawn,
+)
 
 NETWORKS: dict[str, Style] = {
     "production": {"color": BLUE, "linestyle": "-"},
@@ -147,7 +158,7 @@ def _finish(
 
 def _name_period(axes: Axes, period: Period, width_in: float) -> None:
     """The name of a phase above its band: in full, its number, or nothing, as there is room."""
-    full = f"{period.number} {period.name}"
+    full = drawn(f"{period.number} {period.name}")
     text = full if len(full) * 0.068 < width_in else str(period.number)
     if width_in > 0.09:
         axes.text(

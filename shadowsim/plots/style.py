@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from shadowsim.errors import escaped
 
 Style = dict[str, Any]
 
@@ -22,3 +26,15 @@ def svg(figure: Figure) -> bytes:
     with mpl.rc_context({"svg.hashsalt": "shadowsim"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return out.getvalue()
+
+
+def drawn(text: str) -> str:
+    """A text of a file as it can be drawn: what the font has no sign for is escaped, where all of
+    it would come out as the same box, and with a warning.
+    """
+    return "".join(c if c.isprintable() and ord(c) in _signs() else escaped(c) for c in text)
+
+
+@cache
+def _signs() -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())

@@ -17,6 +17,7 @@ from shadowsim.plots.style import (
     VERMILION,
     WIDTH_IN,
     Style,
+    drawn,
 )
 
 MEASURES = (
@@ -44,7 +45,7 @@ def sweep_figure(table: pl.DataFrame) -> Figure:
             _points(axes, part, measure, factor, at, _style(number, variant))
         _tidy(axes, label)
     panels[0].set_xlim(-4, 104)
-    panels[0].set_yticks(range(len(scenarios)), scenarios, parse_math=False)
+    panels[0].set_yticks(range(len(scenarios)), list(map(drawn, scenarios)), parse_math=False)
     panels[0].set_ylim(len(scenarios) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=6, fontsize=8.5, frameon=False)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox, BboxBase
 
-from shadowsim.plots.style import INK, ORANGE, WIDTH_IN
+from shadowsim.plots.style import INK, ORANGE, WIDTH_IN, drawn
 
 Array = npt.NDArray[np.float64]
 Places = Mapping[str, tuple[float, float]]
@@ -141,7 +141,7 @@ def _normal(places: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 def _draw_network(
     axes: Axes, drawing: Drawing, places: Places, snapshot: Snapshot, kinds: Mapping[str, str]
 ) -> None:
-    axes.set_title(snapshot.title, fontsize=9.5, color=INK, parse_math=False)
+    axes.set_title(drawn(snapshot.title), fontsize=9.5, color=INK, parse_math=False)
     axes.set_axis_off()
     _fit(axes, np.abs(np.array(list(places.values()))).max(axis=0) + 0.07)
     _draw_links(axes, drawing, places, snapshot)
@@ -204,7 +204,7 @@ def _label(
     }
     for name in sorted(places, key=lambda name: (kinds[name] == "other", len(name))):
         weight = "normal" if kinds[name] == "other" else "bold"
-        text = axes.text(0, 0, name, fontweight=weight, bbox=GROUND, zorder=4, **style)
+        text = axes.text(0, 0, drawn(name), fontweight=weight, bbox=GROUND, zorder=4, **style)
         place = _free_place(points[name], text.get_window_extent(renderer), taken, axes.bbox, dots)
         if place is None:
             text.remove()

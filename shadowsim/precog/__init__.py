@@ -26,8 +26,8 @@ def hybrid(whatif: WhatIf) -> Variant:
     """The composite, with what was learned of whom to believe, which stands beside the model of
     `supervised`. Raises BadInput if one of the two is missing, damaged or foreign.
     """
-    plain = (Threshold(), Judge(whatif.limits), Script(whatif))
-    others, learned = (Canary(whatif.limits),), supervised(whatif)
+    plain = (Threshold(), Judge(whatif.limits, whatif.window), Script(whatif))
+    others, learned = (Canary(whatif.limits, whatif.window),), supervised(whatif)
     names = tuple(variant.name for variant in (*plain, *others, learned))
     return Stacked(plain, others, learned, read_stack(beside(model_path()), names))
 
@@ -35,8 +35,8 @@ def hybrid(whatif: WhatIf) -> Variant:
 VARIANTS: Mapping[str, Callable[[WhatIf], Variant]] = {
     "always-go": lambda whatif: AlwaysGo(),
     "threshold": lambda whatif: Threshold(),
-    "canary": lambda whatif: Canary(whatif.limits),
-    "judge": lambda whatif: Judge(whatif.limits),
+    "canary": lambda whatif: Canary(whatif.limits, whatif.window),
+    "judge": lambda whatif: Judge(whatif.limits, whatif.window),
     "script": Script,
     "rollouts": Rollouts,
     "supervised": supervised,

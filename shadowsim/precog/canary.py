@@ -14,21 +14,19 @@ more than half is an outage, all else a degradation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
 
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.maxmin import compiled
-from shadowsim.model.telemetry import Sample
 from shadowsim.model.truth import DEGRADATION, OUTAGE
+from shadowsim.precog.columns import Columns, read
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
-from shadowsim.precog.judge import METRICS, WINDOW, readings
+from shadowsim.precog.judge import METRICS, WINDOW
 from shadowsim.precog.once import OfSamples
-from shadowsim.precog.ranks import deviation, known, pairs_above, ties
+from shadowsim.precog.ranks import deviation, pairs_above
 
 Array = np.ndarray
 CONFIDENCE = 0.98
@@ -44,17 +42,18 @@ class Canary:
 
     name = "canary"
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, window: OfSamples[Columns]) -> None:
+        """`window` reads the last samples; who else reads them may share it."""
         self._critical = np.tile(limits.critical, len(METRICS))
-        self._control = OfSamples(partial(_read, demands=len(limits.critical)))
+        self._control = OfSamples(partial(read, demands=len(limits.critical)))
+        self._window = window
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        demands = len(evidence.demands)
         observed = evidence.observed.samples[-WINDOW:]
         beside = evidence.baseline.samples
         if evidence.control is not None and observed:
             beside = [s for s in evidence.control.samples if s.at_s >= observed[0].at_s - 0.5]
-        experiment, control = _read(observed, demands), self._control(beside[-WINDOW:])
+        experiment, control = self._window(observed), self._control(beside[-WINDOW:])
         data = (experiment.known > 0) & (control.known > 0)
         if data.size and data.sum() <= NO_DATA * data.size:
             return forecast_of((), (DEGRADATION, OUTAGE))
@@ -79,23 +78,7 @@ class Canary:
         return found
 
 
-class Ranked(NamedTuple):
-    """Readings `[samples, columns]`; per column how many there are, and how many are tied."""
-
-    readings: Array
-    known: Array
-    tied: Array
-
-
-def ranked(series: Array) -> Ranked:
-    return Ranked(series, known(series), ties(series))
-
-
-def _read(samples: Sequence[Sample], demands: int) -> Ranked:
-    return ranked(readings(samples, demands))
-
-
-def classified_high(experiment: Ranked, control: Ranked) -> Array:
+def classified_high(experiment: Columns, control: Columns) -> Array:
     """Per column: whether the experiment is high by Kayenta's rule.
 
     It is if the lower end of the confidence interval of the shift lies above `TOLERANCE` of its

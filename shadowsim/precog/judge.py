@@ -16,14 +16,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from shadowsim.dataplane.limits import Limits
-from shadowsim.model.telemetry import DEMAND_METRICS, Sample, Telemetry
+from shadowsim.dataplane.maxmin import compiled
+from shadowsim.model.telemetry import Sample, Telemetry
 from shadowsim.model.truth import DEGRADATION, OUTAGE
+from shadowsim.precog.columns import READ, Columns, read
 from shadowsim.precog.forecast import Evidence, Forecast, Reason, forecast_of
 from shadowsim.precog.once import OfSamples
 from shadowsim.precog.ranks import (
@@ -31,7 +33,6 @@ from shadowsim.precog.ranks import (
     chance_of_shift,
     chance_of_top,
     discoveries,
-    known,
 )
 
 Array = np.ndarray
@@ -57,10 +58,9 @@ class Metric:
 
 
 METRICS = (
-    Metric("latency_s", "latency", 0.003, 0.25, "latency {before:.1f} to {after:.1f} ms", 1e3),
-    Metric("loss", "loss", 0.02, 0.0, "loss {before:.1%} to {after:.1%}", 1.0),
+    Metric(READ[0], "latency", 0.003, 0.25, "latency {before:.1f} to {after:.1f} ms", 1e3),
+    Metric(READ[1], "loss", 0.02, 0.0, "loss {before:.1%} to {after:.1%}", 1.0),
 )
-COLUMNS = [DEMAND_METRICS.index(metric.name) for metric in METRICS]
 
 
 class Without(NamedTuple):
@@ -77,7 +77,8 @@ class Without(NamedTuple):
     def of(cls, readings: Array) -> Without:
         finite = np.where(np.isfinite(readings), readings, 0.0)
         top: Array = np.max(finite, axis=0, initial=0.0)
-        return cls(readings, _mean(_capped(readings)), top, known(readings))
+        columns = Columns(readings)
+        return cls(readings, _levels(readings, _cap(columns), top)[0], top, columns.known)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Sides:
     """
 
     without: Without
-    changed: Array
+    changed: Columns
     start: Array
 
 
@@ -108,13 +109,16 @@ class Judge:
 
     name = "judge"
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, window: OfSamples[Columns]) -> None:
+        """`window` reads the last samples; who else reads them may share it."""
         self._limits = limits
+        self._window = window
         self._before = OfSamples(partial(_level, demands=len(limits.critical)))
 
     def forecast(self, evidence: Evidence) -> Forecast:
-        sides = sides_of(evidence, self._before(evidence.baseline.samples))
-        n, m = known(sides.changed), sides.without.known
+        changed = self._window(evidence.observed.samples[-WINDOW:])
+        sides = _sides(evidence, changed, self._before(evidence.baseline.samples))
+        n, m = changed.known, sides.without.known
         tests = max(int(((n > 0) & (m > 0)).sum()), 1)
         least = TWICE * chance_of_top(n, n, m) * tests
         judged = (n >= LEAST_SAMPLES) & (m >= LEAST_SAMPLES) & (least <= DISCOVERY_RATE)
@@ -185,12 +189,13 @@ class Level(NamedTuple):
 
 
 def _level(samples: Sequence[Sample], demands: int) -> Level:
-    read = readings(samples, demands)
-    wandered = _wandering(read)
-    return Level(Without.of(read + np.abs(wandered)), middle(read), wandered, _squared_error(read))
+    before = read(samples, demands)
+    wandered = _wandering(before.readings)
+    alone = Without.of(before.readings + np.abs(wandered))
+    return Level(alone, before.middle(), wandered, _squared_error(before))
 
 
-def sides_of(evidence: Evidence, level: Level) -> Sides:
+def _sides(evidence: Evidence, changed: Columns, level: Level) -> Sides:
     """What there is with the change, and what there would be without it; `level` is that before it.
 
     While production runs beside, that is production, moved by what the shadow was above it before;
@@ -198,30 +203,30 @@ def sides_of(evidence: Evidence, level: Level) -> Sides:
     """
     demands = len(evidence.demands)
     alone, start, wandered, squared_error = level
-    changed = readings(evidence.observed.samples[-WINDOW:], demands)
-    if evidence.control is None or not (evidence.baseline.samples and len(changed)):
+    if evidence.control is None or not (evidence.baseline.samples and len(changed.readings)):
         return Sides(alone, changed, start)
     beside, meanwhile = _beside(evidence.control, evidence, demands)
-    apart = start - middle(beside)
+    apart = start - beside.middle()
     noise = np.maximum(
-        np.abs(wandered - _wandering(beside)),
+        np.abs(wandered - _wandering(beside.readings)),
         ERRORS * np.sqrt(squared_error + _squared_error(beside)),
     )
-    usable = (np.minimum(known(beside), known(meanwhile)) >= LEAST_SAMPLES) & np.isfinite(apart)
-    rows = max(len(alone.readings), len(meanwhile))
-    moved = _padded(meanwhile, rows) + apart + noise
+    least = np.minimum(beside.known, meanwhile.known)
+    usable = (least >= LEAST_SAMPLES) & np.isfinite(apart)
+    rows = max(len(alone.readings), len(meanwhile.readings))
+    moved = _padded(meanwhile.readings, rows) + apart + noise
     without = np.where(usable, moved, _padded(alone.readings, rows))
     return Sides(Without.of(without), changed, start)
 
 
-def _beside(control: Telemetry, evidence: Evidence, demands: int) -> tuple[Array, Array]:
+def _beside(control: Telemetry, evidence: Evidence, demands: int) -> tuple[Columns, Columns]:
     """What production showed while the shadow had no change, and while the window looked at."""
     samples = control.samples
     baseline, window = evidence.baseline.samples, evidence.observed.samples[-WINDOW:]
 
-    def between(first: Sample, last: Sample) -> Array:
+    def between(first: Sample, last: Sample) -> Columns:
         low = bisect_left(samples, first.at_s - 0.5, key=_at_s)
-        return readings(samples[low : bisect_right(samples, last.at_s + 0.5, key=_at_s)], demands)
+        return read(samples[low : bisect_right(samples, last.at_s + 0.5, key=_at_s)], demands)
 
     return between(baseline[0], baseline[-1]), between(window[0], window[-1])
 
@@ -230,26 +235,18 @@ def _at_s(sample: Sample) -> float:
     return sample.at_s
 
 
-def readings(samples: Sequence[Sample], demands: int) -> Array:
-    """`[samples, metrics * demands]`."""
-    if not samples:
-        return np.empty((0, len(METRICS) * demands))
-    stacked = np.array([sample.demand for sample in samples])
-    found = np.empty((len(samples), len(METRICS), demands))
-    for place, column in enumerate(COLUMNS):
-        found[:, place] = stacked[:, :, column]
-    return found.reshape(len(samples), -1)
-
-
 def _wandering(series: Array) -> Array:
     """How much higher the second half of each column is than the first; 0 where it is not known."""
     cut = len(series) // 2
-    return np.asarray(np.nan_to_num(middle(series[cut:]) - middle(series[:cut])))
+    halves = Columns(series[cut:]).middle() - Columns(series[:cut]).middle()
+    return np.asarray(np.nan_to_num(halves))
 
 
-def _squared_error(series: Array) -> Array:
+def _squared_error(columns: Columns) -> Array:
     """The squared standard error of the median of each column, by pi/2 of that of its mean."""
-    found: Array = np.pi / 2.0 * _mean((series - _mean(series)) ** 2) / np.maximum(known(series), 1)
+    series = columns.readings
+    variance = _mean((series - _mean(series)) ** 2)
+    found: Array = np.pi / 2.0 * variance / np.maximum(columns.known, 1)
     return found
 
 
@@ -258,24 +255,31 @@ def _padded(series: Array, rows: int) -> Array:
     return np.vstack((series, missing))
 
 
-def middle(series: Array) -> Array:
-    """The median of each column; nan where it has no reading."""
-    if not len(series):
-        return np.full(series.shape[1], np.nan)
-    ordered, n = np.sort(series, axis=0), known(series)  # nan comes last
-    column = np.arange(series.shape[1])
-    low = ordered[np.maximum((n - 1) // 2, 0), column]
-    high = ordered[np.minimum(n // 2, len(series) - 1), column]
-    return np.where(n > 0, (low + high) / 2.0, np.nan)
+def _cap(columns: Columns) -> Array:
+    """Per column the highest reading that is not of its highest tenth."""
+    if not len(columns.readings):
+        return np.full(columns.readings.shape[1], np.nan)
+    return columns.at(np.maximum(columns.known - 1 - columns.known // 10, 0))
 
 
-def _capped(series: Array) -> Array:
-    """The readings with the highest tenth of every column cut to the highest below it."""
-    if not len(series):
-        return series
-    n = known(series)
-    cap = np.sort(series, axis=0)[np.maximum(n - 1 - n // 10, 0), np.arange(series.shape[1])]
-    return np.asarray(np.minimum(series, cap))
+@compiled
+def _levels(readings: Array, cap: Array, top: Array) -> tuple[Array, Array]:
+    """Per column: the mean of the readings, none counted as more than `cap`; and by how much those
+    of them that exceed `top` exceed it, in the mean. 0 where there is none.
+    """
+    columns = readings.shape[1]
+    level, beyond = np.zeros(columns), np.zeros(columns)
+    known, above = np.zeros(columns), np.zeros(columns)
+    for s in range(readings.shape[0]):
+        for c in range(columns):
+            value = min(readings[s, c], cap[c])
+            if np.isfinite(readings[s, c]):
+                level[c] += value
+                known[c] += 1
+                if value > top[c]:
+                    beyond[c] += value - top[c]
+                    above[c] += 1
+    return level / np.maximum(known, 1.0), beyond / np.maximum(above, 1.0)
 
 
 def _mean(series: Array) -> Array:
@@ -289,25 +293,31 @@ def _effects(sides: Sides, judged: Array) -> Effects:
 
     The highest tenth of the readings does not count, so that a blip is no effect.
     """
-    changed, metrics = _capped(sides.changed), len(METRICS)
-    usual, top = sides.without.level, sides.without.top
-    shift = _mean(changed) - usual
-    beyond = _mean(np.where(changed > top, changed - top, np.nan))
-    material = np.repeat([m.material for m in METRICS], len(judged) // metrics)
-    relative = np.repeat([m.relative for m in METRICS], len(judged) // metrics)
+    changed, usual = sides.changed, sides.without.level
+    level, beyond = _levels(changed.readings, _cap(changed), sides.without.top)
+    shift = level - usual
+    material, relative = _of_metrics(len(judged) // len(METRICS))
     least = np.maximum(material, relative * usual)
     worse = judged & (np.maximum(shift, beyond) > least)
     if not worse.any():
         return Effects(worse, shift, worse)
     # What is not worse counts with a chance of 1, which makes the others' harder to pass.
     chance = np.ones(len(judged))
-    high, low = sides.changed[:, worse], sides.without.readings[:, worse]
+    high, low = changed.readings[:, worse], sides.without.readings[:, worse]
     shifted = np.where(shift[worse] > least[worse], chance_of_shift(high, low), 1.0)
     chance[worse] = np.minimum(shifted, chance_of_exceeding(high, low)) * TWICE
     found = worse.copy()
     found[judged] &= discoveries(chance[judged], DISCOVERY_RATE)
     start = np.where(np.isfinite(sides.start), sides.start, usual)
     return Effects(found, start + np.maximum(shift, 0.0), ~(shift > least))
+
+
+@cache
+def _of_metrics(demands: int) -> tuple[Array, Array]:
+    """Per column the least effect that matters, and the least share of what is usual."""
+    of_each = [[getattr(m, name) for m in METRICS] for name in ("material", "relative")]
+    material, relative = (np.repeat(values, demands) for values in of_each)
+    return material, relative
 
 
 def _grade(metric: Metric, critical: bool, level: float, nearness: float) -> tuple[str, float]:
@@ -326,9 +336,8 @@ def _tell(metric: Metric, sides: Sides, effects: Effects, place: int) -> str:
     if not effects.tail[place]:
         before, after = sides.start[place] * metric.scale, effects.level[place] * metric.scale
         return metric.text.format(before=before, after=after)
-    changed, without = (
-        s[:, place][np.isfinite(s[:, place])] for s in (sides.changed, sides.without.readings)
-    )
+    both = sides.changed.readings, sides.without.readings
+    changed, without = (s[:, place][np.isfinite(s[:, place])] for s in both)
     above = int((changed > without.max()).sum())
     return (
         f"{above} of {len(changed)} readings have more {metric.limit} than any without the change"

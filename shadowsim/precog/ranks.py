@@ -9,14 +9,9 @@ import numpy as np
 from scipy.special import gammaln, ndtr
 
 from shadowsim.dataplane.maxmin import compiled
+from shadowsim.precog.columns import Columns, known
 
 Array = np.ndarray
-
-
-def known(series: Array) -> Array:
-    """How many readings each column holds."""
-    found: Array = np.isfinite(series).sum(axis=0)
-    return found
 
 
 def pairs_above(high: Array, low: Array) -> Array:
@@ -27,11 +22,6 @@ def pairs_above(high: Array, low: Array) -> Array:
     return _above(*(np.ascontiguousarray(side, np.float64) for side in (high, low)))
 
 
-def ties(series: Array) -> Array:
-    """Per column the sum of t^3 - t over all groups of t equal readings."""
-    return _tied(np.ascontiguousarray(np.sort(series, axis=0), np.float64))
-
-
 @compiled
 def _above(high: Array, low: Array) -> Array:
     twice = np.zeros(high.shape[1], np.int64)
@@ -40,18 +30,6 @@ def _above(high: Array, low: Array) -> Array:
             for c in range(high.shape[1]):
                 twice[c] += (high[i, c] > low[k, c]) + (high[i, c] >= low[k, c])
     return twice * 0.5
-
-
-@compiled
-def _tied(ordered: Array) -> Array:
-    """Of columns in order: the t-th of equal readings adds what t^3 - t grows by."""
-    found = np.zeros(ordered.shape[1])
-    for c in range(ordered.shape[1]):
-        t = 1
-        for i in range(1, ordered.shape[0]):
-            t = t + 1 if ordered[i, c] == ordered[i - 1, c] else 1
-            found[c] += 3 * t * (t - 1)
-    return found
 
 
 def deviation(n: Array, m: Array, tied: Array) -> Array:
@@ -72,7 +50,7 @@ def chance_of_shift(high: Array, low: Array) -> Array:
     approximation with ties and continuity corrected. 1 where nothing can be said.
     """
     n, m = known(high), known(low)
-    sd = deviation(n, m, ties(np.vstack((high, low))))
+    sd = deviation(n, m, Columns(np.vstack((high, low))).tied)
     above = pairs_above(high, low) - n * m / 2.0 - 0.5
     found: Array = np.where(sd > 0, ndtr(-above / np.maximum(sd, 1e-300)), 1.0)
     return found

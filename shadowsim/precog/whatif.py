@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from shadowsim.model.telemetry import DEMAND_METRICS, Layout, Sample, Telemetry
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import CLASSES, Demand
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
+from shadowsim.precog.columns import read
 from shadowsim.precog.once import OfSamples, same_samples
 
 Array = np.ndarray
@@ -118,6 +120,7 @@ class WhatIf:
         self._kept: list[Settled] = []
         self._observed: list[tuple[tuple[Sample, ...], Plane, Observed]] = []
         self.trend = OfSamples(_trend)  # of all traffic together, bit/s per sample, and its level
+        self.window = OfSamples(partial(read, demands=len(self.demands)))  # judges share it
         classes = [CLASSES.index(demand.traffic_class) for demand in demands]
         self._class_of = np.array(classes, dtype=np.intp)
         self._flows_of = np.array([demand.flows for demand in demands], dtype=np.intp)

@@ -71,6 +71,8 @@ def _lines(found: Comparison) -> Iterator[str]:
     yield from _seeds(found)
     yield "\n## Failures with a sign that `hybrid` lets through, by kind of change"
     yield from _table(found.missed)
+    yield "\n## Good changes that `hybrid` refuses or takes back, by kind of change"
+    yield from _table(found.wronged)
     yield "\n## All failures that `hybrid` lets through"
     yield from _table(found.through)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shadowsim.arrow import check_footer
 from shadowsim.errors import BadInput, Mistake
 from shadowsim.rollback.key import known_key
 from shadowsim.rollback.signature import NotSealedHere, RollbackSignature, read_signature
@@ -301,6 +302,7 @@ def _read_picture(path: Path) -> Picture:
 
 def _read_telemetry(path: Path) -> Readings:
     try:
+        check_footer(path)
         table = pl.scan_parquet(path)
         schema = table.collect_schema()
         if wrong := [name for name, kind in COLUMNS.items() if schema.get(name) != kind]:
@@ -312,7 +314,12 @@ def _read_telemetry(path: Path) -> Readings:
         worst = pl.concat(_worst(told)).collect()
         wanted = pl.col("metric").is_in(["utilisation", "up"]) & (pl.col("subject") == "link")
         links = told.filter(wanted).collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        ValueError,
+        OSError,
+    ):
         raise BadInput([Mistake("cannot be read as telemetry (parquet)", str(path))]) from None
     keys = ["at_s", "network", "name"]
     wide = links.pivot("metric", index=keys, values="value", aggregate_function="max")

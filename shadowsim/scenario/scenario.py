@@ -19,7 +19,7 @@ from shadowsim.scenario.defaults import default_configs
 from shadowsim.scenario.findings import Findings
 from shadowsim.scenario.messages import choice_mistakes, explain
 from shadowsim.scenario.outage import Outage
-from shadowsim.scenario.scripts import Scripts, configure
+from shadowsim.scenario.scripts import Scripts, configure, written
 from shadowsim.scenario.spec import ExpectSpec, ScenarioSpec, ShadowSpec, WorkflowSpec, json_schema
 from shadowsim.scenario.yamlfile import MAX_BYTES, Document, read_yaml
 
@@ -124,7 +124,10 @@ def _validate(document: Document) -> ScenarioSpec:
     try:
         spec = ScenarioSpec.model_validate(document.values)
     except ValidationError as error:
-        raise BadInput([*mistakes, *explain(error, document, json_schema())]) from None
+        findings = Findings(document)
+        written(document.values, findings)
+        mistakes += [*explain(error, document, json_schema()), *findings.mistakes]
+        raise BadInput(mistakes) from None
     if mistakes:
         raise BadInput(mistakes)
     return spec

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from shadowsim.errors import BadInput, Mistake, choices
 from shadowsim.model.change import Command, Configs, apply_one, parse_config, parse_script
@@ -141,6 +142,25 @@ class Scripts:
                 message = f"device '{name}' has no port '{shorten(port)}'; {valid}"
                 self.findings.at_line(line, message)
                 return
+
+
+def written(values: Mapping[str, Any], findings: Findings) -> None:
+    """Find what is wrong with how the scripts and configs of a scenario are written, where the
+    rest of it has mistakes of its own: no name in them can be checked.
+    """
+    scripts = Scripts(findings, None, whole=False)
+    for device, text in _texts(values.get("configs")).items():
+        whole = device != EVERY_DEVICE and _is_whole(text)
+        read = scripts.config if whole else scripts.lines
+        read(("configs", device), text, device)
+    if script := _texts(values.get("change")).get("script"):
+        scripts.change(("change", "script"), script)
+
+
+def _texts(value: Any) -> dict[str, str]:
+    """The texts of what should be a mapping, by their keys."""
+    items = value.items() if isinstance(value, dict) else ()
+    return {key: text for key, text in items if isinstance(key, str) and isinstance(text, str)}
 
 
 def configure(

@@ -18,6 +18,7 @@ from torture.result import Failure, Result, Wanted, Wrong, begun
 SAVED_EVERY_S = 10.0
 SHOWN = 3_000
 AT_ONCE = 8  # cases that are handed to a process together, at most
+TIMES = 500  # that a process is handed some, at least: what it has not handed back can be lost
 FAILED = "failed"
 
 
@@ -126,7 +127,7 @@ def _done(
         _Worker.begin(*begin)
         yield from map(_Worker.work, numbers)
         return
-    at_once = max(1, min(AT_ONCE, len(numbers) // (workers * AT_ONCE)))
+    at_once = max(1, min(AT_ONCE, len(numbers) // (workers * TIMES)))
     with multiprocessing.get_context("fork").Pool(workers, _Worker.begin, begin) as pool:
         yield from pool.imap(_Worker.work, numbers, at_once)
         pool.close()

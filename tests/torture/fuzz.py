@@ -33,6 +33,7 @@ from torture.stored import KEY
 from torture.watch import Target, Watch, bound_memory, installed, judged, unbound_memory
 
 QUICK, FULL = 200_000, 10_000_000
+DEEP = 50_000  # more than any case is nested
 ROUND = 50_000  # cases after which the worker is a new one, and all parsers have had their share
 HUNG_S = 60.0  # without a sign of life, not counting how long the machine had no CPU for it
 SAVED_EVERY_S = 10.0
@@ -55,8 +56,23 @@ def fuzz(wanted: Wanted) -> Result:
     result = begun("fuzz", wanted, cases)
     with scratched(KEY) as scratch:
         workers = wanted.workers or os.cpu_count() or 1
+        _prepare_once([*parsers], scratch)
         Campaign(result, shares(parsers, cases), scratch, wanted.out, workers).run()
     return result
+
+
+def _prepare_once(names: list[str], scratch: Path) -> None:
+    """Have all targets prepared by a process without a watch: the first time on a machine that
+    compiles kernels, and takes longer than a worker may be silent.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_prepare, args=(names, scratch))
+    process.start()
+    process.join()
+
+
+def _prepare(names: list[str], scratch: Path) -> None:
+    for name in names:
+        prepared(name, scratch)
 
 
 def shares(parsers: Mapping[str, Parser], cases: int) -> dict[str, int]:
@@ -89,6 +105,11 @@ class Task(NamedTuple):
     def of(cls, name: str, start: int, count: int, result: Result) -> Task:
         before = dict(result.counts.get(name) or dict.fromkeys(KINDS, 0))
         return cls(name, start, start + count, before, result.spent_s.get(name, 0.0))
+
+    def expected_s(self) -> float:
+        """What it will take, by what the cases before it took; unknown is long."""
+        done = sum(self.counts.values())
+        return (self.end - self.start) * (self.spent_s / done if done else 1.0)
 
 
 class Campaign:
@@ -123,7 +144,7 @@ class Campaign:
         """All parsers get their share of the cases, by new processes."""
         waiting = [Task.of(name, self._done(name), -(-self._left(name) // rounds), self._result)
                    for name in self._wanted]  # fmt: skip
-        waiting.sort(key=lambda task: task.end - task.start)
+        waiting.sort(key=Task.expected_s)
         idle = [self._fresh() for _ in range(self._workers)]
         busy: dict[Worker, Task] = {}
         try:
@@ -345,7 +366,7 @@ def _again(name: str, number: int, seed: int) -> Result:
         target = prepared(name, scratch)
         bound_memory(target.memory_bytes)
         case = target.make(rng_of(seed, name, number))
-        print(f"the case: {ascii(case)[:MOST_SHOWN]}", flush=True)
+        print(f"the case: {_shown(case)}", flush=True)
         kind, words = judged(target, case, watch)
         result.counts[name][kind] += 1
         print(f"{kind}: {words}", flush=True)
@@ -355,6 +376,15 @@ def _again(name: str, number: int, seed: int) -> Result:
         os.chdir("/")
     result.took_s = round(time.monotonic() - began_s, 1)
     return result
+
+
+def _shown(case: Any) -> str:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(DEEP)
+    try:
+        return ascii(case)[:MOST_SHOWN]
+    finally:
+        sys.setrecursionlimit(limit)  # the case itself has what everybody has
 
 
 def _trace(target: Target, case: Any, watch: Watch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
 from shadowsim.errors import BadInput, Fenced, ShadowsimError
@@ -22,12 +22,15 @@ class NetworkLost(ShadowsimError):
 class Care:
     """Keeps a rig in step with what it is to be; `tell(reopen)` tells all parts of it everything.
 
+    `hand_over` tells what only this process knows, where somebody else has taken the devices over.
     `behind`: some part may not know what it was told last, and if `reopen` was asked for, that
     may be a mirror port; `lost`: it was given up.
     """
 
-    def __init__(self, rig: Rig, name: str, tell: Callable[[bool], None]) -> None:
-        self._rig, self._name, self._tell = rig, name, tell
+    def __init__(
+        self, rig: Rig, name: str, tell: Callable[[bool], None], hand_over: Callable[[], None]
+    ) -> None:
+        self._rig, self._name, self._tell, self._hand_over = rig, name, tell, hand_over
         self.behind = self.lost = False
         self._reopen = False
         self._failed = 0  # attempts in a row
@@ -64,7 +67,18 @@ class Care:
         self._reopen = self.behind
 
     def mend(self) -> bool:
-        """Bring back what has died; whether all had to be told again. Raises ShadowsimError."""
+        """Bring back what has died; whether all had to be told again. Raises ShadowsimError.
+
+        Where that is Fenced, whoever has taken over finds the devices as they were.
+        """
+        try:
+            return self._mend()
+        except Fenced:
+            with suppress(ShadowsimError):  # then they are lost, and whoever waits for them says so
+                self._hand_over()
+            raise
+
+    def _mend(self) -> bool:
         mended = self._rig.mend()
         if self._generation is not None and mended:
             self._rig.store.claim(self._generation)

@@ -20,6 +20,7 @@ from pathlib import Path
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 DATABASE, VSWITCHD = "ovsdb-server", "ovs-vswitchd"
 QUIET = ("--pidfile", "-vconsole:warn", "-vsyslog:off", "-vfile:off")
+UP_S = 15.0  # a fraction of a second, unless the machine has much else to do
 TICK_HZ = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -191,7 +192,7 @@ class Daemons:
     def _hand_over(self) -> None:
         """Wait until the database's sockets are there, and give the owner its own."""
         inner, outer = self.home / "db.sock", self.rundir / "db.sock"
-        until_s = time.monotonic() + 5.0
+        until_s = time.monotonic() + UP_S
         while not (_answers(inner) and _answers(outer) and _give(outer, *self.owner)):
             if time.monotonic() > until_s:
                 raise Failed("ovsdb-server does not come up; see its log")

@@ -13,7 +13,7 @@ from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.service import ReplicatedService
 from shadowsim.network.protocol import Followed, Network
 
-CATCH_UP_S = 5.0
+CATCH_UP_S = 15.0  # a fraction of a second, unless the machine has much else to do
 
 
 class RigPlace:

@@ -103,7 +103,7 @@ class EmulatedNetwork:
         coarse = coarseness(self._tables.target, demands, grown)
         self._rig = Rig(topology, demands, controller, name, coarse)
         self._edge = Edge(self._rig, scenario.seed)
-        self._care = Care(self._rig, name, self._tell_all)
+        self._care = Care(self._rig, name, self._tell_all, self._hand_over)
         self._services = scenario.services if name == "production" else ()
         self._primaries: dict[str, Primary] = {}
         self._following: Following | None = None
@@ -412,6 +412,14 @@ class EmulatedNetwork:
         self._rig.await_ready()
         self._edge.took_effect()
         self._notice_installed()
+        self._tell_wires()
+        self._tell_streams()
+
+    def _hand_over(self) -> None:
+        """Tell what a network made anew has lost, for whoever has taken it over meanwhile."""
+        self._rig.store.restore(self._present(self._running), self._rig.epoch + 1)
+        self._tell_switches()
+        self._install_rules()
         self._tell_wires()
         self._tell_streams()
 

@@ -139,6 +139,23 @@ class ConfigStore:
         self._commit([put(bridge, {GENERATION: str(generation)}) for bridge in there])
         self._generation = generation
 
+    def restore(self, configs: Mapping[str, DeviceConfig], epoch: int) -> None:
+        """Store these where a database that was made anew has none, whoever may write to it now.
+
+        Raises StoreGone.
+        """
+        self._require_bridges(configs)
+        until_s = time.monotonic() + self._timeout_s
+        for device, config in configs.items():
+            while f"{OWN}-config" not in (ids := self._ids(device)):
+                record = put(self._bridge[device], _record(device, config, epoch))
+                try:
+                    # Only if it is still as it was read: what somebody writes meanwhile stays.
+                    self._commit([_must_be(self._bridge[device], ids), record])
+                except StoreGone:
+                    if time.monotonic() > until_s:
+                        raise
+
     def _check(self, devices: Iterable[str], generation: int) -> None:
         """Raise Fenced if one of these belongs to another generation."""
         for device in devices:

@@ -28,6 +28,7 @@ from shadowsim.network.emulated.lab import Host, Lab
 from shadowsim.network.emulated.verbs import Refused
 
 Key = tuple[int, str, int]  # host, protocol, port
+REDIS_UP_S = 15.0  # a fraction of a second, unless the machine has much else to do
 _ROUND_TRIP = re.compile(r"time=([0-9.]+) ms")
 _TOTALS = re.compile(r"(\d+) packets transmitted, (\d+) received")
 
@@ -181,7 +182,7 @@ def start_redis(
 
 
 def _wait_until_it_listens(host: Host, port: int, process: subprocess.Popen[bytes]) -> None:
-    until_s = time.monotonic() + 5.0
+    until_s = time.monotonic() + REDIS_UP_S
     while time.monotonic() < until_s and process.poll() is None:
         with contextlib.suppress(OSError), inside(host.pid):
             open_connection(port).close()

@@ -24,7 +24,10 @@ class Refused(Exception):
 
 
 def _shown(value: object) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except RecursionError:  # JSON is read deeper than it is written
+        return "something that is nested too deep"
     return text if len(text) <= 40 else text[:37] + "..."
 
 

@@ -1,6 +1,7 @@
 """One reading after another to its signals, in machine code: they are read every second.
 
-What is said of each is in `signals`. Sums are pairwise and in the order in which numpy adds.
+What is said of each is in `signals`. Sums are in the order in which numpy adds: those of one
+reading pairwise, those over samples from the first to the last.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def read(
         for d in range(demands):
             values[d] = demand[r, d, 2] / latency_s[usual, d]
         now[8] = _largest(values[:demands])
-        now[9] = _mean(values[:demands])
+        now[9] = mean_known(values[:demands])
         now[10] = _largest(link[r, :, 2])
         now[11] = np.nan
         for n in range(link.shape[1]):
@@ -67,13 +68,26 @@ def read(
                     now[13 + 2 * metric] = _greater(device[r, d, metric], now[13 + 2 * metric])
         for n in range(link.shape[1]):
             values[n] = link[r, n, 3]
-        now[17] = 1.0 - _mean(values[: link.shape[1]])
+        now[17] = 1.0 - mean_known(values[: link.shape[1]])
         now[18] = _share(link[r, :, 1], link[r, :, 0], values, others)
         now[19] = _share(demand[r, :, 0], offered_bps[usual], values, others)
         now[20] = _known(device[r], nothing)
         now[21] = _known(device[r], ~touched_devices)
         now[22] = _known(link[r], np.zeros(link.shape[1], np.bool_))
         now[23] = _known(demand[r, :, 3:], np.zeros(demands, np.bool_))
+
+
+@compiled
+def means(values: Floats, found: Floats) -> None:
+    """Write `found[R, K]`, the mean of what is known of `values[R, N, K]`; nan where nothing is."""
+    for r in range(values.shape[0]):
+        for k in range(values.shape[2]):
+            total, count = 0.0, 0
+            for n in range(values.shape[1]):
+                if np.isfinite(values[r, n, k]):
+                    total += values[r, n, k]
+                    count += 1
+            found[r, k] = total / count if count else np.nan
 
 
 @compiled
@@ -156,7 +170,7 @@ def _known(values: Floats, without: Bools) -> float:
 
 
 @compiled
-def _mean(values: Floats) -> float:
+def mean_known(values: Floats) -> float:
     """The mean of what is known; what is not is set to 0."""
     count = 0
     for n in range(values.shape[0]):

@@ -10,7 +10,7 @@ import numpy as np
 
 from shadowsim.model.telemetry import Sample
 from shadowsim.precog.features.feature import Feature, Values
-from shadowsim.precog.features.signals import Nearness, Signals, largest, mean
+from shadowsim.precog.features.signals import Nearness, Signals, largest, mean, mean_of
 from shadowsim.precog.features.walk import Walk
 from shadowsim.precog.features.windows import RECENT
 from shadowsim.precog.forecast import Evidence
@@ -158,8 +158,8 @@ class Forward:
         self, now: Settled, recent: list[Sample], demands: Array, utilisations: Array
     ) -> Values:
         demand, utilisation = demands[0], utilisations[0]
-        measured = mean(np.array([s.demand for s in recent]), axis=0)
-        full = mean(np.array([s.column("link", "utilisation") for s in recent]), axis=0)
+        measured = mean(np.array([s.demand for s in recent]), kept=2)
+        full = mean(np.array([s.column("link", "utilisation") for s in recent]), kept=1)
         near = float(largest(self._nearness.of(demand, utilisation)))
         loss = measured[:, 3] - demand[:, 3]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -169,9 +169,9 @@ class Forward:
             "script_now_severity": near,
             "telemetry_residual_severity": float(largest(self._nearness.of(measured, full))) - near,
             "telemetry_residual_loss": float(largest(loss)),
-            "telemetry_residual_loss_mean": float(mean(loss, axis=-1)),
+            "telemetry_residual_loss_mean": mean_of(loss),
             "telemetry_residual_latency": float(largest(np.where(np.isfinite(later), later, NAN))),
-            "telemetry_residual_latency_mean": float(mean(later, axis=-1)),
+            "telemetry_residual_latency_mean": mean_of(later),
             "telemetry_residual_utilisation": float(largest(apart)),
         }
 

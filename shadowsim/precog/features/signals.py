@@ -14,7 +14,15 @@ import numpy as np
 from shadowsim.dataplane.limits import Limits
 from shadowsim.model.telemetry import Sample
 from shadowsim.model.traffic import CLASSES, Demand
-from shadowsim.precog.features.kernels import Bounds, lost, near, read, starved
+from shadowsim.precog.features.kernels import (
+    Bounds,
+    lost,
+    mean_known,
+    means,
+    near,
+    read,
+    starved,
+)
 
 Array = np.ndarray
 
@@ -62,8 +70,8 @@ def stacked(samples: Sequence[Sample]) -> Readings:
 
 def usual(demand: Array) -> Usual:
     """The means over the samples of `demand[..., N, F, 4]`."""
-    means = mean(demand[..., (0, 2)], axis=-3)
-    return Usual(means[..., 1], means[..., 0])
+    found = mean(demand[..., (0, 2)], kept=2)
+    return Usual(found[..., 1], found[..., 0])
 
 
 class Nearness:
@@ -150,14 +158,15 @@ def largest(values: Array) -> Array:
     return found
 
 
-def mean(values: Array, axis: int) -> Array:
-    """The mean of what is known; nan where nothing is."""
-    finite = np.isfinite(values)
-    return ratio(np.where(finite, values, 0.0).sum(axis=axis), finite.sum(axis=axis))
-
-
-def ratio(parts: Array, wholes: Array) -> Array:
-    """Nan where the whole is 0."""
-    whole = np.asarray(wholes, dtype=np.float64)
-    found: Array = np.divide(parts, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+def mean(values: Array, kept: int) -> Array:
+    """The mean of what is known, over the axis before those that are kept; nan where nothing is."""
+    lead, rest = values.shape[: values.ndim - kept - 1], values.shape[values.ndim - kept :]
+    rows, width = rows_of(values, kept + 1), math.prod(rest)
+    found = np.empty((*lead, *rest))
+    means(rows.reshape(*rows.shape[:2], width), found.reshape(len(rows), width))
     return found
+
+
+def mean_of(values: Array) -> float:
+    """The mean of what is known of `values[N]`; nan where nothing is."""
+    return float(mean_known(values.copy()))

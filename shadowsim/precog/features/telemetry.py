@@ -154,7 +154,7 @@ class Trends:
             rows = self.signals.of(stacked(fresh), usually, touched)
             read |= {id(s): (s, row) for s, row in zip(fresh, rows, strict=True)}
         self._rows = {id(s): read[id(s)] for s in samples}
-        return np.stack([row for _, row in self._rows.values()])
+        return np.array([row for _, row in self._rows.values()])
 
     def _reference(self, samples: Sequence[Sample], touched: Touched) -> tuple[Usual, Reference]:
         """What demands get usually and what signals were: of samples from before the change."""

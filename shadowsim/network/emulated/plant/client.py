@@ -82,7 +82,7 @@ class Plant:
         search = [str(Path(shadowsim.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=words,

@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from shadowsim.network.emulated.framing import Channel, Closed, Garbled
 from shadowsim.network.emulated.plant import frames, streams, traffic, wires
 
 MOST_FILES = 65536
-PR_SET_PDEATHSIG, PR_SET_TIMERSLACK = 1, 29
+PR_SET_TIMERSLACK = 29
 TCP_NOTSENT_LOWAT = 25
 UNSENT_RECORDS = 4  # kept in a TCP sender beyond what is on its way
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -246,16 +245,7 @@ class Service:
 
 def serve(control_fd: int) -> None:
     """Be the plant until the other side of the control socket goes away."""
-    parent = os.getppid()
-
-    def parent_died(_signal: int, _frame: FrameType | None) -> None:
-        # The kernel also sends this when just the thread that started us has ended.
-        if os.getppid() != parent:
-            os._exit(0)
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, parent_died)
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0)
     with suppress(PermissionError):  # where it waits for a core, all latencies grow
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
