@@ -10,6 +10,7 @@ from typing import Any
 from shadowsim.commit.hold import Hold, stow
 from shadowsim.errors import ShadowsimError
 from shadowsim.history.recording import Recorder
+from shadowsim.interruptions import uninterrupted
 from shadowsim.journal import Journal
 from shadowsim.network import Factory, Simulation
 from shadowsim.precog import WhatIf, variant
@@ -48,19 +49,20 @@ def carry_out(
     was taken back, and whether that held. Raises NotKept if it cannot be written.
     """
     recorder = state.looked = Recorder(state.scenario)
-    try:
-        with holding as state.hold:
-            run_workflow(state)
-    finally:
-        if state.telemetry:
-            found = document(state, network, str(folder))
-            looks = recorder.parquet()
-            found["looks"] = recorder.document(looks)
-            try:
-                write(state, found, folder, key, looks)
-                stow(folder, key)
-                keep(found)
-            except OSError as error:
-                what = f"{error.filename or folder}: the run could not be kept: {error.strerror}"
-                raise NotKept(what) from error
+    with uninterrupted():
+        try:
+            with holding as state.hold:
+                run_workflow(state)
+        finally:
+            if state.telemetry:
+                found = document(state, network, str(folder))
+                looks = recorder.parquet()
+                found["looks"] = recorder.document(looks)
+                try:
+                    write(state, found, folder, key, looks)
+                    stow(folder, key)
+                    keep(found)
+                except OSError as error:
+                    why = f"the run could not be kept: {error.strerror}"
+                    raise NotKept(f"{error.filename or folder}: {why}") from error
     return found

@@ -316,6 +316,7 @@ def _run_one(
 ) -> dict[str, Any]:
     from shadowsim.carried import NotKept, begin, carry_out
     from shadowsim.commit.hold import held
+    from shadowsim.interruptions import uninterrupted
     from shadowsim.journal import Journal
     from shadowsim.network import factory
     from shadowsim.outcomes import OutcomeStore
@@ -329,15 +330,17 @@ def _run_one(
     key = installation_key()
     approve = _ask if sys.stdin.isatty() and sys.stdout.isatty() else _nobody
     networks = factory(network, cast("Controller", controller))
-    state = begin(scenario, networks, Journal(view.event), view.paused(approve))
-    state.beside, state.past = beside, past or state.past
     folder = out / scenario.name
     # Of the network's seconds, where these are longer: who is slow on purpose is not dead.
     lease_s = scenario.workflow.confirm_within_s / min(pace or 1.0, 1.0)
-    try:
-        return carry_out(state, network, folder, key, held(folder, key, lease_s), keep)
-    except NotKept as error:
-        raise _not_kept(folder, error) from error
+    # What is prepared may drop what libraries clean up after, and they swallow an interruption.
+    with uninterrupted():
+        state = begin(scenario, networks, Journal(view.event), view.paused(approve))
+        state.beside, state.past = beside, past or state.past
+        try:
+            return carry_out(state, network, folder, key, held(folder, key, lease_s), keep)
+        except NotKept as error:
+            raise _not_kept(folder, error) from error
 
 
 def _past(scenario: Scenario, store: Path) -> Past:

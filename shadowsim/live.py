@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from shadowsim.interruptions import listening
 from shadowsim.journal import Event
 from shadowsim.model.truth import MODES
 from shadowsim.precog.forecast import Forecast
@@ -182,7 +183,8 @@ class View:
     def event(self, event: Event) -> None:
         """Take in the next event of the run."""
         if self._pace is not None:
-            time.sleep(max(event.at_s - self._at_s, 0.0) / self._pace)
+            with listening():
+                time.sleep(max(event.at_s - self._at_s, 0.0) / self._pace)
         self._at_s = event.at_s
         if event.kind == "forecast":
             self._forecast[event.data["network"]] = dict(event.data["probabilities"])

@@ -34,7 +34,6 @@ from shadowsim.model.services import Service
 from shadowsim.network import Emulation, Witnessed
 from shadowsim.network.emulated.care import NetworkLost
 from shadowsim.network.emulated.client import Agent
-from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.network import EmulatedNetwork
 from shadowsim.network.emulated.rig import Rig
 from shadowsim.network.emulated.rundir import RunDir
@@ -352,35 +351,6 @@ def test_no_room_for_the_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None
             RunDir.make("production")
     finally:
         shutil.rmtree(home)
-
-
-def test_a_request_to_end_waits_for_the_end_of_a_block() -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        signal.raise_signal(signal.SIGINT)
-        done.append("the rest")
-    assert done == ["the rest"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_a_second_request_does_not_wait() -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        done.append("the rest")
-    assert done == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_requests_in_blocks_within_blocks_are_heard_after_the_outermost() -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-            done.append("inner")
-        done.append("outer")
-    assert done == ["inner", "outer"]
 
 
 def test_an_interrupted_clock_goes_on_where_it_was() -> None:

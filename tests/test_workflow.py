@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,6 +20,7 @@ from shadowsim.live import say
 from shadowsim.model.change import Configs, apply
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE
 from shadowsim.network import NETWORKS
+from shadowsim.network.simulated.stretch import Stretch
 from shadowsim.precog import Evidence, Forecast, Reason, Variant, WhatIf, variant
 from shadowsim.precog.forecast import forecast_of
 from shadowsim.record import document
@@ -476,6 +478,32 @@ def test_an_interruption_rolls_production_back_before_it_leaves(
     assert found.restored()
     assert not found.production.busy
     assert found.production.closed == 1
+
+
+def test_a_request_to_end_in_the_middle_of_a_reading_leaves_no_reading_half_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rollback is planned by these readings, and the record is made of them."""
+    found = Trial(scenario_of(TWO_DEVICES))
+    asked: list[float] = []
+    offered = Stretch.offered
+
+    def asking(stretch: Stretch, flows: int) -> Any:
+        if found.run.deployed and not asked:
+            asked.append(found.run.now)
+            signal.raise_signal(signal.SIGINT)
+        return offered(stretch, flows)
+
+    monkeypatch.setattr(Stretch, "offered", asking)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupted(found)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found.restored()
+    assert (found.run.end_state, found.run.root_cause) == ("rolled_back", "interrupted")
+    for telemetry in found.run.telemetry.values():
+        assert all(len(sample.column("device", "cpu")) for sample in telemetry.samples)
 
 
 def test_an_interrupted_rollback_is_finished() -> None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, Unreachable
+from shadowsim.interruptions import uninterrupted
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.phases import PHASES, Phase
 from shadowsim.workflow.state import Approve, Run, nobody
@@ -16,8 +17,17 @@ def run_workflow(run: Run) -> Run:
     """Walk the phases until one ends the run.
 
     Production is not left half changed: if a phase is interrupted after the first command, the
-    armed rollback fires before the interruption goes on its way.
+    armed rollback fires before the interruption goes on its way. A request to end is heard where
+    nothing is half done: between two seconds of the networks, while they are built, and while a
+    person is waited for.
     """
+    with uninterrupted():
+        _walk(run)
+    run.note("end", decision=run.decision, end_state=run.end_state)
+    return run
+
+
+def _walk(run: Run) -> None:
     run.begin()
     try:
         for number, phase in enumerate(PHASES, 1):
@@ -39,8 +49,6 @@ def run_workflow(run: Run) -> Run:
             if hasattr(run, "shadow"):
                 ending.callback(run.shadow.close)
             ending.callback(run.hold.release)  # first: others need production to take it back
-    run.note("end", decision=run.decision, end_state=run.end_state)
-    return run
 
 
 def _undo(run: Run) -> None:

@@ -40,7 +40,7 @@ Check = Callable[[Run], bool]
 def shadow_deployment(run: Run) -> bool:
     """Clone production, warm the clone up under mirrored traffic, and deploy the change to it."""
     scenario = run.scenario
-    run.shadow = run.factory(scenario, run.before, "shadow")
+    run.shadow = run.build(run.before, "shadow")
     demands = scenario.traffic.demands
     run.shadow.offer(np.zeros(len(demands)))
     run.mirror = _mirror(run)
@@ -207,7 +207,7 @@ def _may_deploy(run: Run) -> bool:
     if autonomy == "ask":
         question = f"deploy '{run.scenario.change.summary}' to production?"
         run.note("asking", question="deploy", text=question, within_s=PERSON_S)
-        answer = run.approve(question, run.forecast)
+        answer = run.ask(question, run.forecast)
         run.note("asked", question="deploy", answer=answer)
         if answer is not True:
             run.end_state = "halted" if answer is None else "refused"

@@ -10,6 +10,7 @@ import numpy as np
 from shadowsim.commit.generations import CANCELLED
 from shadowsim.commit.hold import Hold, Unheld
 from shadowsim.errors import Fenced, ShadowsimError, Unreachable
+from shadowsim.interruptions import listen, listening
 from shadowsim.journal import Journal
 from shadowsim.mirror import MirrorEngine
 from shadowsim.model.change import Command, Configs, apply
@@ -108,8 +109,18 @@ class Run:
         """Bring production up."""
         self.before = {}
         configs = self.scenario.configs
-        self.production = self.factory(self.scenario, configs, "production")
+        self.production = self.build(configs, "production")
         self.before = {**configs, **self.production.configs()}  # it may be dead just now
+
+    def build(self, configs: Configs, name: str) -> Witnessed:
+        """A network that runs these. Real ones take a while, in which nothing is at stake."""
+        with listening():
+            return self.factory(self.scenario, configs, name)
+
+    def ask(self, question: str, forecast: Forecast) -> bool | None:
+        """What a person says to it."""
+        with listening():
+            return self.approve(question, forecast)
 
     def end(self, end_state: str, note: str = "", **data: object) -> None:
         """Say how it ended; of a change that was begun only once that cannot be undone any more.
@@ -128,10 +139,11 @@ class Run:
         """Let time pass in both networks, second by second, with production mirrored.
 
         Once production has the change only production decides: it is watched on if the shadow is
-        lost. Before that raises ShadowLost.
+        lost. Before that raises ShadowLost. Requests to end the run are heard between two seconds.
         """
         end_s = self.now + seconds
         while self.now < end_s - 1e-9:
+            listen()
             self._advance_to(min(np.floor(self.now + 1e-9) + TICK_S, end_s))
 
     def _advance_to(self, at_s: float) -> None:

@@ -157,7 +157,7 @@ def _is_agreed(run: Run, question: str) -> bool:
         return True
     run.note("asking", question="roll back", text=question, within_s=PERSON_S)
     with run.hold.asking(PERSON_S):
-        answer = run.approve(question, _last_forecast(run))
+        answer = run.ask(question, _last_forecast(run))
     run.note("asked", question="roll back", answer=answer)
     return answer is not False
 

@@ -29,6 +29,7 @@ KINDS = (RUN, *(part for part in PARTS if part != "plant"))
 DEPLOY, ROLLBACK = "deploy", "rollback"
 LONGEST_S = {DEPLOY: 2.5, ROLLBACK: 1.5}  # after it has begun
 FIRST_S = 600.0
+SAID = 1_000  # characters of what a run has said
 # What a run costs is its packets, and its processes: so there are few packets.
 SCENARIO = """
 name: small
@@ -93,7 +94,8 @@ def one(seed: int, kind: str, phase: str, number: int) -> tuple[str, list[str]]:
     with run(scenario=SCENARIO + (BUSY if phase == ROLLBACK else "")) as bad:
         commit = bad.home / "runs/small.commit"
         if not bad.watch(lambda: _has_begun(commit, phase) or bad.ended) or bad.ended:
-            return "not there", [f"it never came to {phase}: {(bad.home / 'err').read_text()}"]
+            said = [(bad.home / name).read_text() for name in ("err", "out")]
+            return "not there", [f"it never came to {phase}: {''.join(said)[-SAID:]}"]
         time.sleep(chance.uniform(0.0, LONGEST_S[phase]))
         bad.look()
         there = [bad.process.pid] if kind == RUN else bad.parts(kind)

@@ -1,4 +1,4 @@
-"""Processes that are stopped past a deadline and then go on, or die at the instant that counts.
+"""Processes that are stopped past a deadline and then go on, or end at the instant that counts.
 
 What a person is told is part of it: words, exit codes, and results that say what production has.
 """
@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK
+from shadowsim.__main__ import STOPPED
+from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, PersonNeeded
 from torture.bench import Bench, Plan, on_benches
 from torture.processes import Sayings, send, spawn
@@ -39,7 +40,7 @@ def stops(wanted: Wanted) -> Result:
     parts: tuple[Plan, ...] = (
         late_run, stopped_guardian, stopped_guardian_of_a_dead_run, killed_before_confirmation,
         killed_after_confirmation, replaced_guardian, both_killed, two_resumes, held_resume,
-        late_run_beside_the_next,
+        late_run_beside_the_next, asked_to_end,
     )  # fmt: skip
     cases = wanted.cases or (QUICK if wanted.quick else FULL) * len(parts)
     warm_up()
@@ -74,6 +75,42 @@ def late_run(bench: Bench) -> str:
         raise Wrong(f"{now.state}, {now.position}, code {code}, old by the result: {old}")
     if not whole.says(OVERTAKEN) or result["root_cause"] != "overtaken":
         raise Wrong("it does not say that it was overtaken")
+    return "old"
+
+
+def asked_to_end(bench: Bench) -> str:
+    """`shadowsim run` is asked to end (once, or twice at once as `timeout` does), busy or waiting.
+
+    It leaves with 130 and its change taken back, by itself, or it had ended before; either way with
+    a result that says what production has.
+    """
+    whole = Whole(bench, LONG_S)
+    pid = whole.run(*bench.rng.choice([(), ("--pace", str(PACE)), ("--pace", str(10 * PACE))]))
+    beginning = bench.rng.choice(["ring", "3 risk", "rollback armed", "5 real-time"])
+    if not bench.family.wait(lambda: whole.says(beginning), PATIENCE_S):
+        raise Wrong(f"it never came to '{beginning}'")
+    time.sleep(bench.rng.choice([0.0, 0.01, 0.1]) * bench.rng.random())
+    number = bench.rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    for _ in range(bench.rng.choice([1, 1, 2])):
+        send(pid, number)
+    code = bench.family.wait_for(pid, PATIENCE_S)
+    _all_end(bench)
+    now = whole.standing()
+    if not whole.folder.exists():
+        if code != STOPPED or now is not None:
+            raise Wrong(f"no result, code {code}, and the commit is {now and now.state}")
+        return "old"
+    result = whole.result()
+    old = result["digests"]["after"] == result["digests"]["before"]
+    ended = CANCELLED if result["end_state"] == "refused" else result["end_state"]
+    if now is not None and (now.state, now.position) != (ended, "old" if old else "new"):
+        raise Wrong(f"the result says {result['end_state']}, the commit {now.state}")
+    if (result["end_state"], code, old) in ((CONFIRMED, 0, False), (CONFIRMED, STOPPED, False)):
+        return "new"
+    if (code, old, result["interrupted"]) != (STOPPED, True, True):
+        raise Wrong(f"{result['end_state']}, code {code}, old by the result: {old}")
+    if ended == ROLLED_BACK and result["root_cause"] != "interrupted":
+        raise Wrong(f"it was taken back for '{result['root_cause']}'")
     return "old"
 
 

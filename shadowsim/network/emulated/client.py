@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shadowsim.errors import MachineLacks, ShadowsimError
+from shadowsim.interruptions import uninterrupted
 from shadowsim.network.emulated.framing import Channel, Closed, Garbled
-from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.spawning import (
     END_S,
     REMEDY,

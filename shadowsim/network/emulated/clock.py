@@ -6,7 +6,7 @@ from time import monotonic, sleep
 
 from simpy.rt import RealtimeEnvironment
 
-from shadowsim.network.emulated.interruptions import uninterrupted
+from shadowsim.interruptions import uninterrupted
 
 SLACK_S = 0.5
 

@@ -19,6 +19,7 @@ from shadowsim.dataplane.forwarding import Compiler
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.verify import Verifier
 from shadowsim.errors import BadInput, MachineLacks, ShadowsimError
+from shadowsim.interruptions import uninterrupted
 from shadowsim.model.change import Command, Configs, apply_one
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.faults import Fault
@@ -35,7 +36,6 @@ from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
 from shadowsim.network.emulated.edge import Edge
 from shadowsim.network.emulated.following import Following, RigPlace
-from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.meter import Meter
 from shadowsim.network.emulated.openflow import rules
 from shadowsim.network.emulated.primary import Primary

@@ -15,13 +15,13 @@ import numpy as np
 
 from shadowsim.dataplane.plane import Plane
 from shadowsim.errors import BadInput
+from shadowsim.interruptions import uninterrupted
 from shadowsim.model.telemetry import DEVICE_METRICS
 from shadowsim.model.topology import Topology
 from shadowsim.model.traffic import Demand
 from shadowsim.network.emulated.board import Board, new_board
 from shadowsim.network.emulated.client import Agent, NewSwitch
 from shadowsim.network.emulated.controllers import Controller, ControllerGone, Kind, State
-from shadowsim.network.emulated.interruptions import uninterrupted
 from shadowsim.network.emulated.openflow import Rules
 from shadowsim.network.emulated.plant.client import Plant
 from shadowsim.network.emulated.plugs import Plugs

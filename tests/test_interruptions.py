@@ -1,0 +1,149 @@
+"""Requests to end come when they come, and are heard where nothing is half done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from shadowsim.interruptions import SAME_S, listen, listening, uninterrupted
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Who starts the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def ask() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_request_to_end_waits_for_the_end_of_a_block() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        ask()
+        done.append("the rest")
+    assert done == ["the rest"]
+
+
+def test_who_asks_twice_at_once_has_asked_once() -> None:
+    clock, done = Clock(), []
+    with pytest.raises(KeyboardInterrupt), uninterrupted(clock):
+        ask()
+        clock.now_s += 0.9 * SAME_S
+        ask()
+        done.append("the rest")
+    assert done == ["the rest"]
+
+
+def test_who_asks_again_does_not_wait() -> None:
+    clock, done = Clock(), []
+    with pytest.raises(KeyboardInterrupt), uninterrupted(clock):
+        ask()
+        clock.now_s += 1.1 * SAME_S
+        ask()
+        done.append("the rest")
+    assert done == []
+
+
+def test_requests_in_blocks_within_blocks_are_heard_after_the_outermost() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        with uninterrupted():
+            ask()
+            done.append("inner")
+        done.append("outer")
+    assert done == ["inner", "outer"]
+
+
+def test_a_block_that_listens_hears_what_has_waited_and_what_comes() -> None:
+    done = []
+    with uninterrupted():
+        ask()
+        done.append("before")
+        with pytest.raises(KeyboardInterrupt), listening():
+            done.append("not this")
+    with uninterrupted(), pytest.raises(KeyboardInterrupt), listening():
+        done.append("listening")
+        ask()
+        done.append("nor this")
+    assert done == ["before", "listening"]
+
+
+def test_after_a_request_was_heard_the_next_one_waits_again() -> None:
+    clock, done = Clock(), []
+    with pytest.raises(KeyboardInterrupt), uninterrupted(clock):
+        ask()
+        with pytest.raises(KeyboardInterrupt):
+            listen()
+        ask()  # the same, heard already
+        listen()
+        clock.now_s += 1.1 * SAME_S
+        ask()
+        done.append("put in order")
+    assert done == ["put in order"]
+
+
+def test_where_the_first_request_is_heard_and_answered_the_block_is_closed_again() -> None:
+    clock, done = Clock(), []
+    with pytest.raises(KeyboardInterrupt), uninterrupted(clock), listening():
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+        clock.now_s += 1.1 * SAME_S
+        ask()
+        done.append("put in order")
+    assert done == ["put in order"]
+
+
+def test_within_what_listens_a_block_is_done_to_its_end() -> None:
+    done = []
+    with uninterrupted(), pytest.raises(KeyboardInterrupt), listening():
+        with uninterrupted():
+            ask()
+            done.append("the rest")
+        done.append("not this")
+    assert done == ["the rest"]
+
+
+def test_outside_of_a_block_listening_changes_nothing() -> None:
+    with pytest.raises(KeyboardInterrupt), listening():
+        ask()
+    listen()
+
+
+def test_who_ignores_requests_ignores_them_in_a_block() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGHUP)
+            listen()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_other_threads_have_nothing_to_do() -> None:
+    done = []
+
+    def work() -> None:
+        with uninterrupted(), listening():
+            done.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [signal.default_int_handler]
