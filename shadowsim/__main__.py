@@ -36,15 +36,15 @@ def told() -> Iterator[None]:
     except SystemExit as leaving:
         # typer makes exits of an interruption and of a closed pipe before they can be seen here.
         if leaving.code == STOPPED:
-            _say("stopped")
+            _say_stopped(leaving.__context__)
         if isinstance(leaving.__context__, BrokenPipeError):
             _leave(UNREAD)
         raise
     except ShadowsimError as error:
         _say(str(error))
         _leave(error.exit_code)
-    except KeyboardInterrupt:
-        _say("stopped")
+    except KeyboardInterrupt as interruption:
+        _say_stopped(interruption)
         _leave(STOPPED)
     except BrokenPipeError:
         sys.stderr.close()
@@ -56,6 +56,13 @@ def told() -> Iterator[None]:
 
 def _say(words: str) -> None:
     print(words, file=sys.stderr)
+
+
+def _say_stopped(interruption: BaseException | None) -> None:
+    """With what else was on its way to be told."""
+    if interruption and isinstance(interruption.__context__, ShadowsimError):
+        _say(str(interruption.__context__))
+    _say("stopped")
 
 
 def _leave(code: int) -> NoReturn:

@@ -45,8 +45,9 @@ def carry_out(
 ) -> Document:
     """Walk the phases under this hold, and write the folder of the run; the outcome.
 
-    `keep` is told the outcome before it is returned. An interrupted run leaves its record too: what
-    was taken back, and whether that held. Raises NotKept if it cannot be written.
+    `keep` is told the outcome before it is returned. A run that is interrupted once its shadow is
+    up leaves its record too: what was taken back, and whether that held. Raises NotKept if it
+    cannot be written.
     """
     recorder = state.looked = Recorder(state.scenario)
     with uninterrupted():

@@ -98,7 +98,7 @@ def run(
         warn_of_first_run()
     documents = []
     for scenario in loaded:
-        with View(scenario, quiet=as_json, pace=pace if api is None else None) as view:
+        with View(scenario, quiet=as_json) as view:
             with beside() as attend:
                 known = _past(scenario, store) if past else None
                 found = _run_one(

@@ -18,8 +18,10 @@ SAME_S = 1.0  # who asks again within it asks the same: `timeout`, say, sends it
 def uninterrupted(clock: Callable[[], float] = monotonic) -> Iterator[None]:
     """Do a block to its end, or to where it listens, before a request to end is heard.
 
-    A second request, while the first one waits, is heard at once. A block within a block is a part
-    of it. Outside of the main thread, which alone hears them, nothing has to be done.
+    Another request, more than `SAME_S` after a first one that still waits, is heard at once; within
+    that time it is the same. What waits is heard even where an exception leaves the block, which is
+    its context then. A block within a block is a part of it. Outside of the main thread, which
+    alone hears requests, nothing has to be done.
     """
     doorman = _doorman()
     if doorman is not None:
@@ -32,11 +34,12 @@ def uninterrupted(clock: Callable[[], float] = monotonic) -> Iterator[None]:
         yield
         return
     doorman = _Doorman(callable_, clock)
-    for number in callable_:
-        signal.signal(number, doorman)
     try:
+        for number in callable_:
+            signal.signal(number, doorman)
         yield
     finally:
+        doorman.leave()
         for number, heard in callable_.items():
             signal.signal(number, heard)
         doorman.admit()
@@ -64,29 +67,37 @@ def _doorman() -> _Doorman | None:
     if threading.current_thread() is not threading.main_thread():
         return None
     handlers = map(signal.getsignal, REQUESTS)
-    return next((handler for handler in handlers if isinstance(handler, _Doorman)), None)
+    doormen = (handler for handler in handlers if isinstance(handler, _Doorman))
+    return next((doorman for doorman in doormen if not doorman.left), None)
 
 
 class _Doorman:
-    """Stands where `heard` did, and passes requests on to them when it is open."""
+    """Stands where `heard` did, and passes requests on to them when it is open.
+
+    Once it has left it passes everything on: it may stand there a little longer, for a request
+    may come between two handlers that are put back, and then its exception leaves the others.
+    """
 
     def __init__(
         self, heard: Mapping[signal.Signals, Callable[..., Any]], clock: Callable[[], float]
     ) -> None:
         self._heard, self._clock = heard, clock
+        self.left = False
         self._open = False
         self._asked_s = float("-inf")
         self._waiting: tuple[int, FrameType | None] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now_s = self._clock()
-        same, self._asked_s = now_s < self._asked_s + SAME_S, now_s
-        if same:
+        if now_s < self._asked_s + SAME_S and not self.left:
             return
         pressing = self._waiting is not None
-        self._waiting = number, frame
-        if self._open or pressing:
+        self._asked_s, self._waiting = now_s, (number, frame)
+        if self._open or pressing or self.left:
             self.admit()
+
+    def leave(self) -> None:
+        self.left = True
 
     def admit(self) -> None:
         """Pass on what waits. What it interrupts may have to be put in order: closed again."""

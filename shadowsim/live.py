@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from shadowsim.interruptions import listening
 from shadowsim.journal import Event
 from shadowsim.model.truth import MODES
 from shadowsim.precog.forecast import Forecast
@@ -131,22 +129,17 @@ def _answer(answer: bool | None) -> str:
 
 
 class View:
-    """Shows one run. On a terminal the phase and the forecast move; everywhere events are lines.
-
-    `pace` is how many seconds of the network may pass in one second of the watcher's.
-    """
+    """Shows one run. On a terminal the phase and the forecast move; everywhere events are lines."""
 
     def __init__(
         self,
         scenario: Scenario,
         *,
         quiet: bool,
-        pace: float | None = None,
         console: Console | None = None,
     ) -> None:
         self._scenario = scenario
         self._quiet = quiet
-        self._pace = pace
         # Without a terminal nobody's line length is known, so lines are left as they are.
         self._console = console or Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._at_s = 0.0
@@ -182,9 +175,6 @@ class View:
 
     def event(self, event: Event) -> None:
         """Take in the next event of the run."""
-        if self._pace is not None:
-            with listening():
-                time.sleep(max(event.at_s - self._at_s, 0.0) / self._pace)
         self._at_s = event.at_s
         if event.kind == "forecast":
             self._forecast[event.data["network"]] = dict(event.data["probabilities"])

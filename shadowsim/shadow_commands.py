@@ -13,6 +13,7 @@ from urllib.parse import quote
 import typer
 
 from shadowsim.errors import BadInput, MachineLacks, choices
+from shadowsim.interruptions import listening
 
 if TYPE_CHECKING:
     from shadowsim.api.app import Extend
@@ -177,6 +178,26 @@ def _line(status: dict[str, Any]) -> str:
 # -- beside a run ------------------------------------------------------------------------------
 
 
+class Pace:
+    """Lets no more than `pace` seconds of a run's networks pass in one of the watcher's; None: any.
+
+    A run that is being ended is not held up.
+    """
+
+    def __init__(self, pace: float | None) -> None:
+        self._pace = pace
+        self._at_s = 0.0
+
+    def due_s(self, run: Run) -> float:
+        """How long to wait for what has passed since this was asked before."""
+        passed_s, self._at_s = run.now - self._at_s, run.now
+        return 0.0 if self._pace is None or run.interrupted else passed_s / self._pace
+
+    def __call__(self, run: Run) -> None:
+        with listening():
+            time.sleep(self.due_s(run))
+
+
 class Beside:
     """Answers at a desk while a run goes on, and writes into its journal what was wished for."""
 
@@ -186,8 +207,7 @@ class Beside:
         self._desk = desk
         self._questions = questions
         self._network = network
-        self._pace = pace
-        self._at_s = 0.0
+        self._pace = Pace(pace)
         self._room: Room | None = None
         self._known: dict[str, str] = {}
 
@@ -198,8 +218,7 @@ class Beside:
         room = self._room = self._room or self._made(run)
         if run.interrupted or run.shadow_lost:
             room.tests.end()
-        self._desk.attend(room, (run.now - self._at_s) / self._pace if self._pace else 0.0)
-        self._at_s = run.now
+        self._desk.attend(room, self._pace.due_s(run))
         room.tests.tick()
         for status in room.tests.status():
             if self._known.get(status.id) != status.state:
@@ -225,7 +244,7 @@ class Beside:
 def answered(
     port: int | None, network: str, pace: float | None, out: Path, *, writes: bool
 ) -> Callable[[], AbstractContextManager[Callable[[Run], None]]]:
-    """What goes on beside each of several runs, and paces it; without a port, nothing.
+    """What goes on beside each of several runs, and paces it; without a port, only that.
 
     Raises BadInput where a run would be over before anybody could ask.
     """
@@ -237,7 +256,7 @@ def answered(
     @contextmanager
     def beside() -> Iterator[Callable[[Run], None]]:
         if port is None:
-            yield lambda run: None
+            yield Pace(pace)
             return
         desk, server = served(port, out / SESSION.name, writes=writes)
         with server:

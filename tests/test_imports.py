@@ -17,7 +17,7 @@ ROOT = Path(shadowsim.__file__).parent
 # From the top down; a room imports from its own level and from those above it. Modules that are
 # not there yet have their place all the same.
 ORDER = (
-    {"errors"},
+    {"errors", "interruptions"},
     {"model"},
     {"dataplane"},
     {"scenario"},

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from shadowsim.__main__ import told
+from shadowsim.errors import BadInput
 from shadowsim.interruptions import SAME_S, listen, listening, uninterrupted
 
 
@@ -147,3 +150,62 @@ def test_other_threads_have_nothing_to_do() -> None:
     thread.start()
     thread.join()
     assert done == [signal.default_int_handler]
+
+
+def test_who_asks_again_and_again_is_heard_all_the_same() -> None:
+    clock, asked = Clock(), []
+    with pytest.raises(KeyboardInterrupt), uninterrupted(clock):
+        for _ in range(10):
+            ask()
+            asked.append(clock.now_s)
+            clock.now_s += 0.6 * SAME_S
+    assert asked == [0.0, 0.6 * SAME_S]
+
+
+def test_requests_while_handlers_are_put_back_leave_none_of_them_deaf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def heard(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGHUP)}
+    plain = signal.signal
+    done = []
+
+    def asking(number: signal.Signals, handler: Any) -> Any:
+        found = plain(number, handler)
+        if number == signal.SIGINT and done and len(done) == 1:
+            done.append("put back")
+            ask()
+        return found
+
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            monkeypatch.setattr(signal, "signal", asking)
+            done.append("the block")
+        monkeypatch.undo()
+        assert done == ["the block", "put back"]
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with pytest.raises(KeyboardInterrupt, match=str(int(number))):
+                signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("the next block")
+        assert done[2:] == ["the next block"]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_what_was_on_its_way_is_the_context_of_the_request_that_waited() -> None:
+    with pytest.raises(KeyboardInterrupt) as stopped, uninterrupted():
+        ask()
+        raise BadInput("the disk is full")
+    assert isinstance(stopped.value.__context__, BadInput)
+
+
+def test_a_person_is_told_what_was_on_its_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="130"), told(), uninterrupted():
+        ask()
+        raise BadInput("the disk is full")
+    assert capsys.readouterr().err == "the disk is full\nstopped\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -454,6 +455,26 @@ class Interrupter:
                 raise KeyboardInterrupt
 
 
+class Asking(Interrupter):
+    """Asks the run to end at that event, as a signal does."""
+
+    def __call__(self, event: Event) -> None:
+        try:
+            super().__call__(event)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Who starts the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def interrupted(found: Trial) -> Trial:
     with pytest.raises(KeyboardInterrupt):
         found.go()
@@ -495,11 +516,8 @@ def test_a_request_to_end_in_the_middle_of_a_reading_leaves_no_reading_half_take
         return offered(stretch, flows)
 
     monkeypatch.setattr(Stretch, "offered", asking)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with interruptible():
         interrupted(found)
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert found.restored()
     assert (found.run.end_state, found.run.root_cause) == ("rolled_back", "interrupted")
     for telemetry in found.run.telemetry.values():
@@ -519,6 +537,49 @@ def test_an_interruption_before_production_is_touched_touches_nothing() -> None:
         found = interrupted(Trial(scenario_of(TWO_DEVICES), watch=Interrupter(kind, nth=nth)))
         assert found.untouched(), kind
         assert found.production.closed == 1
+
+
+@pytest.mark.parametrize(("kind", "phase", "nth"), [
+    ("phase", "shadow", 1), ("shadow_created", "", 1), ("rehearsed", "", 1), ("decision", "", 1),
+    ("phase", "production", 1), ("armed", "", 1),
+], ids=str)  # fmt: skip
+def test_a_request_to_end_before_production_is_touched_touches_nothing(
+    kind: str, phase: str, nth: int
+) -> None:
+    with interruptible():
+        found = interrupted(Trial(scenario_of(TWO_DEVICES), watch=Asking(kind, phase, nth)))
+    assert found.untouched()
+    assert found.production.closed == 1
+    assert found.run.deployed_since_s is None
+    assert bool(found.events("armed")) == (kind == "armed")
+
+
+def test_a_request_to_end_between_two_devices_leaves_the_second_alone(harmless: Trial) -> None:
+    rolled_out = [e.kind for e in harmless.run.journal.events if e.phase.startswith("production")]
+    second = rolled_out.index("deploy", rolled_out.index("deploy") + 1)
+    watch = Asking("forecast", "production", rolled_out[:second].count("forecast"))
+    with interruptible():
+        found = interrupted(Trial(scenario_of(TWO_DEVICES), watch=watch))
+    assert found.restored()
+    assert {command.device for command in found.run.deployed} == {"A"}
+
+
+def test_a_request_to_end_right_before_the_confirmation_takes_the_change_back(
+    harmless: Trial,
+) -> None:
+    last = sum(e.phase.startswith("realtime") for e in harmless.events("forecast"))
+    with interruptible():
+        watch = Asking("forecast", "realtime", last)
+        found = interrupted(Trial(scenario_of(TWO_DEVICES), watch=watch))
+    assert found.restored()
+    assert (found.run.end_state, found.run.root_cause) == ("rolled_back", "interrupted")
+
+
+def test_a_run_that_has_ended_is_not_ended_once_more() -> None:
+    lost = "{at_s: 30, controller_lost: {device: A}}"
+    found = interrupted(Trial(scenario_of(HARMLESS, lost), watch=Interrupter("not_deployed")))
+    assert found.run.end_state == "refused"
+    assert len(found.events("not_deployed")) == 1
 
 
 def test_an_interruption_after_the_end_leaves_what_is_confirmed() -> None:

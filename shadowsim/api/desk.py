@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from shadowsim.api.questions import Questions
 from shadowsim.errors import ShadowsimError
+from shadowsim.interruptions import listening, uninterrupted
 from shadowsim.mirror.testtraffic import TestTraffic
 from shadowsim.model.traffic import Demand
 from shadowsim.network import Network
@@ -81,16 +82,22 @@ class Desk:
             raise NoAnswer("the session is at work on it, and does not answer") from None
 
     def attend(self, room: Room | None, seconds: float = 0.0) -> None:
-        """Answer what is asked now and within the next seconds; None while nothing runs."""
+        """Answer what is asked now and within the next seconds; None while nothing runs.
+
+        Requests to end are heard while it waits, and not while it answers.
+        """
         end_s = monotonic() + seconds
         while True:
             try:
                 left_s = end_s - monotonic()
-                work, answer = self._asked.get(timeout=max(left_s, 0.0) or None, block=left_s > 0)
+                with listening():
+                    asked = self._asked.get(timeout=max(left_s, 0.0) or None, block=left_s > 0)
             except queue.Empty:
                 return
-            if answer.set_running_or_notify_cancel():
-                _answer(work, answer, room)
+            work, answer = asked
+            with uninterrupted():
+                if answer.set_running_or_notify_cancel():
+                    _answer(work, answer, room)
 
     def close(self) -> None:
         """Answer nobody any more, and tell those who wait."""

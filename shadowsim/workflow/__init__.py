@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, Unreachable
-from shadowsim.interruptions import uninterrupted
+from shadowsim.interruptions import listen, uninterrupted
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.phases import PHASES, Phase
 from shadowsim.workflow.state import Approve, Run, nobody
@@ -18,8 +18,9 @@ def run_workflow(run: Run) -> Run:
 
     Production is not left half changed: if a phase is interrupted after the first command, the
     armed rollback fires before the interruption goes on its way. A request to end is heard where
-    nothing is half done: between two seconds of the networks, while they are built, and while a
-    person is waited for.
+    nothing is half done: between two phases and two seconds of the networks, before a device is
+    changed and before the change is confirmed, while networks are built, and while a person is
+    waited for. Who holds the rollback is not: 20 s for a guardian, at most, that does not come up.
     """
     with uninterrupted():
         _walk(run)
@@ -34,6 +35,7 @@ def _walk(run: Run) -> None:
             run.phase = phase.__name__
             run.phases.append((run.phase, run.now))
             run.note("phase", number=number)
+            listen()
             if not _goes_on(run, phase):
                 break
     except Fenced as error:
@@ -60,6 +62,7 @@ def _undo(run: Run) -> None:
             verdict = Blame(True, run.scenario.change.commands, True, "interrupted")
             roll_back(run, "any", verdict, cause="interrupted")
         else:
+            run.deployed_since_s = None
             run.end("refused", "not_deployed")
     except Fenced as error:
         _follow(run, error)

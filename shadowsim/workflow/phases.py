@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from shadowsim.errors import Unreachable
+from shadowsim.interruptions import listen
 from shadowsim.mirror import Chooser, MirrorEngine
 from shadowsim.model.change import Change, Command
 from shadowsim.model.streams import stream
@@ -235,6 +236,7 @@ def roll_out(run: Run, enough: Check) -> bool:
     """
     run.deployed_since_s = run.now
     for commands in by_device(run.scenario.change):
+        listen()
         previously = run.deployed
         run.deployed += commands
         try:
@@ -293,6 +295,7 @@ def realtime_monitoring(run: Run) -> bool:
     unmet = unmet_by(run, "production", run.production, run.deployed, reference)
     if not run.runs(run.production, run.deployed):
         unmet = ("the change is not in force any more", *unmet)
+    listen()
     run.end("halted" if unmet else "confirmed", unmet=unmet)
     return False
 

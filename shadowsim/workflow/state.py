@@ -96,7 +96,7 @@ class Run:
     unmet: dict[str, tuple[str, ...]] = field(default_factory=dict)  # network by network, at last
     kept_by_person: bool = False
     interrupted: bool = False
-    armed: bool = False
+    armed: bool = False  # the rollback is held, and the change has not ended
     overtaken: Configs | None = None  # what production runs since somebody took it over
     shadow_lost: bool = False
     unanswered_s: float = -RETRY_S  # when the shadow did not answer last
@@ -113,7 +113,7 @@ class Run:
         self.before = {**configs, **self.production.configs()}  # it may be dead just now
 
     def build(self, configs: Configs, name: str) -> Witnessed:
-        """A network that runs these. Real ones take a while, in which nothing is at stake."""
+        """A network that runs these. Real ones take a while; nothing was sent to production yet."""
         with listening():
             return self.factory(self.scenario, configs, name)
 
@@ -129,6 +129,7 @@ class Run:
         """
         if self.armed:
             self.hold.end(CANCELLED if end_state == "refused" else end_state)
+            self.armed = False
         self.end_state = end_state
         self.note(note or end_state, **data)
 

@@ -27,7 +27,8 @@ class WallClock:
         return float(self.env.now)
 
     def advance(self, until_s: float) -> None:
-        """Sleep and let things happen until it is that late. Ctrl-C is heard between two things."""
+        """Sleep and let things happen until it is that late. Ctrl-C is heard between two things,
+        unless whoever advances it is not to be interrupted."""
         behind_s = monotonic() - (self.env.real_start + self.now - self.env.env_start)
         if behind_s > SLACK_S or self.now == self.env.env_start:
             self.env.env_start = self.now
