@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from shadowsim.__main__ import told
+from shadowsim.api.desk import Desk
 from shadowsim.errors import BadInput
 from shadowsim.interruptions import SAME_S, listen, listening, uninterrupted
+from shadowsim.shadow_commands import Pace
+
+if TYPE_CHECKING:
+    from shadowsim.workflow import Run
 
 
 @pytest.fixture(autouse=True)
@@ -209,3 +217,45 @@ def test_a_person_is_told_what_was_on_its_way(capsys: pytest.CaptureFixture[str]
         ask()
         raise BadInput("the disk is full")
     assert capsys.readouterr().err == "the disk is full\nstopped\n"
+
+
+LONG_S = 20.0
+
+
+def _pace() -> None:
+    Pace(1.0)(cast("Run", SimpleNamespace(now=LONG_S, interrupted=False)))
+
+
+def _desk() -> None:
+    Desk().attend(None, LONG_S)
+
+
+@pytest.mark.parametrize("wait", [_pace, _desk])
+def test_a_run_that_is_held_up_for_its_watcher_listens(wait: Callable[[], None]) -> None:
+    began_s = time.monotonic()
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        wait()
+    assert time.monotonic() - began_s < LONG_S / 2
+
+
+def test_a_run_that_is_being_ended_is_not_held_up() -> None:
+    pace = Pace(2.0)
+    assert pace.due_s(cast("Run", SimpleNamespace(now=4.0, interrupted=False))) == 2.0
+    assert pace.due_s(cast("Run", SimpleNamespace(now=9.0, interrupted=True))) == 0.0
+
+
+def test_the_desk_answers_to_the_end_before_it_hears_a_request() -> None:
+    desk, done = Desk(), []
+
+    def work(room: object) -> None:
+        ask()
+        done.append("answered")
+
+    asking = threading.Thread(target=lambda: desk.ask(cast("Any", work)))
+    asking.start()
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        desk.attend(cast("Any", "a room"), LONG_S)
+    asking.join()
+    assert done == ["answered"]
