@@ -929,6 +929,19 @@ def test_a_place_that_others_could_enter_is_refused(tmp_path, monkeypatch):
             call()
 
 
+def test_only_the_one_that_is_meant_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(rundir, "base", lambda: tmp_path / "base")
+    base = RunDir.make("alive").path.parent
+    mine, other = base / f"mine-{os.getpid()}-1-0", base / f"other-{os.getpid()}-1-0"
+    for folder in (mine, other):
+        folder.mkdir()
+    assert rundir.has_ended(mine) and not rundir.has_ended(next(base.glob("alive*")))
+    rundir.remove_dead(mine)
+    rundir.remove_dead(mine)
+    rundir.Tenant.of(mine).leave()  # who comes too late
+    assert other.exists() and not mine.exists() and len(list(base.iterdir())) == 2
+
+
 def test_only_what_is_ours_and_dead_is_cleaned(tmp_path, monkeypatch):
     monkeypatch.setattr(rundir, "base", lambda: tmp_path / "base")
     monkeypatch.setattr(rundir, "RUNTIME", tmp_path / "nowhere")
@@ -950,6 +963,11 @@ def test_only_what_is_ours_and_dead_is_cleaned(tmp_path, monkeypatch):
     script.write_text("import time; time.sleep(60)")
     worker = subprocess.Popen([sys.executable, str(script), str(dead), "0", "0"])
     assert wait_until(lambda: rundir.leftovers() == [rundir.Leftover(dead, (worker.pid,))])
+    tenant = rundir.Tenant.of(dead)  # a guardian, say
+    rundir.remove_dead(dead)
+    rundir.remove_dead(alive)
+    assert rundir.clean() == [] and worker.poll() is None and not rundir.has_ended(dead)
+    tenant.leave()
     rundir.clean()
     assert worker.wait(5.0) == -9
     assert bystander.poll() is None

@@ -726,6 +726,22 @@ def test_a_device_that_cannot_be_read_or_written_is_named(unwell: Any) -> None:
     assert take_back(DiskOf(disk), never, devices).state == ROLLED_BACK
 
 
+def test_configs_that_are_back_already_are_brought_into_force() -> None:
+    """Who wrote them died before they were: nothing is left to write, and all is to be done."""
+    disk, _, _ = opened()
+    told: list[int] = []
+
+    class Behind(Unwell):
+        def verify(self, configs: Configs) -> tuple[str, ...]:
+            return super().verify(configs) if told else ("the rules of A are not its config's",)
+
+        def enforce(self, generation: int) -> None:
+            told.append(generation)
+
+    assert take_back(DiskOf(disk), never, Behind(DiskOf(disk))).state == ROLLED_BACK
+    assert told == [2]
+
+
 def test_a_device_that_was_never_wrong_must_answer_too() -> None:
     """Else nobody has seen that it has its old config."""
     disk, _, _ = opened()

@@ -246,6 +246,28 @@ def test_who_takes_over_what_is_just_built_anew_finds_it_as_it_was(
 
 
 @needs_emulation
+def test_who_takes_over_brings_into_force_what_was_only_written() -> None:
+    """Production's writer was killed between its database and its switches; a link is cut."""
+    network = _made()
+    try:
+        guardian = EmulatedDevices(network.entrust(1, lambda config: None, lambda fds: None))
+        network.inject(Fault("link_down", network.now, link=("A", "B")))
+        network.apply(TWO_DEVICES)
+        settle(network)
+        assert not guardian.verify(network.configs())  # the cut is known to whoever takes over
+        network.copy(("critical",), 1.0, 96, np.random.default_rng(1))
+        assert guardian.verify(network.configs())  # copies end with the run
+        network._rig.store.write(SQUARE.configs, network._rig.epoch + 1)
+        assert guardian.verify(SQUARE.configs)
+        guardian.fence(2)
+        guardian.enforce(2)
+        _until(lambda: not guardian.verify(SQUARE.configs))
+        guardian._store.close()
+    finally:
+        network.close()
+
+
+@needs_emulation
 def test_a_plant_that_stands_still_is_replaced(network: EmulatedNetwork) -> None:
     before, wanted = network._rig.restarts["plant"], network.configs()
     _kill(network, "plant", signal.SIGSTOP)

@@ -155,6 +155,27 @@ def test_what_is_restored_is_only_what_is_not_there(
     other.close()
 
 
+def test_no_generation_is_fenced_off_by_an_earlier_one(
+    store: ConfigStore, server: OvsdbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was stopped in its takeover wakes up, before or after it has looked."""
+    late, commit = ConfigStore(server.socket, DEVICES), store._commit
+    store.claim(1)
+
+    def overtaken(operations: Sequence[Operation]) -> list[Any]:
+        monkeypatch.setattr(store, "_commit", commit)
+        late.fence(3)
+        return commit(operations)
+
+    monkeypatch.setattr(store, "_commit", overtaken)
+    for _ in range(2):
+        with pytest.raises(Fenced, match="taken over"):
+            store.fence(2)
+    late.write(everywhere(40), epoch=10)
+    assert late.read() == everywhere(40)
+    late.close()
+
+
 def test_what_somebody_writes_while_it_is_restored_stays(
     store: ConfigStore, server: OvsdbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,12 +13,15 @@ from shadowsim.commit import reach, switches
 from shadowsim.commit.devices import FileDevices, Gone
 from shadowsim.commit.log import LogAltered
 from shadowsim.commit.switches import EPOCHS, EmulatedDevices
-from shadowsim.errors import Unreachable
+from shadowsim.dataplane.forwarding import SOUND, Physical
+from shadowsim.errors import Fenced, Unreachable
 from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.topology import Topology
-from shadowsim.network.emulated.controllers import ControllerGone, Outcome
+from shadowsim.network.emulated import beneath
+from shadowsim.network.emulated.controllers import ControllerGone, Outcome, Stale
 from shadowsim.network.emulated.openflow import Rules
+from shadowsim.network.emulated.store import StoreGone
 from shadowsim.scenario import parse
 
 SCENARIO = parse("""
@@ -39,9 +42,11 @@ class Memory:
         self.held: dict[int, Rules] = {}
         self.outcome = Outcome("installed")
         self.epoch = 0
-        self.dead = self.closed = False
+        self.dead = self.closed = self.lost = self.overtaken = False
 
     def read(self) -> Configs:
+        if self.lost:
+            raise StoreGone("the database does not answer")
         return dict(self.configs)
 
     def write(self, configs: Configs, epoch: int) -> None:
@@ -61,6 +66,8 @@ class Memory:
 
     def install(self, epoch: int, rules: Mapping[int, Rules]) -> dict[int, Outcome]:
         assert epoch == self.epochs[-1]
+        if self.overtaken:
+            raise Stale("epoch 7 is not above 8")
         self.held |= rules
         return dict.fromkeys(rules, self.outcome)
 
@@ -109,7 +116,7 @@ def test_every_epoch_is_above_all_of_the_generations_before(
     memory.epoch = 5
     devices.write(cost(7), 2)
     memory.epoch = (3 << EPOCHS) + 9
-    devices.write(cost(8), 2)
+    devices.write(cost(8), 3)
     assert memory.epochs == [(2 << EPOCHS) + 1, (3 << EPOCHS) + 10]
 
 
@@ -132,6 +139,58 @@ def test_a_switch_that_does_not_take_them_is_out_of_reach(
         devices.write(cost(7), 2)
 
 
+def test_what_was_written_and_not_brought_into_force_is(
+    memory: Memory, devices: EmulatedDevices
+) -> None:
+    devices.enforce(2)
+    memory.held[1] = Rules(1)  # those of another config, whose writer died before it told these
+    assert "rules of A as read back" in devices.verify(SCENARIO.configs)[0]
+    devices.enforce(3)
+    assert devices.verify(SCENARIO.configs) == ()
+    assert memory.epochs[-1] == (3 << EPOCHS) + 1  # nothing of generation 2 comes after it
+
+
+def test_only_the_latest_generation_brings_anything_into_force(
+    memory: Memory, devices: EmulatedDevices
+) -> None:
+    memory.epoch = 3 << EPOCHS
+    for late in (lambda: devices.write(cost(7), 2), lambda: devices.enforce(2)):
+        with pytest.raises(Fenced, match="the controller was taken over"):
+            late()
+    assert not memory.held and not memory.epochs
+    devices.enforce(3)
+    memory.overtaken = True  # right after it was asked what it had been told
+    with pytest.raises(Unreachable, match="was just told something else"):
+        devices.enforce(3)
+    memory.dead = True
+    with pytest.raises(Unreachable, match="the controller has ended"):
+        devices.enforce(3)
+
+
+def test_rules_are_those_of_the_links_that_are_left(
+    memory: Memory, devices: EmulatedDevices, tmp_path: Path
+) -> None:
+    devices.enforce(2)
+    sound = memory.held[1]
+    beneath.keep(tmp_path, Physical(frozenset({0, 1}), {"A": 0.5}))
+    devices.enforce(2)
+    assert memory.held[1].digest != sound.digest
+    assert devices.verify(SCENARIO.configs) == ()
+
+
+def test_what_is_broken_beneath_the_configs_is_told_whole_or_not_at_all(tmp_path: Path) -> None:
+    assert beneath.kept(tmp_path) == SOUND
+    broken = Physical(frozenset({4, 5}), {"A": 0.25})
+    beneath.keep(tmp_path, broken)
+    assert beneath.kept(tmp_path) == broken
+    (tmp_path / beneath.FILE).write_text('{"down": [1, "x"]}')
+    assert beneath.kept(tmp_path) == SOUND
+    beneath.keep(tmp_path, broken)
+    (tmp_path / f"{beneath.FILE}.draft").mkdir()  # nothing can be written there
+    beneath.keep(tmp_path, Physical())
+    assert beneath.kept(tmp_path) == SOUND and not (tmp_path / beneath.FILE).exists()
+
+
 def test_a_database_that_is_made_anew_is_waited_for(
     memory: Memory, devices: EmulatedDevices
 ) -> None:
@@ -145,13 +204,23 @@ def test_a_network_that_is_gone_is_said_to_be(memory: Memory, tmp_path: Path) ->
         EmulatedDevices(reached(tmp_path / "none")).read()
 
 
-def test_when_nobody_needs_them_any_more_remains_are_removed(
-    memory: Memory, devices: EmulatedDevices, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_network_whose_run_and_agent_are_dead_is_gone(
+    memory: Memory, devices: EmulatedDevices, monkeypatch: pytest.MonkeyPatch, ended: bool
 ) -> None:
-    cleaned: list[bool] = []
-    monkeypatch.setattr(switches, "clean", lambda: cleaned.append(memory.closed))
+    memory.lost = True
+    monkeypatch.setattr(switches, "has_ended", lambda folder: ended)
+    with pytest.raises(Gone if ended else StoreGone):
+        devices.read()
+
+
+def test_when_nobody_needs_them_any_more_remains_are_removed(
+    memory: Memory, devices: EmulatedDevices, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cleaned: list[tuple[Path, bool]] = []
+    monkeypatch.setattr(switches, "remove_dead", lambda f: cleaned.append((f, memory.closed)))
     devices.close()
-    assert cleaned == [True]
+    assert cleaned == [(tmp_path, True)]
 
 
 @pytest.mark.parametrize("missing", ["topology", "rundir"])

@@ -45,6 +45,14 @@ class Devices(Protocol):
         """
         ...
 
+    def enforce(self, generation: int) -> None:
+        """Have the running configs in force, also where whoever wrote them did not get that far.
+
+        From now on nobody of an earlier generation can have anything else in force. Raises Fenced,
+        Unreachable, OSError.
+        """
+        ...
+
     def verify(self, configs: Configs) -> tuple[str, ...]:
         """What is not in force of these configs by all that can be read back, in words."""
         ...
@@ -91,6 +99,8 @@ class FileDevices:
         self._check(generation)
         self._put([config], generation)
         self._check(generation)
+
+    def enforce(self, generation: int) -> None: ...
 
     def verify(self, configs: Configs) -> tuple[str, ...]:
         found = self.read()

@@ -123,6 +123,7 @@ def _restore(terms: Terms, devices: Devices, generation: int, log: LogWriter, wa
     while True:
         for device, rest in groupby(left(terms, devices.read()), key=lambda c: c.device):
             _bring(terms, devices, generation, log, wait, f"rest of {device}", tuple(rest))
+        devices.enforce(generation)
         failed = _verify(terms, devices)
         if not failed or not wait():
             break

@@ -1,9 +1,9 @@
 """The devices of an emulated production, as whoever holds its rollback reaches them.
 
 Their configs are in the network's own OVSDB, where fencing is a condition of every transaction;
-their rules are compiled anew from those configs and told to the network's own controller, which
-takes nothing of an earlier epoch. Both are reached through the folder of the network. It stays up
-as long as the holder keeps the files that it was lent.
+their rules are compiled anew from those configs and the links that are left, and told to the
+network's own controller, which takes nothing of an earlier epoch. All are reached through the
+folder of the network. It stays up as long as the holder keeps the files that it was lent.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from pydantic import TypeAdapter, ValidationError
 from shadowsim.commit.devices import Gone
 from shadowsim.commit.log import LogAltered
 from shadowsim.dataplane.forwarding import Compiler
-from shadowsim.errors import Unreachable
+from shadowsim.errors import Fenced, Unreachable
 from shadowsim.model.change import Configs
 from shadowsim.model.config import DeviceConfig
 from shadowsim.model.topology import Topology
-from shadowsim.network.emulated.controllers import ControllerCalls, ControllerGone
+from shadowsim.network.emulated.beneath import kept
+from shadowsim.network.emulated.controllers import (
+    ControllerCalls,
+    ControllerGone,
+    Outcome,
+    Stale,
+)
 from shadowsim.network.emulated.openflow import Rules, rules
-from shadowsim.network.emulated.rundir import clean
-from shadowsim.network.emulated.store import ConfigStore
+from shadowsim.network.emulated.rundir import Tenant, has_ended, remove_dead
+from shadowsim.network.emulated.store import ConfigStore, StoreGone
 
 EPOCHS = 40  # bits: a generation's epochs are above all of the one before
 
@@ -41,11 +47,18 @@ class EmulatedDevices:
             raise LogAltered(f"how production is reached cannot be read: {error}") from None
         self._store = ConfigStore(self._rundir / "db.sock", list(self._topology.device_index))
         self._controller = ControllerCalls(self._rundir)
+        self._tenant = Tenant.of(self._rundir)
 
     def read(self) -> Configs:
+        gone = Gone("its network has gone, and production with it")
         if not self._rundir.exists():
-            raise Gone("its network has gone, and production with it")
-        return self._store.read()
+            raise gone
+        try:
+            return self._store.read()
+        except StoreGone:
+            if has_ended(self._rundir):
+                raise gone from None
+            raise
 
     def prepare(self) -> None:
         self._rules(self.read())
@@ -56,14 +69,17 @@ class EmulatedDevices:
     def write(self, config: DeviceConfig, generation: int) -> None:
         number = self._topology.device_index[config.hostname] + 1
         try:
-            told = self._controller.state()
-            epoch = max(told.epoch, generation << EPOCHS) + 1
-            self._store.write({config.hostname: config}, epoch)
-            found = self._controller.install(epoch, self._rules(self._store.read()))
+            found = self._tell({config.hostname: config}, generation)
         except ControllerGone as error:
             raise Unreachable(f"{config.hostname}: {error}") from None
         if not found[number].installed:
             raise Unreachable(f"{config.hostname}: {found[number].outcome} {found[number].error}")
+
+    def enforce(self, generation: int) -> None:
+        try:
+            self._tell({}, generation)
+        except ControllerGone as error:
+            raise Unreachable(str(error)) from None
 
     def verify(self, configs: Configs) -> tuple[str, ...]:
         stored = self._store.read()
@@ -86,7 +102,20 @@ class EmulatedDevices:
     def close(self) -> None:
         """Let go of it; if the run that made this network is dead, so are its remains soon."""
         self._store.close()
-        clean()
+        self._tenant.leave()
+        remove_dead(self._rundir)
+
+    def _tell(self, configs: Configs, generation: int) -> Mapping[int, Outcome]:
+        """Store these, and have the controller hand out the rules of all that is stored then."""
+        told = self._controller.state().epoch
+        if told >> EPOCHS > generation:
+            raise Fenced("the controller was taken over from this process")
+        epoch = max(told, generation << EPOCHS) + 1
+        self._store.write(configs, epoch)
+        try:
+            return self._controller.install(epoch, self._rules(self._store.read()))
+        except Stale:  # somebody told it something between these two: what, is looked at again
+            raise Unreachable("the controller was just told something else") from None
 
     @cached_property
     def _compiler(self) -> Compiler:
@@ -99,4 +128,5 @@ class EmulatedDevices:
         """
         if len(configs) < len(self._topology.devices):
             raise Unreachable("production is just being built again: not all configs are there")
-        return {found.dpid: found for found in rules(self._compiler.compile(configs))}
+        plane = self._compiler.compile(configs, kept(self._rundir))
+        return {found.dpid: found for found in rules(plane)}

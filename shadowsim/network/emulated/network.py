@@ -31,6 +31,7 @@ from shadowsim.model.truth import Spell
 from shadowsim.network.commands import Commands, Obeying
 from shadowsim.network.damage import Damage, damage
 from shadowsim.network.dark import hide
+from shadowsim.network.emulated.beneath import keep
 from shadowsim.network.emulated.care import CARE_S, Care, NetworkLost
 from shadowsim.network.emulated.clock import WallClock
 from shadowsim.network.emulated.controllers import Kind
@@ -388,6 +389,7 @@ class EmulatedNetwork:
     def _install_rules(self) -> None:
         """Hand the rules over; switches that are deaf keep what they have, and get them later."""
         edge = self._edge.rules_wanted()
+        keep(self._rig.rundir, self._damage.physical)
         self._tables.tell()
         self._tables.hold(self._rig.install(rules(self._tables.target, **edge)))
 

@@ -7,6 +7,7 @@ in clock ticks since boot, so that a later process with the same number is not t
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -66,8 +67,31 @@ class RunDir:
 
 
 @dataclass(frozen=True)
+class Tenant:
+    """Somebody who still needs a folder whose owner may be dead: nobody removes it meanwhile."""
+
+    _fd: int | None
+
+    @classmethod
+    def of(cls, folder: Path) -> Tenant:
+        """Need it from now on; a folder that is not there is needed by nobody."""
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return cls(None)
+        with contextlib.suppress(OSError):  # it is just being removed
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return cls(fd)
+
+    def leave(self) -> None:
+        """Need it no longer; to be called once."""
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+@dataclass(frozen=True)
 class Leftover:
-    """A folder whose owner is dead, and the processes that still work for it."""
+    """A folder that nobody needs any more, and the processes that still work for it."""
 
     path: Path
     pids: tuple[int, ...]
@@ -86,12 +110,15 @@ def base() -> Path:
 def leftovers() -> list[Leftover]:
     """Folders of this user whose owner is dead, wherever a run of this user can have made them.
 
+    Not those of a network in which a guardian is just taking a change back.
+
     Raises MachineLacks if the place of this run is not ours; others that are not are left alone.
     """
     places = [_checked(base())] if os.path.lexists(base()) else []
     others = dict.fromkeys((RUNTIME / "shadowsim", FALLBACK))  # with other variables than now
     places += [place for place in others if place not in places and _is_private(place)]
-    dead = [path for place in places for path in sorted(place.iterdir()) if _is_dead(path)]
+    found = [path for place in places for path in sorted(place.iterdir())]
+    dead = [path for path in found if _is_dead(path) and not _is_needed(path)]
     return [Leftover(path, tuple(_workers(path))) for path in dead]
 
 
@@ -99,9 +126,24 @@ def clean() -> list[Leftover]:
     """End and remove what `leftovers` finds, and nothing else; returns it."""
     found = leftovers()
     for one in found:
-        _end(one)
-        RunDir(one.path).remove()
+        _remove(one)
     return found
+
+
+def remove_dead(folder: Path) -> None:
+    """End and remove what is left of this network, if its owner is dead and nobody needs it."""
+    if _is_dead(folder) and not _is_needed(folder):
+        _remove(Leftover(folder, tuple(_workers(folder))))
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether its agent is no more, with all that was in it, and nobody will start another."""
+    return _is_dead(folder) and not any(map(_is_agent, _workers(folder)))
+
+
+def _remove(leftover: Leftover) -> None:
+    _end(leftover)
+    RunDir(leftover.path).remove()
 
 
 def _checked(folder: Path) -> Path:
@@ -154,6 +196,21 @@ def _is_dead(folder: Path) -> bool:
     return _started(int(named[1])) != int(named[2])
 
 
+def _is_needed(folder: Path) -> bool:
+    """Whether a `Tenant` that is alive needs it."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def _workers(folder: Path) -> Iterator[int]:
     """Processes that run our code with this folder as an argument."""
     for entry in Path("/proc").iterdir():
@@ -161,12 +218,20 @@ def _workers(folder: Path) -> Iterator[int]:
             yield int(entry.name)
 
 
-def _works_for(pid: int, folder: Path) -> bool:
+def _words(pid: int) -> list[str]:
+    """The program and the arguments of a process; none if there is no such process."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
-        return False
-    module = CODE.strip("/").replace("/", ".")
+        return []
+
+
+def _is_agent(pid: int) -> bool:
+    return any(word.endswith(f"{CODE}agent.py") for word in _words(pid))
+
+
+def _works_for(pid: int, folder: Path) -> bool:
+    words, module = _words(pid), CODE.strip("/").replace("/", ".")
     ours = any(CODE in word or word.startswith(module) for word in words)
     return ours and str(folder) in words and pid != os.getpid()
 

@@ -130,13 +130,27 @@ class ConfigStore:
         self._check(self._bridge, generation)
 
     def fence(self, generation: int) -> None:
-        """Have no write of an earlier generation succeed, and write as this one. Raises StoreGone.
+        """Have no write of an earlier generation succeed, and write as this one.
 
-        One transaction, so that there is no instant at which some devices have two masters.
+        One transaction, so that there is no instant at which some devices have two masters. Raises
+        StoreGone, and Fenced where a later generation has been here.
         """
-        self._database.await_ready(time.monotonic() + self._timeout_s)
-        there = [bridge for bridge in self._device if bridge in self._database.bridges]
-        self._commit([put(bridge, {GENERATION: str(generation)}) for bridge in there])
+        until_s = time.monotonic() + self._timeout_s
+        self._database.await_ready(until_s)
+        while True:
+            bridges = self._database.bridges
+            there = {bridge: bridges[bridge] for bridge in self._device if bridge in bridges}
+            if any(number_in(ids, GENERATION) > generation for ids in there.values()):
+                raise Fenced("production was taken over from this process")
+            mark = {GENERATION: str(generation)}
+            try:
+                # Only if they are of whom they were when this looked.
+                still = [_must_be_as_of(bridge, ids) for bridge, ids in there.items()]
+                self._commit([*still, *(put(bridge, mark) for bridge in there)])
+                break
+            except StoreGone:
+                if time.monotonic() > until_s:
+                    raise
         self._generation = generation
 
     def restore(self, configs: Mapping[str, DeviceConfig], epoch: int) -> None:
@@ -322,11 +336,18 @@ def _must_exist(bridge: str) -> Operation:
     }
 
 
-def _must_be_of(bridge: str, generation: int) -> Operation:
+def _must_be_of(bridge: str, generation: int | str) -> Operation:
     """An operation that fails, and all others with it, unless the bridge is of this generation."""
     mark = ["map", [[GENERATION, str(generation)]]]
     of_it = _must_exist(bridge)
     return {**of_it, "where": [*of_it["where"], ["external_ids", "includes", mark]]}
+
+
+def _must_be_as_of(bridge: str, ids: Ids) -> Operation:
+    """An operation that fails, and all others with it, if the bridge's generation is another."""
+    if GENERATION in ids:
+        return _must_be_of(bridge, ids[GENERATION])
+    return _must_be(bridge, ids)
 
 
 def _must_be(bridge: str, ids: Ids) -> Operation:
