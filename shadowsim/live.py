@@ -71,6 +71,10 @@ def say(event: Event) -> str | None:
         "decision": lambda: f"decision: {data['decision']}" + _because(data["why"]),
         "armed": lambda: f"rollback armed: {data['signature']}",
         "not_the_change": lambda: f"signs of failure, not the change's: {data['why']}",
+        "frozen": lambda: (
+            f"production fails, so {data['device']} is left alone for now" + _because(data["signs"])
+        ),
+        "thawed": lambda: f"production is well again: on to {data['device']}",
         "doubted": lambda: f"a failure is forecast, but {data['why']}: watching on",
         "trigger": lambda: (
             f"rollback triggered ({data['mode']}): {data['why']}" + _because(data["signs"])
@@ -89,7 +93,7 @@ def say(event: Event) -> str | None:
         "observe_only": lambda: "production is only observed: nothing is deployed",
         "not_deployed": lambda: "no answer: nothing was deployed",
         "confirmed": lambda: "confirmed: the change stays",
-        "rolled_back": lambda: f"rolled back and verified in {data['took_s']:.1f} s",
+        "rolled_back": lambda: _rolled_back(data),
         "halted": lambda: (
             "halted: a person is needed" + _because(data.get("failed") or data.get("unmet"))
         ),
@@ -118,6 +122,12 @@ def _lags(data: Mapping[str, Any]) -> str:
     lags |= {f"{s['kind']} on {s['host']}": s["lag_s"] for s in data["services"]}
     told = [f"{of} {1e3 * lag_s:.0f} ms" for of, lag_s in lags.items() if lag_s == lag_s and lag_s]
     return f"; behind: {', '.join(told)}" if told else ""
+
+
+def _rolled_back(data: Mapping[str, Any]) -> str:
+    rest = (*data.get("not_known", ()), *data.get("by_others", ()))
+    verified, but = ("its configs verified", ", but") if rest else ("verified", "")
+    return f"rolled back and {verified} in {data['took_s']:.1f} s{but}" + _because(rest)
 
 
 def _because(reasons: Sequence[str] | None) -> str:

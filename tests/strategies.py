@@ -231,6 +231,18 @@ def scripts(*, unnumbered: bool = True, most: int = 10) -> st.SearchStrategy[tup
 changes: st.SearchStrategy[Change] = st.builds(Change, st.just("a change"), scripts())
 
 
+@st.composite
+def passing_changes(draw: st.DrawFn) -> Change:
+    """Changes of few slots, many of which are set, removed and set again on the way."""
+    acts: list[Command] = []
+    for _ in range(draw(st.integers(1, 4))):
+        form, device = draw(st.sampled_from(FORMS)), draw(st.sampled_from(DEVICES))
+        context, line = draw(contexts(form.context)), draw(lines_of(form))
+        acts += [Command(device, context, line), Command(device, context, f"no {line}")]
+        acts += [Command(device, "", f"no {context}")] if context else []
+    return Change("a change", tuple(draw(st.lists(st.sampled_from(acts), max_size=10))))
+
+
 # ---- topologies
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,6 +16,7 @@ from strategies import (
     lines_of,
     near_pairs,
     network_configs,
+    passing_changes,
     scripts,
     settings_of,
 )
@@ -34,6 +36,7 @@ from shadowsim.model.change import (
     parse_script,
     render_script,
     revert,
+    reverted,
 )
 from shadowsim.model.config import DeviceConfig, render
 from shadowsim.model.grammar import FORMS, Form, context_of
@@ -198,6 +201,100 @@ def test_a_rollback_leaves_what_others_have_changed(before, drifted, change):
         for slot in {*was, *did, *found, *now} - opened:
             expected = found if was.get(slot) == did.get(slot) else was
             assert now.get(slot) == expected.get(slot)
+
+
+@often
+@given(network_configs(), passing_changes(), st.data())
+def test_a_change_that_stopped_anywhere_is_taken_back_exactly(before, change, data):
+    """After any of its commands, those of each device on their own, and half way back, too."""
+    now, back = dict(before), dict(before)
+    for name in change.devices:
+        mine = [c for c in change.commands if c.device == name]
+        now |= apply({name: now[name]}, mine[: data.draw(st.integers(0, len(mine)))])
+    found = reverted(before, now, change, change.commands, under_way=change.commands)
+    assert found == before
+    steps = revert(before, apply(before, change.commands), change, change.commands)
+    for step in steps[: data.draw(st.integers(0, len(steps)))]:
+        now |= apply({step.device: now[step.device]}, [step])
+    back = reverted(before, now, change, change.commands, under_way=change.commands)
+    assert back == before
+
+
+@often
+@given(network_configs(), passing_changes(), st.data())
+def test_what_is_known_to_be_done_leaves_nothing_in_passing(before, change, data):
+    """The last batch stopped anywhere; of those before it is known that they are done."""
+    cut = data.draw(st.integers(0, len(change.commands)))
+    last = change.commands[cut:]
+    now = apply(before, change.commands[: data.draw(st.integers(cut, len(change.commands)))])
+    assert reverted(before, now, change, change.commands, under_way=last) == before
+
+
+@often
+@given(network_configs(), network_configs(), passing_changes())
+def test_what_others_have_changed_stays_however_far_a_change_has_come(before, drifted, change):
+    """All but the slots that the change speaks of, and in these all that it never has there."""
+    passed: dict[str, dict[Any, set[Any]]] = {name: {} for name in before}
+    for name in before:
+        states = [before[name]]
+        for command in (c for c in change.commands if c.device == name):
+            states.append(apply_one(states[-1], [command]))
+        for slot in {slot for state in states for slot in state.settings}:
+            values = {state.settings.get(slot) for state in states}
+            passed[name][slot] = values if len(values) > 1 else set()
+    whole = apply(before, change.commands)
+    after = reverted(before, drifted, change, change.commands, under_way=change.commands)
+    for name in drifted:
+        was, did = before[name].settings, whole[name].settings
+        found, now = drifted[name].settings, after[name].settings
+        opened = {context_of(slot) for slot in now}
+        for slot in {*was, *did, *found, *now} - opened:
+            theirs = was.get(slot) == did.get(slot)
+            theirs &= found.get(slot) not in passed[name].get(slot, ())
+            assert now.get(slot) == (found if theirs else was).get(slot)
+
+
+SHUT_MEANWHILE = """
+interface to-B
+ shutdown
+ mtu 9000
+ no shutdown
+no ip access-list extended WEB
+ip access-list extended WEB
+ 10 permit ip any any
+ 20 deny ip any any
+"""
+
+
+@pytest.mark.parametrize("done", range(7))
+def test_a_port_shut_and_a_list_emptied_in_passing_are_taken_back(done):
+    start = config(
+        "interface to-B", " mtu 1500", "ip access-list extended WEB", " 10 permit ip any any"
+    )
+    before, change = {"A": start}, Change("", parse_script(f"device A\n{SHUT_MEANWHILE}"))
+    now = apply(before, change.commands[:done])
+    back = revert(before, now, change, change.commands, under_way=change.commands)
+    assert apply(now, back) == before
+
+
+def test_a_port_that_others_have_shut_stays_shut_if_the_change_is_known_to_be_done():
+    before = {"A": config("interface to-B", " mtu 1500")}
+    script = "device A\ninterface to-B\n shutdown\n mtu 9000\n no shutdown\n"
+    change = Change("", parse_script(script))
+    now = apply(before, parse_script("device A\ninterface to-B\n mtu 9000\n shutdown\n"))
+    lines = [c.line for c in revert(before, now, change, change.commands)]
+    assert lines == ["mtu 1500"]
+    lines = [c.line for c in revert(before, now, change, change.commands, change.commands)]
+    assert lines == ["no shutdown", "mtu 1500"]
+
+
+def test_a_context_made_in_passing_goes_and_what_others_have_put_in_it_stays():
+    before, change = {"A": config()}, Change("", parse_script(
+        "device A\nrouter bgp 65000\n maximum-prefix 5\nno router bgp\n"
+    ))  # fmt: skip
+    now = {"A": config("router bgp 65000", " maximum-prefix 5", " network 10.0.0.0/8")}
+    found = reverted(before, now, change, change.commands, under_way=change.commands)
+    assert found == {"A": config("router bgp 65000", " network 10.0.0.0/8")}
 
 
 @often

@@ -527,6 +527,29 @@ def test_positions() -> None:
     assert TERMS.position({"A": OLD_CONFIGS["A"]}) == MIXED  # what is not known is not old
 
 
+def test_what_is_set_in_passing_is_neither_old_nor_new() -> None:
+    """A port of A is shut from the first command to the last, a list of B is empty for a while."""
+    for name, script in {
+        "A": "interface to-B\n shutdown\n",
+        "B": "no ip access-list extended M\nip access-list extended M\n",
+    }.items():
+        for configs in (OLD_CONFIGS, NEW_CONFIGS):
+            passing = apply(configs, parse_script(f"device {name}\n{script}"))
+            assert TERMS.position(passing) == MIXED
+            assert TERMS.target(passing) == OLD_CONFIGS
+            kept = TERMS.target({**passing, "A": apply_one(passing["A"], MORE[:1])})
+            assert kept == {**OLD_CONFIGS, "A": apply_one(OLD_CONFIGS["A"], MORE[:1])}
+
+
+def test_a_run_that_dies_after_any_command_leaves_nothing_that_was_set_in_passing() -> None:
+    for count in range(len(CHANGE.commands) + 1):
+        disk, place, _ = opened()
+        for config in apply(OLD_CONFIGS, CHANGE.commands[:count]).values():
+            devices_on(place.disk).write(config, FIRST)
+        assert take_back(DiskOf(disk)).position == OLD
+        assert devices_on(place.disk).read() == OLD_CONFIGS
+
+
 MORE = parse_script("device A\ntable-size 7\ndevice B\ntable-size 8\n")
 
 
@@ -598,7 +621,9 @@ def test_it_is_written_down_what_is_done_before_it_is() -> None:
     fenced = next(n for n, (_, name) in enumerate(seen) if name.startswith("@fence.2"))
     assert synced[0] < fenced < writes[0]
     whats = [r.data["what"] for r in now.log.records if r.kind == "intend"]
-    assert whats == [step.id for step in SIGNATURE.ordered() if step.id in whats]
+    steps = [step.id for step in SIGNATURE.ordered() if step.id in whats]
+    assert steps
+    assert whats == [*steps, "rest of A", "rest of B"]  # what was set in passing is in no step
 
 
 def test_who_takes_over_needs_only_what_it_has_written_itself() -> None:

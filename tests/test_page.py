@@ -90,6 +90,9 @@ def test_steps_are_ticked_off_as_they_are_carried_out() -> None:
     assert view.seen["production"].restored == ("A",)
     assert states(view_of([event("halted", 5.0, failed=["x"])], view))[0] == "not verified"
     assert states(view_of([event("rolled_back", 5.0, took_s=1.0)], view))[0] == "verified"
+    for rest in ("not_known", "by_others"):
+        dark = event("rolled_back", 5.0, took_s=1.0, **{rest: ["critical traffic"]})
+        assert states(view_of([dark], view))[0] == "configs verified"
 
 
 def test_a_plan_that_was_only_held_ready_was_not_needed() -> None:

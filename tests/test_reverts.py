@@ -20,8 +20,9 @@ from test_workflow import (
 )
 
 from shadowsim.journal import Event
+from shadowsim.model.change import apply, parse_script
 from shadowsim.model.faults import Fault
-from shadowsim.workflow.gate import STEADY, unwell
+from shadowsim.workflow.restored import STEADY, by_others, not_known, unwell
 from shadowsim.workflow.watch import HOLD_S, MOST_AGAIN, _planned
 
 DRAINED = "interface to-B\\n ip ospf cost 5000\\n"
@@ -143,8 +144,67 @@ def test_without_readings_there_is_nothing_to_compare(drained: Trial) -> None:
     run.telemetry["production"].samples.clear()
     try:
         assert unwell(run, "production", run.production, (), set()) == ()
+        assert not_known(run, "production") == ()
+        run.telemetry["production"].samples += kept[:-STEADY]
+        assert not_known(run, "production") == ()
+        for sample in kept[-STEADY:]:
+            dark = np.full_like(sample.demand, np.nan)
+            run.telemetry["production"].samples.append(replace(sample, demand=dark))
+        assert unwell(run, "production", run.production, run.deployed, set()) == ()
+        assert not_known(run, "production") == (
+            "nothing is known of critical traffic",
+            "nothing is known of normal traffic",
+        )
     finally:
-        run.telemetry["production"].samples += kept
+        run.telemetry["production"].samples[:] = kept
+
+
+def test_one_dark_reading_of_two_does_not_pass_for_service(drained: Trial) -> None:
+    """It was taken for one in which all that was offered, nothing, did arrive."""
+    run = drained.run
+    samples = run.telemetry["production"].samples
+    kept = list(samples)
+    starved, dark = np.array(kept[-2].demand), np.full_like(kept[-1].demand, np.nan)
+    starved[:, 1] = starved[:, 0] * 0.6
+    samples[-2:] = [replace(kept[-2], demand=starved), replace(kept[-1], demand=dark)]
+    try:
+        left = tuple(c for c in run.deployed if c not in set(run.blamed))
+        assert len(unwell(run, "production", run.production, left, set())) == 2
+        assert not_known(run, "production") == ()
+    finally:
+        samples[:] = kept
+
+
+# -- what held before ---------------------------------------------------------------------------
+
+PASSING = ("device B", "interface to-T", " shutdown", " description far", " no shutdown")
+
+
+def set_in_production(found: Trial, device: str, port: str) -> Trial:
+    """A port that is shut in production after the run."""
+    there = dict(found.production.configs())
+    shut = parse_script(f"device {device}\ninterface {port}\n shutdown\n")
+    found.production.configs = lambda: apply(there, shut)  # type: ignore[method-assign]
+    return found
+
+
+def test_what_a_rollback_leaves_of_its_change_is_seen_in_what_it_breaks() -> None:
+    """Compared with what the plan leads to, nothing would be: it led there."""
+    found = trial(PASSING, "{at_s: 60, telemetry_gap: {}, for_s: 20}")
+    assert found.end == ("go", "rolled_back")
+    assert unwell(found.run, "production", found.production, (), set()) == ()
+    set_in_production(found, "B", "to-T")
+    assert unwell(found.run, "production", found.production, (), set()) != ()
+    assert by_others(found.run) == ()
+
+
+def test_what_others_have_broken_is_named_and_not_held_against_a_rollback() -> None:
+    found = trial(PASSING, "{at_s: 60, telemetry_gap: {}, for_s: 20}")
+    set_in_production(found, "T", "to-B")
+    assert unwell(found.run, "production", found.production, (), set()) == ()
+    said = by_others(found.run)
+    assert said
+    assert all("broken by what others have set: 'T: interface to-B / shutdown'" in s for s in said)
 
 
 def test_retries_that_outlive_the_change_are_not_called_restored() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from network_contract import Recording
 from shadowsim.errors import ShadowsimError, Unreachable
 from shadowsim.journal import Event, Journal
 from shadowsim.live import say
-from shadowsim.model.change import Configs, apply
+from shadowsim.model.change import Command, Configs, apply
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE
 from shadowsim.network import NETWORKS
 from shadowsim.network.simulated.stretch import Stretch
@@ -27,6 +27,7 @@ from shadowsim.precog.forecast import forecast_of
 from shadowsim.record import document
 from shadowsim.scenario import Scenario, load, parse
 from shadowsim.workflow import PHASES, Approve, Run, nobody, run_workflow
+from shadowsim.workflow.gate import ground
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.yml"))
 
@@ -433,10 +434,145 @@ def test_a_production_that_goes_dark_while_it_is_watched_is_taken_back() -> None
     assert found.restored()
 
 
+def test_what_is_taken_back_in_the_dark_is_not_said_to_serve_anybody() -> None:
+    """Its configs are read back, but of users nothing is known, and missing data is no pass."""
+    found = trial(HARMLESS, "{at_s: 60, telemetry_gap: {}}")
+    (said,) = found.events("rolled_back")
+    unknown = ("critical traffic", "normal traffic", "loss critical < 0.02")
+    assert said.data["not_known"] == tuple(f"nothing is known of {name}" for name in unknown)
+    assert found.run.execution is not None
+    assert not found.run.execution.verified
+    assert found.run.execution.failed == ()
+    told = str(say(said))
+    assert told.startswith("rolled back and its configs verified in ")
+    assert "nothing is known of critical traffic" in told
+
+
+def test_an_order_in_the_dark_is_planned_for_the_traffic_of_before() -> None:
+    found = trial(HARMLESS, "{at_s: 60, telemetry_gap: {}}")
+    assert ground(found.run).rates_bps == pytest.approx([6e6, 6e6, 2e6], rel=0.2)
+
+
 def test_a_production_that_was_never_seen_is_not_confirmed() -> None:
     found = trial(HARMLESS, "{at_s: 46, telemetry_gap: {}}", "monitor_s: 10, soak_s: 1")
     assert found.run.decision == "go"
     assert found.run.end_state != "confirmed"
+
+
+# -- what a change sets only in passing --------------------------------------------------------
+
+SHUT_MEANWHILE = (
+    "device A", "interface to-B", " shutdown", "device C", "interface to-D", " description c",
+    "device A", "interface to-B", " description a", " no shutdown",
+)  # fmt: skip
+SHUT_AT_ONCE = ("device A", "interface to-B", " shutdown", " description a", " no shutdown")
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_a_device_that_dies_in_the_middle_of_its_commands_is_left_as_it_was(taken: int) -> None:
+    """It has taken some of them, and does what it is told again afterwards."""
+
+    def wrap(network: Recording, name: str) -> None:
+        apply_all, wrapped = network.apply, cast("Any", network)
+
+        def some(commands: Sequence[Command]) -> None:
+            wrapped.apply = apply_all
+            apply_all(commands[:taken])
+
+        if name == "production":
+            wrapped.apply = some
+
+    found = trial(SHUT_AT_ONCE, wrap=wrap)
+    assert found.end == ("go", "rolled_back")
+    assert found.restored()
+
+
+def test_a_run_that_is_interrupted_after_any_device_leaves_nothing_it_set_in_passing() -> None:
+    for nth in (1, 4, 7):
+        watch = Interrupter("forecast", "production", nth)
+        found = interrupted(Trial(scenario_of(SHUT_MEANWHILE), watch=watch))
+        assert found.restored()
+        assert found.run.end_state == "rolled_back"
+
+
+def test_what_fails_while_a_port_is_shut_in_passing_is_due_to_the_change() -> None:
+    """The spare path fails then; with the port open nobody would have noticed."""
+    at_s = first_deployed_s(SHUT_MEANWHILE, "soak_s: 8")
+    cut = f"{{at_s: {at_s + 2}, link_down: {{link: [A, D]}}}}"
+    found = trial(SHUT_MEANWHILE, cut, "soak_s: 8")
+    assert found.end == ("go", "rolled_back")
+    assert found.run.root_cause == "change"
+    assert [c.line for c in found.run.blamed] == ["shutdown"]
+    assert found.restored()
+
+
+# -- a production that fails while a change is half way out ------------------------------------
+
+
+def first_deployed_s(change: tuple[str, ...], workflow: str = "", base: str = RING) -> float:
+    """When the first device of production gets a change."""
+    deployed = trial(change, workflow=workflow, base=base).events("deploy")
+    return next(event.at_s for event in deployed if event.data["network"] == "production")
+
+
+def others_cut_off(at_s: float, for_s: str = "") -> str:
+    return (
+        f'{{at_s: {at_s}, config_drift: {{device: T, script: "interface to-B\\n shutdown\\n"}}'
+        f"{for_s}}}"
+    )
+
+
+def test_no_other_device_is_changed_while_production_fails() -> None:
+    at_s = first_deployed_s(TWO_DEVICES) + 1.0
+    found = trial(TWO_DEVICES, others_cut_off(at_s, ", for_s: 8"))
+    assert found.end == ("go", "confirmed")
+    (frozen,), (thawed,) = found.events("frozen"), found.events("thawed")
+    assert frozen.data["device"] == "C"
+    assert frozen.data["signs"] == ("reachable any>any",)
+    assert at_s + 8.0 <= thawed.at_s <= found.production.sent_at_s[1]
+    assert all(say(event) for event in (frozen, thawed))
+    assert found.run.root_cause in ("none", "not the change")
+
+
+def test_a_change_half_way_out_into_a_failing_production_is_taken_back() -> None:
+    at_s = first_deployed_s(TWO_DEVICES) + 1.0
+    found = trial(TWO_DEVICES, others_cut_off(at_s))
+    assert found.end == ("go", "rolled_back")
+    assert [{c.device for c in batch} for batch in found.production.sent] == [{"A"}, {"A"}]
+    (frozen,), (back,) = found.events("frozen"), found.events("rolled_back")
+    horizon_s = found.scenario.workflow.horizon_s
+    assert found.events("trigger")[0].at_s == pytest.approx(frozen.at_s + horizon_s, abs=1.0)
+    assert found.run.root_cause in ("unknown", "not the change")
+    (said, *_) = back.data["by_others"]
+    assert "is broken by what others have set: 'T: interface to-B / shutdown'" in said
+    configs = found.production.configs()
+    assert configs["T"].interfaces["to-B"].shutdown
+    assert {n: c for n, c in configs.items() if n != "T"} == {
+        n: c for n, c in found.scenario.configs.items() if n != "T"
+    }
+
+
+def test_no_other_device_is_changed_in_the_dark() -> None:
+    at_s = first_deployed_s(TWO_DEVICES) + 1.5
+    found = trial(TWO_DEVICES, f"{{at_s: {at_s}, telemetry_gap: {{}}, for_s: 2.5}}")
+    assert found.end == ("go", "confirmed")
+    assert found.events("frozen")[0].data["signs"] == ("too little of its telemetry arrives",)
+    assert found.production.sent_at_s[1] > at_s + 2.5
+
+
+def test_what_was_broken_before_freezes_nothing() -> None:
+    at_s = first_deployed_s(TWO_DEVICES) - 1.0
+    found = trial(TWO_DEVICES, others_cut_off(at_s))
+    assert found.events("frozen") == []
+    assert len(found.production.sent) == 2
+
+
+def test_a_person_who_wants_to_go_on_is_not_kept_waiting() -> None:
+    at_s = first_deployed_s(TWO_DEVICES) + 1.0
+    person = Person(deploy=True, back=False)
+    found = trial(TWO_DEVICES, others_cut_off(at_s), "autonomy: ask", approve=person)
+    assert len(person.asked) == 2
+    assert len(found.production.sent) == 2
 
 
 # -- interruptions -----------------------------------------------------------------------------

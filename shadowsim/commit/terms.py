@@ -36,8 +36,12 @@ class Terms:
     reach: Mapping[str, str]
 
     def target(self, now: Configs) -> Configs:
-        """The configs without the change; what others have set meanwhile stays as it is."""
-        return reverted(self.before, now, self.change, self.change.commands)
+        """The configs without the change; what others have set meanwhile stays as it is.
+
+        However far the change had come: what it sets only in passing goes, too, where it is found.
+        """
+        commands = self.change.commands
+        return reverted(self.before, now, self.change, commands, under_way=commands)
 
     def position(self, now: Configs) -> str:
         """Whether these configs are without the change, with all of it, or neither."""

@@ -222,12 +222,19 @@ def apply_one(config: DeviceConfig, commands: Iterable[Command]) -> DeviceConfig
     """The config after these commands; the same object if they change nothing."""
     settings = dict(config.settings)
     for command in commands:
-        edit = _edit(command)
-        for slot in edit.gone(settings):
-            del settings[slot]
-        for slot, value in edit.sets:
-            settings[_numbered(slot, value, settings)] = value
+        _obey(settings, command)
     return config if settings == config.settings else DeviceConfig(config.hostname, settings)
+
+
+def _obey(settings: dict[Slot, Value], command: Command) -> dict[Slot, Value | None]:
+    """Do in these settings what a command says. What stood in the slots it spoke of, or None."""
+    edit = _edit(command)
+    stood: dict[Slot, Value | None] = {slot: settings.pop(slot) for slot in edit.gone(settings)}
+    for unnumbered, value in edit.sets:
+        slot = _numbered(unnumbered, value, settings)
+        stood.setdefault(slot, settings.get(slot))
+        settings[slot] = value
+    return stood
 
 
 def difference(before: Configs, after: Configs) -> tuple[Command, ...]:
@@ -245,44 +252,85 @@ def difference(before: Configs, after: Configs) -> tuple[Command, ...]:
 
 
 def revert(
-    before: Configs, now: Configs, change: Change, blamed: Iterable[Command]
+    before: Configs,
+    now: Configs,
+    change: Change,
+    blamed: Iterable[Command],
+    under_way: Iterable[Command] = (),
 ) -> tuple[Command, ...]:
     """The commands that take the blamed part of a change back and leave all else as it is.
 
     Without the blamed commands the change would have led to `apply(before, the rest of it)`;
     where that differs from what the whole of it leads to, the config of now is set to it. What
     others have changed meanwhile stays. Only devices whose config is known now are spoken of.
+
+    Of the commands `under_way` nobody knows how far they have come. What they set only in passing
+    (a port shut while its MTU is changed) is taken back too where it is found in force. Of all
+    others it is known that they are done, so such a value is somebody else's, and stays.
     """
-    return difference(now, reverted(before, now, change, blamed))
+    return difference(now, reverted(before, now, change, blamed, under_way))
 
 
 def reverted(
-    before: Configs, now: Configs, change: Change, blamed: Iterable[Command]
+    before: Configs,
+    now: Configs,
+    change: Change,
+    blamed: Iterable[Command],
+    under_way: Iterable[Command] = (),
 ) -> dict[str, DeviceConfig]:
     """The configs that `revert` leads to."""
     known = {name: before[name] for name in now if name in before}
+    unsure = frozenset(under_way)
     kept = change.without(blamed).commands
     whole = apply(known, [c for c in change.commands if c.device in known])
     part = apply(known, [c for c in kept if c.device in known])
     found = dict(now)
     for name in change.devices:
-        if name in known and whole[name] is not part[name]:
-            found[name] = _patched(now[name], whole[name], part[name])
+        if name not in known:
+            continue
+        mine = [c for c in change.commands if c.device == name] if unsure else []
+        passed = _passed(known[name], mine, unsure)
+        if whole[name] is not part[name] or passed:
+            found[name] = _patched(now[name], whole[name], part[name], passed)
     return found
 
 
-def _patched(now: DeviceConfig, old: DeviceConfig, new: DeviceConfig) -> DeviceConfig:
-    """The config with those slots set as in `new` that differ between `old` and `new`."""
+def _passed(
+    config: DeviceConfig, commands: Iterable[Command], unsure: frozenset[Command]
+) -> dict[Slot, set[Value | None]]:
+    """Slot by slot what stands there, None for nothing, while the unsure of these are carried out,
+    from before the first to after the last.
+    """
+    settings = dict(config.settings)
+    found: dict[Slot, set[Value | None]] = {}
+    for command in commands:
+        stood = _obey(settings, command)
+        for slot, value in stood.items() if command in unsure else ():
+            found.setdefault(slot, set()).update((value, settings.get(slot)))
+    return found
+
+
+def _patched(
+    now: DeviceConfig,
+    old: DeviceConfig,
+    new: DeviceConfig,
+    passed: Mapping[Slot, set[Value | None]],
+) -> DeviceConfig:
+    """The config with those slots set as in `new` that differ between `old` and `new`, or in which
+    stands what was to stand there only in passing.
+    """
     settings = dict(now.settings)
-    for slot in old.settings.keys() | new.settings.keys():
-        if old.settings.get(slot) == new.settings.get(slot):
+    for slot in {*old.settings, *new.settings, *passed}:
+        wanted, found = new.settings.get(slot), settings.get(slot)
+        if old.settings.get(slot) == wanted and found not in passed.get(slot, ()):
             continue
-        if slot in new.settings:
-            settings[slot] = new.settings[slot]
-        else:
+        if wanted is None:
             settings.pop(slot, None)
+        else:
+            settings[slot] = wanted
     opened = {context_of(slot) for slot in settings} - {()}
-    settings |= {slot: old.settings.get(slot, ()) for slot in opened if slot not in settings}
+    for slot in opened - settings.keys():
+        settings[slot] = old.settings.get(slot, now.settings.get(slot, ()))
     return now if settings == now.settings else DeviceConfig(now.hostname, settings)
 
 

@@ -211,7 +211,9 @@ def _over(view: View, event: Event) -> View:
     states = {"rolled_back": "verified", "confirmed": "not needed", "refused": "not needed"}
     plan = view.plan
     if plan is not None and plan.state in ("armed", "under way"):
-        plan = replace(plan, state=states.get(event.event, "not verified"))
+        rest = event.not_known or event.by_others
+        state = "configs verified" if rest else states.get(event.event, "not verified")
+        plan = replace(plan, state=state)
     return replace(view, end_state=event.event, plan=plan, question=None)
 
 

@@ -273,7 +273,7 @@ def walk_of(evidence: Evidence) -> Walk:
         batches = tuple(tuple(run) for _, run in groupby(commands, key=lambda c: c.device))
         return Walk(tuple(stages), tuple((c,) for c in commands), 0, batches)
     now = evidence.now
-    without = reverted(evidence.before, now, evidence.change, commands)
+    without = reverted(evidence.before, now, evidence.change, commands, under_way=commands)
     stages = [without]
     for command in commands:
         stages.append(apply(stages[-1], [command]))

@@ -142,10 +142,10 @@ class WhatIf:
             return Observed(frozenset(), np.zeros(links), np.zeros(len(self._layout.demands)))
         seen_down = np.any([s.column("link", "up") == 0.0 for s in recent], axis=0)
         dark = plane.up & seen_down
-        load, drop, used, _ = _mean([s.link for s in recent]).T
+        load, drop, used, _ = mean_of_known([s.link for s in recent]).T
         calm = used < 0.9
         loss = np.where(calm & (load > 0), drop / np.maximum(load, 1.0), 0.0)
-        rates = _mean([s.column("demand", "offered_bps") for s in recent])
+        rates = mean_of_known([s.column("demand", "offered_bps") for s in recent])
         return Observed(frozenset(np.flatnonzero(dark).tolist()), np.minimum(loss, 1.0), rates)
 
     def same_rules(self, a: Configs, b: Configs) -> bool:
@@ -266,7 +266,7 @@ def _trend(samples: Sequence[Sample]) -> tuple[float, float]:
     return (time * total).sum() / (time * time).sum(), level
 
 
-def _mean(readings: list[Array]) -> Array:
+def mean_of_known(readings: list[Array]) -> Array:
     """Of each number, of the readings in which it is known."""
     stacked = np.array(readings)
     known = np.isfinite(stacked)

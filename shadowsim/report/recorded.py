@@ -128,6 +128,9 @@ class Event(_Part):
     why: Texts | str = ()
     failed: Texts = ()
     unmet: Texts = ()
+    not_known: Texts = ()
+    by_others: Texts = ()
+    signs: Texts = ()
     step: str = ""
     outcome: str = ""
     scope: str = ""

@@ -104,14 +104,18 @@ def _commands(commands: Sequence[CommandLine]) -> str:
 def _verification(run: Recorded, plan: RollbackSignature, executed: bool) -> str:
     ending = run.last("rolled_back", "halted") if executed else None
     failed = ending.failed if ending else ()
+    rest = (*ending.not_known, *ending.by_others) if ending else ()
     if not executed:
         state = tag("fair", "held ready")
+    elif ending and rest:
+        state = tag("wary", "the configs hold, not all else")
     elif run.result.end_state == "rolled_back":
         state = tag("good", "✓ all hold")
     else:
         state = tag("bad", "✗ not all hold")
     checks = "".join(f"<li>{_check(check)}</li>" for check in plan.verification)
     unmet = f"<p>What does not hold: {joined(failed)}</p>" if failed else ""
+    unmet += f"<p>{joined(rest)}</p>" if rest else ""
     return f'<h3>Verified by {state}</h3>{unmet}<ul class="checks">{checks}</ul>'
 
 

@@ -83,6 +83,13 @@ def _rollback(group: Sequence[Event]) -> Words:
     return f"rollback of {scope} begins"
 
 
+def _rolled_back(group: Sequence[Event]) -> Words:
+    last = group[0]
+    but = (*last.not_known, *last.by_others)
+    verified = "rolled back, its configs verified" if but else "rolled back and verified"
+    return f"{verified}, {seconds(last.took_s)} after the trigger", but
+
+
 def _created(group: Sequence[Event]) -> Words:
     details = group[0].details
     devices, of = details.get("devices"), details.get("of")
@@ -138,8 +145,10 @@ SAID: Mapping[str, Callable[[Sequence[Event]], Words]] = {
     "set_again": lambda g: (
         f"others set it again: {plain(g[0].details.get('commands', ()))}"
     ),
-    "rolled_back": lambda g: f"rolled back and verified, {seconds(g[0].took_s)} after the trigger",
+    "rolled_back": _rolled_back,
     "confirmed": lambda g: "change confirmed",
     "halted": lambda g: ("halted", (*g[0].failed, *g[0].unmet)),
+    "frozen": lambda g: (f"production fails: {g[0].device} is left alone for now", g[0].signs),
+    "thawed": lambda g: f"production is well again: on to {g[0].device}",
     "not_the_change": lambda g: ("signs of trouble, not due to the change", g[0].reasons),
 }  # fmt: skip

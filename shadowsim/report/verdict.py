@@ -70,9 +70,14 @@ def _confirmed(run: Recorded) -> str:
 def _rolled_back(run: Recorded) -> str:
     mode = run.result.failure_mode
     trouble = "it did not look right" if mode in ("any", "none") else f"a {words(mode)} was at hand"
+    last = run.last("rolled_back")
+    rest = (*last.not_known, *last.by_others) if last else ()
+    verified = "its configs verified" if rest else "verified"
+    but = f" But {joined(rest)}." if rest else ""
+    took = seconds(run.result.time_to_rollback_s)
     return (
         f"The change passed on the shadow and was deployed. In production {trouble}; the change "
-        f"was taken back, verified {seconds(run.result.time_to_rollback_s)} after the trigger."
+        f"was taken back, {verified} {took} after the trigger.{but}"
     )
 
 

@@ -47,16 +47,18 @@ def plan(
     forecast: Forecast | None = None,
     first: Sequence[Command] = (),
     most_states: int = MOST_STATES,
+    under_way: Sequence[Command] = (),
 ) -> RollbackSignature:
     """The signature that reverts the blamed commands (None: all of the change).
 
     `look(configs)` says what those configs do to the users; it is asked about states on the way,
     each once and no more than `most_states` of them (or three for each command) for the order.
     `minimal` says in which sense the blamed are the fewest. `first` is an order, as of a rehearsed
-    plan, that is kept if it is safe.
+    plan, that is kept if it is safe. `under_way` are the commands of which nobody knows how far
+    they have come (`revert`).
     """
     reverted = tuple(change.commands) if blamed is None else tuple(blamed)
-    commands = revert(before, now, change, reverted)
+    commands = revert(before, now, change, reverted, under_way)
     target = apply(now, commands)
     touched = tuple(dict.fromkeys((*change.devices, *(c.device for c in commands))))
     needs = dependencies(topology, now, target, commands)

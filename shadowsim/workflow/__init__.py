@@ -59,7 +59,7 @@ def _undo(run: Run) -> None:
     run.note("interrupted")
     try:
         if run.deployed:
-            verdict = Blame(True, run.scenario.change.commands, True, "interrupted")
+            verdict = Blame(True, run.deployed, True, "interrupted")
             roll_back(run, "any", verdict, cause="interrupted")
         else:
             run.deployed_since_s = None

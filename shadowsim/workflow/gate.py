@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from shadowsim.model.change import Command, Configs, reverted
-from shadowsim.model.intents import Limit
-from shadowsim.model.telemetry import Sample, Telemetry
-from shadowsim.model.traffic import CLASSES
+from shadowsim.model.change import Change, Command, Configs, reverted
+from shadowsim.model.telemetry import Sample
 from shadowsim.model.truth import DEGRADATION, OUTAGE, VULNERABILITY
-from shadowsim.network import Witnessed
 from shadowsim.precog import Evidence, Forecast
-from shadowsim.precog.whatif import Observed
+from shadowsim.precog.whatif import RECENT, Observed, mean_of_known
 from shadowsim.rollback.execute import execute
 from shadowsim.rollback.harm import looker
 from shadowsim.rollback.likely import likely
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import Rehearsal, RollbackSignature
+from shadowsim.workflow.restored import exceeded, is_known, not_known, of_demands, unwell
 from shadowsim.workflow.state import BASELINE_S, Run
 
 LEAST_REPRESENTED = 0.5  # of production's traffic: with less in the shadow no load is judged
 PARTS_REHEARSED = 3  # of the change, whose rollback is rehearsed beside the whole
-SERVED = 0.9  # of what arrived before the change: with less, service is not restored
-STEADY = 2  # consecutive samples that make a measured breach a fact
 
 
 def hard_checks(run: Run) -> tuple[list[str], list[str]]:
@@ -36,7 +33,7 @@ def hard_checks(run: Run) -> tuple[list[str], list[str]]:
         missing.append("the shadow's configs are not production's with the change")
     failed: list[str] = []
     for seen in _grounds(run, evidence):
-        found = _broken_beside(run, evidence.now, seen)
+        found = _broken_beside(run, evidence.now, seen, run.scenario.change)
         failed += [f"breaks {name}" for name in found.broken]
         failed += [f"exposes {name}" for name in found.exposed]
     failed = list(dict.fromkeys(failed))
@@ -110,9 +107,9 @@ def _limits_unseen(run: Run, samples: Sequence[Sample]) -> list[str]:
         if not concerned.any():
             continue
         inside = float(rates_bps[concerned & subset.demands].sum())
-        if not _is_known(limit, concerned & speaks, samples):
+        if not is_known(limit, concerned & speaks, samples):
             missing.append(f"nothing is known of {limit.name}")
-        elif _of_demands(limit) and inside < LEAST_REPRESENTED * rates_bps[concerned].sum():
+        elif of_demands(limit) and inside < LEAST_REPRESENTED * rates_bps[concerned].sum():
             missing.append(f"the shadow covers too little of {limit.name}")
     return missing
 
@@ -127,17 +124,6 @@ def not_covered(run: Run) -> list[str]:
     return [limit.name for limit, mask in pairs if mask.any() and not (mask & staked).any()]
 
 
-def _of_demands(limit: Limit) -> bool:
-    return limit.metric != "utilisation"
-
-
-def _is_known(limit: Limit, mask: np.ndarray, samples: Sequence[Sample]) -> bool:
-    """Whether any reading of what a limit speaks of arrived lately."""
-    if limit.metric == "utilisation":
-        return any(np.isfinite(s.column("link", "utilisation")).any() for s in samples[-STEADY:])
-    return any(np.isfinite(s.demand[mask, 3]).any() for s in samples[-STEADY:])
-
-
 def mode_of(failed: Sequence[str], forecast: Forecast) -> str:
     """The failure mode of a refusal: by the facts if they name one, else by the forecast."""
     if any(text.startswith("breaks ") for text in failed):
@@ -145,23 +131,6 @@ def mode_of(failed: Sequence[str], forecast: Forecast) -> str:
     if any(text.startswith("exposes ") for text in failed):
         return VULNERABILITY
     return forecast.mode if forecast.worst > 0.0 else DEGRADATION
-
-
-def exceeded(run: Run, telemetry: Telemetry) -> set[str]:
-    """The limits that the last samples exceed, and critical demands that starve in them."""
-    recent = telemetry.samples[-STEADY:]
-    if len(recent) < STEADY:
-        return set()
-    limits = run.whatif.limits
-    demand = np.array([s.demand for s in recent])
-    severity = limits.severity(demand, np.array([s.column("link", "utilisation") for s in recent]))
-    broken = (severity > 1.0).all(axis=0)
-    starving = limits.starving(demand)
-    names = {limits.limits[n].name for n in np.flatnonzero(broken)}
-    if not starving.any():
-        return names
-    demands = telemetry.layout.demands
-    return names | set.intersection(*({demands[n] for n in np.flatnonzero(r)} for r in starving))
 
 
 def rehearse_all(run: Run) -> dict[str, RollbackSignature]:
@@ -226,7 +195,7 @@ def rehearse(
         run.shadow,
         signature,
         run.advance,
-        lambda: unwell(run, "shadow", run.shadow, left, reference),
+        lambda: (*unwell(run, "shadow", run.shadow, left, reference), *not_known(run, "shadow")),
     )
     run.mirror.sync(trial)
     run.settle(run.shadow)
@@ -249,9 +218,19 @@ def rehearse(
 
 
 def ground(run: Run) -> Observed:
-    """The links and the traffic of production as they are: under these an order is to be safe."""
-    configs = run.configs(run.production, run.deployed)
-    return run.whatif.observe(run.telemetry["production"], configs)
+    """The links and the traffic of production as they are: under these an order is to be safe.
+
+    Traffic of which nothing is reported now is taken to be what it was before the change.
+    """
+    configs, telemetry = run.configs(run.production, run.deployed), run.telemetry["production"]
+    seen = run.whatif.observe(telemetry, configs)
+    lately = np.array([s.column("demand", "offered_bps") for s in telemetry.samples[-RECENT:]])
+    unknown = ~np.isfinite(lately).any(axis=0)
+    baseline = run.baseline("production").samples
+    if not unknown.any() or not baseline:
+        return seen
+    then_bps = mean_of_known([s.column("demand", "offered_bps") for s in baseline])
+    return replace(seen, rates_bps=np.where(unknown, then_bps, seen.rates_bps))
 
 
 class Broken(NamedTuple):
@@ -263,11 +242,10 @@ class Broken(NamedTuple):
 
 def broken_by_change(run: Run, seen: Observed) -> Broken:
     """What production's configs break on the links and with the traffic that are seen there."""
-    return _broken_beside(run, run.configs(run.production, run.deployed), seen)
+    return _broken_beside(run, run.configs(run.production, run.deployed), seen, run.sent)
 
 
-def _broken_beside(run: Run, configs: Configs, seen: Observed) -> Broken:
-    change = run.scenario.change
+def _broken_beside(run: Run, configs: Configs, seen: Observed, change: Change) -> Broken:
     now = run.whatif.settle(configs, seen.down)
     broken, exposed = now.broken, now.exposed(run.before)
     if not broken and not exposed:
@@ -281,75 +259,29 @@ def _broken_beside(run: Run, configs: Configs, seen: Observed) -> Broken:
     )
 
 
-def tell_unmet(run: Run, where: str) -> None:
-    """Write down what a network does not meet now, whoever is to blame, when that has changed."""
+def unmet(run: Run, where: str) -> tuple[str, ...]:
+    """What a network does not meet now, whoever is to blame."""
     configs = run.configs(
         *((run.shadow, run.trial) if where == "shadow" else (run.production, run.deployed))
     )
     telemetry = run.telemetry[where]
     settled = run.whatif.settle(configs, run.whatif.observe(telemetry, configs).down)
     exposed = (f"exposed: {name}" for name in settled.exposed(run.before))
-    names = tuple(sorted({*settled.broken, *exposed, *exceeded(run, telemetry)}))
+    return tuple(sorted({*settled.broken, *exposed, *exceeded(run, telemetry)}))
+
+
+def tell_unmet(run: Run, where: str) -> None:
+    """Write down what a network does not meet now, when that has changed."""
+    names = unmet(run, where)
     if names != run.unmet.get(where, ()):
         run.unmet[where] = names
         run.note("unmet", network=where, names=names)
 
 
-def unmet_by(
-    run: Run, where: str, network: Witnessed, commands: Sequence[Command], reference: set[str]
-) -> tuple[str, ...]:
-    """Intents that a network would meet without the change, and limits it met before it."""
-    configs = run.configs(network, commands)
-    seen = run.whatif.observe(run.telemetry[where], configs)
-    found = _broken_beside(run, configs, seen)
-    limits = exceeded(run, run.telemetry[where]) - reference
+def unmet_by_change(run: Run, reference: set[str]) -> tuple[str, ...]:
+    """Intents that production would meet without the change, and limits it met before it."""
+    configs, telemetry = run.configs(run.production, run.deployed), run.telemetry["production"]
+    seen = run.whatif.observe(telemetry, configs)
+    found = _broken_beside(run, configs, seen, run.sent)
+    limits = exceeded(run, telemetry) - reference
     return tuple(sorted({*found.broken, *found.exposed} | limits))
-
-
-def unwell(
-    run: Run, where: str, network: Witnessed, commands: Sequence[Command], reference: set[str]
-) -> tuple[str, ...]:
-    """What is not as before the change: intents, limits, and what users get.
-
-    A config restored is not a service restored: retries may keep a network down, or state be lost.
-    """
-    unmet = unmet_by(run, where, network, commands, reference)
-    return (*unmet, *_unserved(run, where, run.configs(network, commands)))
-
-
-def _unserved(run: Run, where: str, configs: Configs) -> list[str]:
-    """The traffic classes of which clearly less arrives than before the change, steadily.
-
-    What would be lost of the traffic of then on the links of now is not held against the rollback.
-    """
-    baseline, recent = run.baseline(where), run.telemetry[where].samples[-STEADY:]
-    if not baseline.samples or not recent:
-        return []
-    then = run.whatif.observe(baseline, configs)
-    links = run.whatif.observe(Telemetry(baseline.layout, recent), configs)
-    condition = run.whatif.look(
-        configs, Observed(links.down, links.loss, then.rates_bps), run.before
-    )
-    before, after = _rates(baseline.samples), _rates(recent)
-    found = []
-    for number, name in enumerate(CLASSES):
-        mine = [d.traffic_class == name for d in run.scenario.traffic.demands]
-        now = max(_share(after[n : n + 1, mine]) for n in range(len(after)))
-        was = _share(before[:, mine])
-        offered = float(then.rates_bps[mine].sum())
-        could = 1.0 - condition.lost_bps[number] / offered if offered else 1.0
-        if now < SERVED * min(was, could):
-            found.append(f"of {name} traffic {now:.0%} arrives, before the change {was:.0%}")
-    return found
-
-
-def _rates(samples: Sequence[Sample]) -> np.ndarray:
-    """`[samples, demands, 2]`: what is offered, and what arrives; 0 where it is not known."""
-    found: np.ndarray = np.nan_to_num(np.array([sample.demand[:, :2] for sample in samples]))
-    return found
-
-
-def _share(rates: np.ndarray) -> float:
-    """What arrives of what is offered in all these samples; 1 where nothing is known to be."""
-    offered, arrived = rates.sum(axis=1).sum(axis=0)
-    return float(arrived / offered) if offered > 0 else 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from itertools import groupby
 
@@ -13,18 +13,19 @@ from shadowsim.interruptions import listen
 from shadowsim.mirror import Chooser, MirrorEngine
 from shadowsim.model.change import Change, Command
 from shadowsim.model.streams import stream
-from shadowsim.model.telemetry import Telemetry
+from shadowsim.model.telemetry import Telemetry, coverage
 from shadowsim.network import Witnessed
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.gate import (
-    exceeded,
     hard_checks,
     mode_of,
     not_covered,
     rehearse_all,
     tell_unmet,
-    unmet_by,
+    unmet,
+    unmet_by_change,
 )
+from shadowsim.workflow.restored import STEADY, exceeded
 from shadowsim.workflow.state import PERSON_S, TICK_S, Run
 from shadowsim.workflow.watch import has_been_dark, roll_back, roll_back_dark, watch
 
@@ -33,6 +34,7 @@ FORECAST_EVERY_S = 5.0  # in the shadow; in production at every tick
 
 Phase = Callable[[Run], bool]
 Check = Callable[[Run], bool]
+Signs = Callable[[Run], tuple[str, ...]]
 
 
 # -- phase 1 -----------------------------------------------------------------------------------
@@ -224,33 +226,77 @@ def production_deployment(run: Run) -> bool:
     read_again(run)
     _arm(run)
     try:
-        return roll_out(run, watch)
+        return roll_out(run, watch, signs_beyond(unmet(run, "production")))
     except NotInstalled:
         return _give_up(run)
 
 
-def roll_out(run: Run, enough: Check) -> bool:
+def no_signs(run: Run) -> tuple[str, ...]:
+    """Nobody looks whether production fails."""
+    return ()
+
+
+def signs_beyond(known: Collection[str]) -> Signs:
+    """What production does not meet, whoever is to blame, beyond what is known already."""
+
+    def signs(run: Run) -> tuple[str, ...]:
+        if run.kept_by_person:
+            return ()
+        lately = run.telemetry["production"].samples[-STEADY:]
+        dark = coverage(lately) < run.scenario.workflow.minimum_coverage
+        new = tuple(name for name in unmet(run, "production") if name not in known)
+        return (*new, *(["too little of its telemetry arrives"] * dark))
+
+    return signs
+
+
+def roll_out(run: Run, enough: Check, signs: Signs = no_signs) -> bool:
     """Deploy to production; every second between two devices and after the last is looked at.
 
-    False as soon as `enough(run)`. Raises NotInstalled; what may have been done is `deployed`.
+    False as soon as `enough(run)`. While production shows `signs` of failure it is frozen: no other
+    device is begun, and if that lasts for the horizon, what was deployed is taken back. Raises
+    NotInstalled; what may have been done is `deployed`.
     """
     run.deployed_since_s = run.now
     for commands in by_device(run.scenario.change):
         listen()
+        if run.deployed and not _goes_on(run, commands[0].device, enough, signs):
+            return False
         previously = run.deployed
-        run.deployed += commands
+        run.deployed, run.under_way = run.deployed + commands, commands
         try:
             deploy(run, run.production, commands)
         except NotInstalled as error:
             run.deployed = run.deployed if error.sent else previously
             raise
-        run.in_force_s = run.now
+        run.in_force_s, run.under_way = run.now, ()
         end_s = run.now + run.scenario.workflow.soak_s
         while run.now < end_s - 1e-9 or run.unclear:
             run.advance(TICK_S)
             if enough(run):
                 return False
     return True
+
+
+def _goes_on(run: Run, device: str, enough: Check, signs: Signs) -> bool:
+    """Let production be while it fails; whether the next device may be begun then."""
+    seen = signs(run)
+    if not seen:
+        return True
+    run.note("frozen", device=device, signs=seen)
+    calm, end_s = 0, run.now + run.scenario.workflow.horizon_s
+    while run.now < end_s - 1e-9:
+        run.advance(min(TICK_S, end_s - run.now))
+        if enough(run):
+            return False
+        now = signs(run)
+        calm, seen = (0, now) if now else (calm + 1, seen)
+        if calm == STEADY:
+            run.note("thawed", device=device)
+            return True
+    text = "production fails while the change is half way out"
+    cause = run.root_cause if run.root_cause == "not the change" else "unknown"
+    return not roll_back(run, "any", Blame(True, run.deployed, True, text), seen, cause=cause)
 
 
 def _arm(run: Run) -> None:
@@ -291,12 +337,11 @@ def realtime_monitoring(run: Run) -> bool:
         return False
     if has_been_dark(run, run.since_s("production")) and roll_back_dark(run):
         return False
-    reference = exceeded(run, run.baseline("production"))
-    unmet = unmet_by(run, "production", run.production, run.deployed, reference)
+    found = unmet_by_change(run, exceeded(run, run.baseline("production")))
     if not run.runs(run.production, run.deployed):
-        unmet = ("the change is not in force any more", *unmet)
+        found = ("the change is not in force any more", *found)
     listen()
-    run.end("halted" if unmet else "confirmed", unmet=unmet)
+    run.end("halted" if found else "confirmed", unmet=found)
     return False
 
 

@@ -13,7 +13,7 @@ from shadowsim.errors import Fenced, ShadowsimError, Unreachable
 from shadowsim.interruptions import listen, listening
 from shadowsim.journal import Journal
 from shadowsim.mirror import MirrorEngine
-from shadowsim.model.change import Command, Configs, apply
+from shadowsim.model.change import Change, Command, Configs, apply
 from shadowsim.model.telemetry import Sample, Telemetry
 from shadowsim.network import Factory, Witnessed
 from shadowsim.precog import Evidence, Forecast, Variant, WhatIf
@@ -76,6 +76,7 @@ class Run:
     trial: tuple[Command, ...] = ()
     trial_since_s: float = 0.0
     deployed: tuple[Command, ...] = ()
+    under_way: tuple[Command, ...] = ()  # of what is deployed: not known to be in force yet
     deployed_since_s: float | None = None
     in_force_s: float = 0.0  # when the last command sent to production was
     unclear: bool = False  # whether what was seen at the last look is still to be told apart
@@ -231,6 +232,11 @@ class Run:
         while network.busy and self.now < end_s:
             self.advance(0.1)
         return not network.busy
+
+    @property
+    def sent(self) -> Change:
+        """What production has of the change, or may have."""
+        return Change(self.scenario.change.summary, self.deployed)
 
     def runs(self, network: Witnessed, commands: Sequence[Command]) -> bool:
         """Whether these commands are in force there, by the configs read back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from shadowsim.model.change import Change, Command, Configs, difference, reverted
+from shadowsim.model.change import Command, Configs, difference, reverted
 from shadowsim.model.telemetry import coverage
 from shadowsim.model.truth import DEGRADATION, MODES, OUTAGE, VULNERABILITY
 from shadowsim.precog import Forecast
@@ -17,7 +17,8 @@ from shadowsim.rollback.harm import looker
 from shadowsim.rollback.plan import plan
 from shadowsim.rollback.signature import RollbackSignature
 from shadowsim.rollback.subsets import Minimal
-from shadowsim.workflow.gate import Broken, broken_by_change, exceeded, ground, tell_unmet, unwell
+from shadowsim.workflow.gate import Broken, broken_by_change, ground, tell_unmet
+from shadowsim.workflow.restored import by_others, exceeded, not_known, unwell
 from shadowsim.workflow.state import PERSON_S, TICK_S, Run
 
 LOSSY = 0.001  # of its packets: a link that loses more has a fault
@@ -75,7 +76,7 @@ def has_been_dark(run: Run, since_s: float) -> bool:
 def roll_back_dark(run: Run) -> bool:
     """Missing data is never a pass: what cannot be seen to be well is taken back."""
     text = "production cannot be seen: too little of its telemetry arrives"
-    verdict = Blame(True, run.scenario.change.commands, True, text)
+    verdict = Blame(True, run.deployed, True, text)
     return roll_back(run, "any", verdict, cause="telemetry lost")
 
 
@@ -95,7 +96,7 @@ def _attribute(run: Run, seen: Observed, measured: set[str]) -> Blame:
     """Whom the signs are due to: by the model under the traffic of now, then under the traffic to
     come, and last, where the model shows nothing, by the circumstances.
     """
-    change, now = run.scenario.change, run.configs(run.production, run.deployed)
+    change, now = run.sent, run.configs(run.production, run.deployed)
     factor = growth(run.whatif, run.evidence("production"))
     ahead = Observed(seen.down, seen.loss, seen.rates_bps * factor)
     verdicts: list[Blame] = []
@@ -112,7 +113,7 @@ def _attribute(run: Run, seen: Observed, measured: set[str]) -> Blame:
 
 def _by_circumstance(run: Run, seen: Observed, measured: set[str]) -> Blame:
     """Whom a failure is due to that is measured, but not shown by the model of the configs."""
-    change, now = run.scenario.change, run.configs(run.production, run.deployed)
+    change, now = run.sent, run.configs(run.production, run.deployed)
     if seen.down or (seen.loss > LOSSY).any():
         return Blame(
             False, (), True, "links are down or lossy, and the configs alone explain nothing"
@@ -191,10 +192,18 @@ def _take_back(run: Run, mode: str, blamed: tuple[Command, ...], minimal: Minima
         failed += _foreign(run, wanted)
     elif not failed and not run.interrupted:
         failed = _unwell(run, blamed, reference)
-    run.execution = replace(execution, verified=not failed, failed=failed)
+    rest = {} if failed else _not_verified(run)
+    run.execution = replace(execution, verified=not failed and not rest, failed=failed)
     run.time_to_rollback_s = None if failed else took_s
-    run.end("halted" if failed else "rolled_back", took_s=took_s, failed=failed)
+    data: dict[str, object] = {"took_s": took_s, "failed": failed, **rest}
+    run.end("halted" if failed else "rolled_back", "", **data)
     tell_unmet(run, "production")
+
+
+def _not_verified(run: Run) -> dict[str, tuple[str, ...]]:
+    """What speaks for no failure of the rollback, but leaves open whether users are served."""
+    found = {"not_known": not_known(run, "production"), "by_others": by_others(run)}
+    return {name: texts for name, texts in found.items() if texts}
 
 
 def _planned(
@@ -205,7 +214,7 @@ def _planned(
         (s for s in run.signatures.values() if {c.value() for c in s.reverts} == set(blamed)), None
     )
     signature = plan(
-        Change(run.scenario.change.summary, run.deployed),
+        run.sent,
         run.before,
         run.configs(run.production, run.deployed),
         looker(run.whatif, ground(run), run.before),
@@ -215,6 +224,7 @@ def _planned(
         mode=mode,
         forecast=_last_forecast(run),
         first=_sequence(rehearsed) if rehearsed else (),
+        under_way=run.under_way,
     )
     if rehearsed is not None and _sequence(rehearsed) == _sequence(signature):
         return signature.model_copy(update={"rehearsal": rehearsed.rehearsal})
@@ -229,7 +239,7 @@ def _sequence(signature: RollbackSignature) -> list[Command]:
 def _wanted(run: Run, blamed: Sequence[Command]) -> Configs:
     """What the devices that answer are to run without the blamed commands."""
     now = run.production.configs()
-    return reverted(run.before, now, Change("", run.deployed), blamed)
+    return reverted(run.before, now, run.sent, blamed, run.under_way)
 
 
 def _carry_out(

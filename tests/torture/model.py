@@ -15,10 +15,13 @@ from shadowsim.commit.guardian import Watching, hear, wait_s
 from shadowsim.commit.owner import FIRST, Commit, NotSettled, claim
 from shadowsim.commit.settle import NOTHING, OPEN, standing
 from shadowsim.errors import Fenced
+from shadowsim.model.change import apply_one
+from shadowsim.model.config import DeviceConfig
 from torture.campaign import Part, work_off
 from torture.faults import Kind, Striking
 from torture.result import Result, Wanted, Wrong
 from torture.scene import (
+    CHANGE,
     NEW_CONFIGS,
     OLD_CONFIGS,
     TERMS,
@@ -32,6 +35,10 @@ from torture.simulated_disk import Crash, DiskOf, SimulatedDisk
 BATCH = 25  # programs to a case
 QUICK, FULL = (300, 50), (5_000, 100)  # programs, operations in each
 DEVICES = sorted(OLD_CONFIGS)
+HALF_CONFIGS = {
+    name: apply_one(config, [c for c in CHANGE.commands if c.device == name][:1])
+    for name, config in OLD_CONFIGS.items()
+}
 
 
 def model(wanted: Wanted) -> Result:
@@ -62,7 +69,7 @@ class Model:
 
     def __init__(self) -> None:
         self.state, self.generation = NOTHING, FIRST
-        self.new: set[str] = set()  # devices with the new config
+        self.configs = dict(OLD_CONFIGS)  # of the devices
         self.until_s = 0.0
         self.unknown = False  # somebody died while taking it back
 
@@ -78,9 +85,9 @@ class Model:
     def open(self, until_s: float) -> None:
         self.state, self.until_s = OPEN, until_s
 
-    def write(self, device: str) -> bool:
+    def write(self, config: DeviceConfig) -> bool:
         if self.owners:
-            self.new.add(device)
+            self.configs[config.hostname] = config
         return self.owners
 
     def end(self, state: str) -> bool:
@@ -95,7 +102,7 @@ class Model:
     def take_back(self) -> None:
         if not self.settled:
             self.state, self.generation, self.unknown = ROLLED_BACK, self.generation + 1, False
-            self.new = set()
+            self.configs = dict(OLD_CONFIGS)
 
     def die(self, state: str, generation: int) -> bool:
         """Somebody died while taking it back, and left this; whether that can be."""
@@ -103,7 +110,7 @@ class Model:
             return state == self.state and generation == self.generation
         ahead = generation - self.generation
         if state == ROLLED_BACK:
-            self.new = set()
+            self.configs = dict(OLD_CONFIGS)
         self.unknown = (self.unknown or ahead > 0) and state == OPEN
         self.state, self.generation = state, generation
         return ahead in (0, 1) and state in (OPEN, ROLLED_BACK) and (ahead == 1 or state == OPEN)
@@ -149,15 +156,16 @@ class Commits(RuleBasedStateMachine):
         self.open()
 
     @precondition(lambda self: self.commit)
-    @rule(device=st.sampled_from(DEVICES), intend=st.booleans())
-    def write(self, device: str, intend: bool) -> None:
-        """Also by an owner that was overtaken: with or without asking first.
+    @rule(device=st.sampled_from(DEVICES), intend=st.booleans(), half=st.booleans())
+    def write(self, device: str, intend: bool, half: bool) -> None:
+        """Also by an owner that was overtaken: with or without asking first. `half`: only the
+        first command, which sets something in passing.
 
         Who took over may have died before the fence was up; then asking is what keeps it back.
         """
         intend = intend or self.model.unknown
-        allowed = self.model.write(device)
-        config = NEW_CONFIGS[device]
+        config = HALF_CONFIGS[device] if half else NEW_CONFIGS[device]
+        allowed = self.model.write(config)
         self._expect(allowed, lambda: self._write(device, config, intend))
 
     def _write(self, device: str, config: Any, intend: bool) -> None:
@@ -171,7 +179,8 @@ class Commits(RuleBasedStateMachine):
     @rule(state=st.sampled_from([CONFIRMED, CANCELLED, ROLLED_BACK]))
     def end(self, state: str) -> None:
         """Only what is true is said: confirmed with all of it, else with nothing of it."""
-        if self.model.owners and len(self.model.new) != (3 if state == CONFIRMED else 0):
+        true = NEW_CONFIGS if state == CONFIRMED else OLD_CONFIGS
+        if self.model.owners and self.model.configs != true:
             return
         commit: Any = self.commit
         self._expect(self.model.end(state), lambda: commit.end(state))
@@ -239,8 +248,7 @@ class Commits(RuleBasedStateMachine):
             return
         found = devices_on(self.mine).read()
         for name, config in found.items():
-            wanted = (NEW_CONFIGS if name in self.model.new else OLD_CONFIGS)[name]
-            if config != wanted:
+            if config != self.model.configs[name]:
                 raise Wrong(f"{name} has not the config that the model says")
 
     def _expect(self, allowed: bool, act: Any) -> None:

@@ -1,4 +1,7 @@
-"""One small change to three devices, who makes it and who takes it back, on a simulated disk."""
+"""One small change to three devices, who makes it and who takes it back, on a simulated disk.
+
+It shuts a port of A in passing, from its first command to its last, and empties a list of B.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from shadowsim.commit.settle import NOTHING, Standing, settle, standing
 from shadowsim.commit.terms import Terms
 from shadowsim.errors import Fenced, ShadowsimError
 from shadowsim.model import change as algebra
-from shadowsim.model.change import Change, apply, apply_one, parse_config, parse_script
+from shadowsim.model.change import Change, apply, apply_one, parse_config, parse_script, revert
+from shadowsim.model.config import DeviceConfig
 from torture.armed import armed
 from torture.campaign import Came, Case
 from torture.result import Wrong
@@ -62,7 +66,8 @@ OLD_CONFIGS = {
     name: parse_config(f"hostname {name}\n{body}")
     for name, body in {
         "A": "interface to-B\n ip ospf cost 10\n",
-        "B": "ip access-list extended L\n 10 permit ip any any\ninterface to-C\n shutdown\n",
+        "B": "ip access-list extended L\n 10 permit ip any any\n"
+        "ip access-list extended M\n 10 deny ip any any\ninterface to-C\n shutdown\n",
         "C": "table-size 100\n",
     }.items()
 }
@@ -71,9 +76,12 @@ CHANGE = Change(
     parse_script("""
 device A
 interface to-B
+ shutdown
  ip ospf cost 20
- description far
 device B
+no ip access-list extended M
+ip access-list extended M
+ 10 deny ip any any
 ip access-list extended L
  no 10
  20 deny ip any any
@@ -81,6 +89,9 @@ interface to-C
  no shutdown
 device C
 table-size 200
+device A
+interface to-B
+ no shutdown
 """),
 )
 NEW_CONFIGS = apply(OLD_CONFIGS, CHANGE.commands)
@@ -164,15 +175,14 @@ def make(
         raise
 
 
-def _undo(commit: Commit, devices: FileDevices, now: dict[str, object]) -> None:
-    """Take back what was begun, as `run_workflow` does of an interrupted run."""
-    for step in SIGNATURE.ordered():
-        before = now[step.device]
-        after = apply_one(before, [c.value() for c in step.commands])  # type: ignore[arg-type]
-        if after is not before:
-            commit.intend(step.id, step.device, [c.line for c in step.commands])
-            commit.write(devices, after)
-            now[step.device] = after
+def _undo(commit: Commit, devices: FileDevices, now: dict[str, DeviceConfig]) -> None:
+    """Take back what was begun, as an interrupted run does: by a plan made from where it is."""
+    steps = revert(OLD_CONFIGS, now, CHANGE, CHANGE.commands, under_way=CHANGE.commands)
+    for device, commands in groupby(steps, key=lambda c: c.device):
+        mine = list(commands)
+        commit.intend("rest", device, [c.line for c in mine])
+        now[device] = apply_one(now[device], mine)
+        commit.write(devices, now[device])
     commit.end(ROLLED_BACK)
 
 

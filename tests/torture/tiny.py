@@ -50,7 +50,10 @@ class Job:
 
 
 def job(rng: random.Random, folder: Path, lease_s: float, pause_s: float = 0.002) -> Job:
-    """A change of two to five devices, whose names are not all harmless."""
+    """A change of two to five devices, whose names are not all harmless.
+
+    A port of the first is shut in passing, from the first command to the last.
+    """
     names = rng.sample(["A", "b-2", "C_3", "D.e", "x:y/0", "North", "Z"], rng.randint(2, 5))
     before = {
         name: parse_config(f"hostname {name}\ninterface to-{name}\n ip ospf cost 10\n")
@@ -58,7 +61,9 @@ def job(rng: random.Random, folder: Path, lease_s: float, pause_s: float = 0.002
     }
     parts = [f"device {name}\ninterface to-{name}\n ip ospf cost {rng.randint(11, 999)}\n"
              + " shutdown\n" * (rng.random() < 0.3) for name in names]  # fmt: skip
-    change = Change("a tiny change", parse_script("".join(parts)))
+    port = f"device {names[0]}\ninterface to-{names[0]}\n"
+    script = [f"{port} shutdown\n", *parts[1:], parts[0], f"{port} no shutdown\n"]
+    change = Change("a tiny change", parse_script("".join(script)))
     signature = armed(change, before)
     pauses = tuple(rng.uniform(0, pause_s) for _ in range(2 * len(names) + 2))
     return Job(change, before, signature, folder, lease_s, pauses, rng.random() < 0.25)

@@ -41,6 +41,7 @@ export function question(asked, mayAnswer, answer) {
 
 const HELD = {
   armed: ["good", "armed"], "under way": ["wary", "under way"], verified: ["fair", "✓ rolled back and verified"],
+  "configs verified": ["wary", "↺ rolled back, configs verified"],
   "not verified": ["bad", "✗ not verified"], "not needed": ["good", "✓ not needed"],
 };
 const STEP = { ready: ["○", "held ready"], "under way": ["◐", "under way"], done: ["✓", "done"], skipped: ["✓", "nothing left to do"] };
