@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference_order import smallest_sets, wrong
+from reference_order import open_to_all, smallest_sets, wrong
 
 from shadowsim.journal import Journal
-from shadowsim.model.change import Change, Command, Configs, apply, parse_script, reverted
+from shadowsim.model.change import Change, Command, apply, parse_script, reverted
 from shadowsim.network import NETWORKS
 from shadowsim.precog import WhatIf, variant
 from shadowsim.precog.whatif import Observed
@@ -121,6 +121,13 @@ configs:
      20 permit ip any any
     interface to-h-C
      ip access-group G out
+  D: |
+    ip access-list extended S
+     10 permit udp any any
+     20 permit ip any any
+    interface to-h-D
+     ip access-group S in
+    management ssh access-class S
 change: {script: ""}
 """)
 MODEL = WhatIf(RING.topology, RING.traffic.demands, RING.intents)
@@ -138,20 +145,34 @@ LINES = (
     ("B", "ip access-list extended H", "10 deny ip any any"),
     ("B", "interface to-T", "ip access-group H in"),
 )
-
-
-def without_its_list(configs: Configs) -> bool:
-    """Whether B uses the list H, and there is none."""
-    used = any(port.acl_in == "H" for port in configs["B"].interfaces.values())
-    return used and not configs["B"].access_lists.get("H")
-
-
-@settings(max_examples=120, deadline=None)
-@given(
-    st.lists(st.sampled_from(LINES), min_size=1, max_size=5, unique=True),
-    st.sampled_from((0.5, 1.0, 1.4)),
-    st.sampled_from((-1, 0, 4)),
+# Of a list that is used before the change: what is put in, taken out, or used in place of it.
+SWAPPED = (
+    ("D", "ip access-list extended S", "5 permit tcp any any eq 443"),
+    ("D", "ip access-list extended S", "no 10"),
+    ("D", "ip access-list extended S", "no 20"),
 )
+REPLACED = (
+    ("D", "ip access-list extended R", "10 deny ip any any"),
+    ("D", "interface to-h-D", "ip access-group R in"),
+    ("D", "", "management ssh access-class R"),
+    ("D", "", "no ip access-list extended S"),
+)
+
+
+scripts = st.one_of(
+    st.lists(st.sampled_from(LINES), min_size=1, max_size=5, unique=True),
+    st.tuples(st.lists(st.sampled_from(LINES), max_size=2, unique=True), st.just(SWAPPED))
+    .map(lambda parts: [*parts[0], *parts[1]])
+    .flatmap(st.permutations),
+    st.tuples(st.lists(st.sampled_from(LINES), max_size=1), st.permutations(REPLACED)).map(
+        lambda parts: [*parts[0], *parts[1]]
+    ),
+)
+
+
+@settings(max_examples=160, deadline=None)
+@given(scripts, st.sampled_from((0.5, 1.0, 1.4)), st.sampled_from((-1, 0, 4)))
+@example(list(SWAPPED), 1.0, -1)
 def test_the_blamed_set_is_the_smallest_of_all_that_remove_the_failure(
     script: list[tuple[str, str, str]], factor: float, cut: int
 ) -> None:
@@ -167,7 +188,7 @@ def test_the_blamed_set_is_the_smallest_of_all_that_remove_the_failure(
     def removes(places: Places) -> bool:
         part = [change.commands[place] for place in places]
         configs = reverted(RING.configs, now, change, part)
-        if without_its_list(configs) and not without_its_list(now):
+        if open_to_all(configs) - open_to_all(now) - open_to_all(RING.configs):
             return False
         state = fresh.look(configs, seen, RING.configs)
         worse = [

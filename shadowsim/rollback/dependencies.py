@@ -68,9 +68,9 @@ def _needs(topology: Topology, mine: _Subject, other: _Subject) -> bool:
 def _needs_here(mine: _Subject, other: _Subject) -> bool:
     """A use needs all that sets its list; the removal of a list needs the end of its uses."""
     used = None if mine.removes else list_used(mine.target, mine.slot)
-    if used is not None and not other.removes and _list_of(other.slot) == used:
+    if used is not None and not other.removes and list_of(other.slot) == used:
         return True
-    gone = _list_of(mine.slot) if mine.removes else None
+    gone = list_of(mine.slot) if mine.removes else None
     if gone is None or is_defined(mine.target, gone):
         return False
     return list_used(other.now, other.slot) == gone
@@ -146,7 +146,7 @@ def _cable(topology: Topology, device: str, port: str) -> int | None:
     return None if number is None else number // 2
 
 
-def _list_of(slot: Slot) -> tuple[str, str] | None:
+def list_of(slot: Slot) -> tuple[str, str] | None:
     """The list that a slot is a part of."""
     return (slot[0], slot[1]) if slot[0] in (ACL, PREFIX_LIST) else None
 
