@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from reference_order import hurt_on_the_way, naive, orders, wrong
 from strategies import DEVICES, near_pairs
 
+from shadowsim.model.address import format_address
 from shadowsim.model.change import Change, Command, Configs, apply, difference, parse_script
+from shadowsim.model.faults import Fault
 from shadowsim.precog import WhatIf
 from shadowsim.precog.whatif import Observed
 from shadowsim.rollback.dependencies import dependencies
@@ -102,6 +105,7 @@ def test_the_order_found_hurts_least_and_says_truly_whether_there_is_a_safe_one(
     least = min(cost_of(order, harms) for order in orders(needs))
     assert found.places in set(orders(needs))
     assert cost_of(found.places, harms) == least
+    assert found.complete
     assert found.existence == ("exists" if least == SAFE else "none exists")
     assert bool(found.hurts) == (least > SAFE)
 
@@ -114,13 +118,15 @@ def test_a_bounded_search_claims_nothing_that_it_has_not_seen(
     harms, needs = case
     states = states_of(len(needs), harms)
     found = safest(states, needs, most_states=most)
-    safe = any(cost_of(order, harms) == SAFE for order in orders(needs))
+    least = min(cost_of(order, harms) for order in orders(needs))
     assert found.places in set(orders(needs))
     assert states.looked_at <= max(most, 3 * len(needs))
     if found.existence == "exists":
         assert cost_of(found.places, harms) == SAFE
     if found.existence == "none exists":
-        assert not safe
+        assert least > SAFE
+    if found.complete:
+        assert cost_of(found.places, harms) == least
 
 
 def test_where_the_bound_is_reached_the_order_says_so() -> None:
@@ -447,3 +453,121 @@ def test_a_signature_says_after_how_many_states_nothing_was_found() -> None:
     none = plan(Change("", commands), RING.configs, now, look, RING.topology)
     assert none.safe_order == "none exists"
     assert "v, w, x and 2 more" in none.order_note
+
+
+def test_the_least_harm_is_not_claimed_of_a_search_that_was_cut_short() -> None:
+    """Every first step hurts, so none is safe; which hurts least is then not seen to the end."""
+    commands = described(5)
+    now = apply(RING.configs, commands)
+
+    def look(configs: Configs) -> Harm:
+        done = done_in(configs, 5)
+        names = frozenset("vwxyz"[: 1 + (done * 7 + 3) % 5])
+        return Harm() if done in (0, 31) else Harm(broken=names)
+
+    cut = plan(Change("", commands), RING.configs, now, look, RING.topology, most_states=0)
+    assert cut.safe_order == "none exists"
+    assert "this is the best found within 15 states" in cut.order_note
+    assert "hurts least" not in cut.order_note
+    whole = plan(Change("", commands), RING.configs, now, look, RING.topology)
+    assert "the one that hurts least hurts" in whole.order_note
+
+
+# -- what is broken for some already, and must not hide the others -----------------------------
+
+STUB = """
+name: stub
+topology:
+  nodes: [P, Q, S, U]
+  links: [[P, Q], [P, S], [Q, S], [Q, U]]
+  defaults: {rate_mbps: 10}
+configs:
+  Q: |
+    interface to-S
+     mtu 1400
+intents: [{reachable: {from: any, to: any}}]
+change:
+  script: |
+    device Q
+    interface to-S
+     no mtu
+    device P
+    interface to-S
+     mtu 1400
+faults: [{at_s: 1, link_down: {link: [Q, U]}}]
+"""
+
+
+def test_hosts_that_are_cut_off_anyway_do_not_hide_the_others() -> None:
+    """U is cut off whatever is done; S only if Q, which is not used now, goes first."""
+    scenario = parse(STUB)
+    signature = planned(scenario)
+    assert [step.device for step in signature.ordered()] == ["P", "Q"]
+    assert signature.safe_order == "exists"
+    now = apply(scenario.configs, scenario.change.commands)
+    assert hurt_on_the_way(scenario, states_on(signature, now)) == set()
+    assert hurt_on_the_way(scenario, naive(scenario.configs, scenario.change)) == set()
+
+
+BUSY = parse("""
+name: busy
+topology:
+  nodes: [P, Q, S, U]
+  links: [[P, Q], [P, S], [Q, S], [Q, U]]
+  defaults: {rate_mbps: 10}
+traffic:
+  demands:
+    - {from: P, to: S, rate_mbps: 4, protocol: udp, port: 5004}
+    - {from: Q, to: S, rate_mbps: 4, protocol: udp, port: 5004}
+    - {from: U, to: P, rate_mbps: 1.3, protocol: udp, port: 5004}
+intents:
+  - {reachable: {from: any, to: any}}
+  - {reachable: {from: P, to: S}}
+  - {isolated: {from: S, to: U}}
+  - {utilisation: {below_percent: 60}}
+  - {loss: {class: normal, below_percent: 5}}
+change: {script: ""}
+""")
+H_S = format_address(BUSY.topology.address["h-S"])
+DOINGS = (
+    ("P", "interface to-S", "mtu 1400"),
+    ("S", "interface to-P", "mtu 1400"),
+    ("Q", "interface to-S", "shutdown"),
+    ("P", "interface to-S", "ip ospf cost 50"),
+    ("Q", "interface to-S", "ip ospf cost 50"),
+    ("S", "interface to-Q", "rate-limit output 1000000"),
+    ("P", "interface to-Q", "rate-limit output 3000000"),
+    ("U", "ip access-list extended G", f"10 deny ip host {H_S} any"),
+    ("U", "ip access-list extended G", "20 permit ip any any"),
+    ("U", "interface to-Q", "ip access-group G in"),
+    ("P", "interface to-Q", "shutdown"),
+)
+CUT_OFF = Fault(0.0, "link_down", link=("Q", "U"))
+SURGE = Fault(0.0, "traffic_surge", amount=2.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from(DOINGS), min_size=3, max_size=6, unique=True),
+    st.integers(0, 3),
+    st.sampled_from(((), (CUT_OFF,), (SURGE,), (CUT_OFF, SURGE))),
+)
+def test_an_order_said_to_be_safe_hurts_nobody_and_else_every_order_hurts_somebody(
+    script: list[tuple[str, str, str]], already: int, faults: tuple[Fault, ...]
+) -> None:
+    """Whatever is broken at either end already, as judged pair by pair and link by link."""
+    commands = [Command(*line) for line in script]
+    change = Change("", tuple(commands[already:][:4]))
+    before = apply(BUSY.configs, commands[:already])
+    scenario = replace(BUSY, configs=before, change=change, faults=faults)
+    signature = planned(scenario)
+    now = apply(before, change.commands)
+    hurt = hurt_on_the_way(scenario, states_on(signature, now))
+    assert signature.transiently_safe == (hurt == set())
+    if not signature.transiently_safe:
+        assert signature.safe_order == "none exists"
+        steps = difference(now, before)
+        needs = dependencies(scenario.topology, now, before, steps)
+        for order in orders(needs):
+            states = [apply(now, [steps[p] for p in order[:n]]) for n in range(len(order) + 1)]
+            assert hurt_on_the_way(scenario, states)
