@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from shadowsim.model.change import Change, Command, Configs, reverted, subject_of
 from shadowsim.model.grammar import Slot
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
 from shadowsim.rollback.dependencies import dangling, list_of, list_used
+from shadowsim.rollback.harm import is_more
 from shadowsim.rollback.subsets import MOST_TESTS, Minimal, Places, smallest
 
-RELIEF = 0.98  # a limit must fall to this share of its level to count as relieved
 WORDS = {
     "cardinality": "no fewer commands would do",
     "inclusion": "each of them is needed",
@@ -130,6 +128,5 @@ def _worse(condition: Condition, reference: Condition, margin: float) -> bool:
         return True
     if set(condition.starved) - set(reference.starved):
         return True
-    beyond = condition.severity > margin
-    relieved = reference.severity < np.maximum(condition.severity * RELIEF, 0.0)
-    return bool((beyond & relieved).any())
+    level, other = condition.severity, reference.severity
+    return bool(((level > margin) & is_more(level, other)).any())
