@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_order import hurt_on_the_way, naive, orders, wrong
+from reference_order import hurt_on_the_way, naive, open_to_all, orders, wrong
 from strategies import DEVICES, near_pairs
 
 from shadowsim.model.address import format_address
@@ -308,6 +308,93 @@ def test_a_preference_that_changes_is_no_new_announcement() -> None:
     assert set().union(*found.values()) == set()
 
 
+def test_a_section_that_goes_withdraws_what_it_announced_and_ends_what_it_used() -> None:
+    announced = "device A\nrouter bgp 65000\n network 172.16.0.0/24\n"
+    decided = (
+        "device C\nip prefix-list L seq 10 permit 172.16.0.0/24\n"
+        "router bgp 65000\n prefix-list L in\n"
+    )
+    back = needed(announced + decided, "device A\nno router bgp\n")
+    assert back["C: router bgp 65000 / no prefix-list in"] == {"A: no router bgp"}
+    assert back["C: no ip prefix-list L seq 10"] == {
+        "A: no router bgp",
+        "C: router bgp 65000 / no prefix-list in",
+    }
+    both = needed(announced + decided, "device A\nno router bgp\ndevice C\nno router bgp\n")
+    assert both["A: no router bgp"] == both["C: no router bgp"] == set()
+    assert both["C: no ip prefix-list L seq 10"] == {"A: no router bgp", "C: no router bgp"}
+    bare = needed(GUARDED, "device A\nno interface to-B\nno management telnet\n")
+    assert bare["A: no ip access-list extended G"] == {
+        "A: no interface to-B",
+        "A: no management telnet",
+    }
+
+
+def test_a_list_is_not_empty_while_other_entries_take_the_place_of_its_own() -> None:
+    was = "device A\nip access-list extended G\n 10 permit ip any any\n 20 deny ip any any\n"
+    will = "device A\nip access-list extended G\n 5 permit udp any any\n"
+    there = needed(was, will)
+    entry = {"A: ip access-list extended G / 5 permit udp any any"}
+    assert there["A: ip access-list extended G / no 10"] == entry
+    assert there["A: ip access-list extended G / no 20"] == entry
+    assert (
+        needed(was, will + " 20 permit ip any any\n")["A: ip access-list extended G / no 10"]
+        == set()
+    )
+
+
+def test_a_section_that_goes_shuts_its_port_and_one_that_comes_opens_it() -> None:
+    gone = "device A\nno interface to-B\n"
+    routed = "device A\nip route 10.9.0.0/16 to-B\ninterface to-B\n mtu 1400\n"
+    there = needed(gone, routed + "device B\ninterface to-A\n mtu 1400\n")
+    opening = {"A: interface to-B / mtu 1400", "A: interface to-B / ip ospf cost 10"}
+    assert all(there[line] == {"B: interface to-A / mtu 1400"} for line in opening)
+    assert there["A: ip route 10.9.0.0/16 to-B"] == opening
+    assert there["B: interface to-A / mtu 1400"] == set()
+    back = needed(routed, gone)
+    assert back["A: no interface to-B"] == {"A: no ip route 10.9.0.0/16"}
+    bare = "device A\nno interface to-B\ninterface to-B\n"
+    there = needed(gone, bare + "device B\ninterface to-A\n mtu 1400\n")
+    assert there["A: interface to-B"] == {"B: interface to-A / mtu 1400"}
+
+
+def test_a_new_section_has_its_guards_first_and_is_shut_before_it_has_anything() -> None:
+    gone = "device A\nno interface to-B\nno router bgp\n"
+    filled = (
+        "device A\ninterface to-B\n mtu 1400\n ip access-group G in\n"
+        "router bgp 65000\n network 172.16.0.0/24\n maximum-prefix 9\n"
+    )
+    there = needed(gone, filled)
+    assert there["A: interface to-B / mtu 1400"] == {"A: interface to-B / ip access-group G in"}
+    network = "A: router bgp 65000 / network 172.16.0.0/24"
+    assert there[network] == {"A: router bgp 65000 / maximum-prefix 9"}
+    shut = needed(gone, "device A\ninterface to-B\n mtu 1400\n shutdown\n")
+    assert shut["A: interface to-B / mtu 1400"] == {"A: interface to-B / shutdown"}
+    assert shut["A: interface to-B / shutdown"] == set()
+
+
+def test_bgp_that_goes_as_a_whole_goes_before_a_filter_elsewhere_does() -> None:
+    """Else A, in between, hears the prefix that it filtered."""
+    scenario = parse("""
+name: heard
+topology: {nodes: [A, B], links: [[A, B]]}
+configs:
+  B: no router bgp
+change:
+  script: |
+    device A
+    ip prefix-list L seq 10 deny 172.16.0.0/24
+    ip prefix-list L seq 20 permit 0.0.0.0/0 le 32
+    router bgp 65000
+     prefix-list L in
+    device B
+    router bgp 65000
+     network 172.16.0.0/24
+""")
+    steps = planned(scenario).ordered()
+    assert [step.device for step in steps] == ["B", "A", "A"]
+
+
 MESH = parse(f"""
 name: mesh
 topology: {{nodes: [{", ".join(DEVICES)}], links: {[list(p) for p in combinations(DEVICES, 2)]}}}
@@ -331,8 +418,12 @@ def test_dependencies_have_no_circle_and_any_order_that_keeps_them_leads_there(
         nx.lexicographical_topological_sort(graph),
         nx.lexicographical_topological_sort(graph, key=lambda n: -n),
     ):
-        reached = apply(now, [commands[place] for place in order])  # type: ignore[arg-type]
-        assert reached == target
+        states = [now]
+        for place in order:
+            states.append(apply(states[-1], [commands[place]]))  # type: ignore[arg-type]
+        assert states[-1] == target
+        for state in states[1:-1]:
+            assert open_to_all(state) <= open_to_all(now) | open_to_all(target)  # type: ignore[arg-type]
 
 
 # -- five changes and more whose naive reversal hurts ------------------------------------------
