@@ -129,9 +129,10 @@ def _needs_on_link(topology: Topology, mine: _Subject, other: _Subject) -> bool:
     """Opening needs what stands at both ends; a route an open port; shutting, no route."""
     here, there = _link(topology, mine), _link(topology, other)
     if _opens(mine) and not _opens(other) and not _shuts(other):
-        return other.slot[0] == "interface" and len(other.slot) > 2 and here == there
+        return here is not None and here == there and len(other.slot) > 2
     if mine.slot[0] == "ip route" and mine.comes:
-        return _opens(other) and _cable_of(topology, mine.device, mine.target, mine.slot) == there
+        over = _cable_of(topology, mine.device, mine.target, mine.slot)
+        return over is not None and over == there and _opens(other)
     if _shuts(mine) and other.slot[0] == "ip route":
         return here is not None and here == _cable_of(topology, other.device, other.now, other.slot)
     return False
