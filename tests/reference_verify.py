@@ -138,13 +138,13 @@ def breaks(intent: PathIntent, outcome: Outcome) -> bool:
     }[intent.kind]
 
 
-def broken_pairs(plane: Plane, intents: list[PathIntent]) -> list[int]:
-    """Per intent, how many pairs of hosts have a packet that breaks it."""
+def broken_pairs(plane: Plane, intents: list[PathIntent]) -> list[set[tuple[int, int]]]:
+    """Per intent, the pairs of hosts that have a packet that breaks it."""
     walker, topology = Walker(plane), plane.topology
     ends = [
         (set(topology.resolve(i.source)), set(topology.resolve(i.destination))) for i in intents
     ]
-    broken = [0] * len(intents)
+    broken: list[set[tuple[int, int]]] = [set() for _ in intents]
     regions = headers(plane, intents)
     for s, d in permutations(range(len(topology.hosts)), 2):
         names = topology.hosts[s].name, topology.hosts[d].name
@@ -162,5 +162,5 @@ def broken_pairs(plane: Plane, intents: list[PathIntent]) -> list[int]:
                 and any(breaks(intents[k], outcome) for outcome in outcomes)
             }
         for k in bad:
-            broken[k] += 1
+            broken[k].add((s, d))
     return broken

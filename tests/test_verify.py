@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from reference_verify import Header, Walker, breaks, broken_pairs, speaks_of
 
 from shadowsim.dataplane.headerspace import Flow, Packet, Space, header_atoms, permits
 from shadowsim.dataplane.plane import DISCARD, FORWARD, LOCAL, NO_ROUTE, Graph, Plane
-from shadowsim.dataplane.verify import Verdict, Verifier, verify
+from shadowsim.dataplane.verify import BrokenPairs, Verdict, Verifier, verify
 from shadowsim.model.address import ANY, Prefix, network, parse_address
 from shadowsim.model.config import AclEntry
 from shadowsim.model.intents import PATH_KINDS, PathIntent
 from shadowsim.model.topology import Device, Host, Link, Topology
 
+Pair = tuple[int, int]
 NETWORKS = 1000
 PROTOCOL = {"icmp": 1, "tcp": 6, "udp": 17}
 ANY_ANY = AclEntry(99, True, "ip", ANY, None, ANY, None)
@@ -208,11 +210,42 @@ def check_network(seed: int) -> None:
     plane = random_plane(rng)
     intents = random_intents(rng, plane.topology)
     verdicts = verify(plane, intents)
-    assert [v.broken_pairs for v in verdicts] == broken_pairs(plane, intents), seed
+    pairs = broken_pairs(plane, intents)
+    assert [v.broken_pairs for v in verdicts] == [len(mine) for mine in pairs], seed
+    if seed % 4 == 0:
+        check_pairs(rng, plane, intents, pairs)
     for one in verdicts:
         assert one.holds == (one.broken_pairs == 0) == (one.witness is None)
         if not one.holds:
             check_witness(plane, one)
+
+
+def check_pairs(
+    rng: np.random.Generator, plane: Plane, intents: list[PathIntent], pairs: list[set[Pair]]
+) -> None:
+    """They are told one by one, and what other states break as well is told from the rest."""
+    verifier = Verifier(plane.topology, intents)
+    others = [other_state(rng, plane) for _ in range(2)]
+    there = [broken_pairs(other, intents) for other in others]
+    found = [verifier.broken_pairs(state) for state in (plane, *others)]
+    for k, (mine, one, two) in enumerate(zip(*found, strict=True)):
+        assert (told(mine), told(one), told(two)) == (pairs[k], there[0][k], there[1][k])
+        assert mine.beyond([one]) == bool(pairs[k] - there[0][k])
+        assert mine.beyond([one, two]) == bool(pairs[k] - there[0][k] - there[1][k])
+
+
+def other_state(rng: np.random.Generator, plane: Plane) -> Plane:
+    """The same plane with other hosts cut off, and its access lists at other ports."""
+    edges = plane.graph.edges
+    up, filter_in = plane.up.copy(), plane.filter_in.copy()
+    up[edges:] = np.repeat(rng.random((len(up) - edges) // 2) < 0.8, 2)
+    filter_in[:edges] = rng.permutation(filter_in[:edges])
+    return replace(plane, up=up, filter_in=filter_in)
+
+
+def told(found: BrokenPairs) -> set[Pair]:
+    of = found.class_of
+    return {(s, d) for s, d in permutations(range(len(of)), 2) if found.marks[of[s], of[d]]}
 
 
 @pytest.mark.parametrize("batch", range(10))
@@ -252,7 +285,8 @@ def filtered(
 def verdict(plane: Plane, intent: PathIntent, *others: PathIntent) -> Verdict:
     """The verdict on the first intent, its witness walked and its count confirmed."""
     found = verify(plane, [intent, *others])
-    assert [v.broken_pairs for v in found] == broken_pairs(plane, [intent, *others])
+    pairs = broken_pairs(plane, [intent, *others])
+    assert [v.broken_pairs for v in found] == [len(mine) for mine in pairs]
     for one in found:
         if not one.holds:
             check_witness(plane, one)
@@ -439,8 +473,22 @@ def test_pairs_are_counted_with_all_hosts_that_are_alike() -> None:
     assert verify(plane, [PathIntent("isolated", "g0", "A")])[0].broken_pairs == 6 * 5 - 3
 
 
+def test_hosts_that_are_alike_in_one_state_are_told_apart_by_another() -> None:
+    """Of the five hosts of A one is cut off: pairs of the others are still broken anew."""
+    topology = make_topology(2, [(0, 1)], [0] * 5 + [1] * 7)
+    whole, up = routed(topology), routed(topology).up.copy()
+    up[whole.graph.edges : whole.graph.edges + 2] = False
+    verifier = Verifier(topology, [PathIntent("isolated")])
+    every, some = (verifier.broken_pairs(p)[0] for p in (whole, replace(whole, up=up)))
+    assert len(told(some)) == 11 * 10
+    assert every.beyond([some])
+    assert not some.beyond([every])
+    assert not every.beyond([some, every])
+
+
 def test_nothing_asked_and_nobody_there() -> None:
     assert verify(routed(LINE), []) == ()
+    assert Verifier(LINE, []).broken_pairs(routed(LINE)) == ()
     alone = make_topology(2, [(0, 1)], [0])
     assert all(v.holds for v in verify(routed(alone), [*EVERYTHING, PathIntent("isolated")]))
     empty = make_topology(2, [(0, 1)], [])

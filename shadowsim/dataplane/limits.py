@@ -63,6 +63,20 @@ class Limits:
         _worst(rows, used, self._column, self._bound, self._of_active, self.masks, found)
         return found[0] if one else found
 
+    def levels(self, demand: Array, utilisation: Array) -> tuple[Array, ...]:
+        """Of each limit, in order, what `severity` takes the worst of: `[F]`, or `[L]` of links.
+
+        Of one state; nan where a demand is none of its, or nothing is known.
+        """
+        found = []
+        for k, mask in enumerate(self.masks):
+            level = utilisation
+            if self._column[k] >= 0:
+                asked = mask & ((demand[:, 0] > 0.0) | ~self._of_active[k])
+                level = np.where(asked, demand[:, self._column[k]], np.nan)
+            found.append(np.where(np.isfinite(level), level, np.nan) / self._bound[k])
+        return tuple(found)
+
     def starving(self, demand: Array) -> Array:
         """`[F]` of `[F, 4]`, or `[S, F]`: critical demands of which less than half is delivered."""
         offered, throughput = demand[..., 0], demand[..., 1]

@@ -101,10 +101,12 @@ def count_broken(
     sure: Marks,
     broken: npt.NDArray[np.int64],
     first: Ints,
+    marks: Bools,
 ) -> None:
     """Count the broken pairs of every intent; `first[I, 3]`: classes and header atom of one.
 
-    `sure[T]`: what `surely` has proved, which is not looked at again.
+    `sure[T]`: what `surely` has proved, which is not looked at again. `marks[I, C, C]`, if it is
+    not empty: all pairs of classes, source first, of which hosts break the intent.
     """
     devices = len(wires.out_start) - 1
     graph = Forwarding(
@@ -129,7 +131,7 @@ def count_broken(
             for i in range(asked.start[question], asked.start[question + 1]):
                 intent = asked.intent[i]
                 broken[intent] += _judge(
-                    ends, asked, pattern, present, state, target, kind, intent, first[intent]
+                    ends, asked, pattern, present, state, target, kind, intent, first[intent], marks
                 )
 
 
@@ -162,6 +164,7 @@ def _judge(
     kind: int,
     intent: int,
     first: Ints,
+    marks: Bools,
 ) -> int:
     """How many pairs of hosts of this target break the intent; sets `first` if it is unset."""
     broken = 0
@@ -183,6 +186,8 @@ def _judge(
                 bad &= present[space, row, word]
                 if bad != NONE and pairs > 0:
                     broken += pairs
+                    if len(marks):
+                        marks[intent, source, to] = True
                     if first[0] == NOWHERE:
                         first[0], first[1] = source, to
                         first[2] = 64 * word + _lowest(bad)

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from shadowsim.dataplane.headerspace import HeaderAtoms, header_atoms
+from shadowsim.dataplane.headerspace import Bools, HeaderAtoms, header_atoms
 from shadowsim.dataplane.pairs import Ends, count_broken, ends_of, proved_of
 from shadowsim.dataplane.plane import Ints, Plane
 from shadowsim.dataplane.propagate import wires_of
@@ -27,6 +28,7 @@ from shadowsim.model.intents import PathIntent
 from shadowsim.model.topology import Topology
 
 KEPT = 4  # sets of access lists whose header atoms are remembered
+UNMARKED = np.zeros((0, 0, 0), dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,28 @@ class Verdict:
     holds: bool
     broken_pairs: int
     witness: Witness | None
+
+
+@dataclass(frozen=True)
+class BrokenPairs:
+    """The pairs of hosts that break an intent: of source and destination classes `marks[C, C]`.
+
+    `class_of[H]`: hosts of one class were alike when it was found out.
+    """
+
+    class_of: Ints
+    marks: Bools
+
+    def beyond(self, others: Sequence[BrokenPairs]) -> bool:
+        """Whether it holds a pair that none of the others does."""
+        classes, hosts = np.unique(
+            np.array([pairs.class_of for pairs in (self, *others)]), axis=1, return_counts=True
+        )
+        fresh = self.marks[np.ix_(classes[0], classes[0])]
+        for other, mine in zip(others, classes[1:], strict=True):
+            fresh &= ~other.marks[np.ix_(mine, mine)]
+        np.fill_diagonal(fresh, fresh.diagonal() & (hosts > 1))  # a host alone is no pair
+        return bool(fresh.any())
 
 
 def verify(
@@ -66,13 +90,7 @@ class Verifier:
         """The verdict on each intent, in order; with `witnesses`, a packet for each broken one."""
         if not self.intents or not self.topology.hosts:
             return tuple(Verdict(intent, True, 0, None) for intent in self.intents)
-        atoms = self.header_atoms(plane)
-        wires = wires_of(plane, atoms)
-        ends, hosts = self._ends_of(plane, atoms)
-        broken = np.zeros(len(self.intents), dtype=np.int64)
-        first = np.full((len(self.intents), 3), NOWHERE, dtype=np.int32)
-        sure = proved_of(wires, ends, atoms)
-        count_broken(wires, ends, self._asked, atoms.pattern, atoms.present, sure, broken, first)
+        hosts, broken, first, atoms = self._counted(plane)
         return tuple(
             Verdict(
                 intent,
@@ -82,6 +100,31 @@ class Verifier:
             )
             for i, (intent, count) in enumerate(zip(self.intents, broken, strict=True))
         )
+
+    def broken_pairs(self, plane: Plane) -> tuple[BrokenPairs, ...]:
+        """For each intent, in order, the pairs of hosts that break it: all of them."""
+        if not self.intents or not self.topology.hosts:
+            return ()
+        classes = len(self._ends_of(plane, self.header_atoms(plane))[1])
+        marks = np.zeros((len(self.intents), classes, classes), dtype=np.bool_)
+        hosts, *_ = self._counted(plane, marks)
+        class_of = np.empty(len(self.topology.hosts), dtype=np.int32)
+        for number, members in enumerate(hosts):
+            class_of[members] = number
+        return tuple(BrokenPairs(class_of, of) for of in marks)
+
+    def _counted(
+        self, plane: Plane, marks: Bools = UNMARKED
+    ) -> tuple[list[Ints], npt.NDArray[np.int64], Ints, HeaderAtoms]:
+        """The hosts of each class, the broken pairs of each intent, one of them, and the atoms."""
+        atoms = self.header_atoms(plane)
+        wires = wires_of(plane, atoms)
+        ends, hosts = self._ends_of(plane, atoms)
+        broken = np.zeros(len(self.intents), dtype=np.int64)
+        first = np.full((len(self.intents), 3), NOWHERE, dtype=np.int32)
+        sure, asked = proved_of(wires, ends, atoms), self._asked
+        count_broken(wires, ends, asked, atoms.pattern, atoms.present, sure, broken, first, marks)
+        return hosts, broken, first, atoms
 
     def header_atoms(self, plane: Plane) -> HeaderAtoms:
         """The header atoms of the access lists of this plane."""

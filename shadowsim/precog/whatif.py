@@ -15,7 +15,7 @@ from shadowsim.dataplane.forwarding import WHOLE, Physical
 from shadowsim.dataplane.limits import Limits
 from shadowsim.dataplane.loading import Routed
 from shadowsim.dataplane.plane import Plane
-from shadowsim.dataplane.verify import Verdict
+from shadowsim.dataplane.verify import BrokenPairs, Verdict
 from shadowsim.dataplane.worked import Worked
 from shadowsim.model.change import Configs
 from shadowsim.model.intents import Intents
@@ -53,13 +53,16 @@ class Condition:
     """How a network would be. `broken`: names of intents; `exposed`: of those, or of management
     services, that expose; `severity` per limit, above 1 is broken; `starved`: critical demands
     that get less than half; `overloaded`: links that are full; `lost_bps`: of each traffic class,
-    what is wanted and not delivered.
+    what is wanted and not delivered. `demand[F, 4]`, with the columns of a Sample, and
+    `utilisation[L]` are what demands and links get.
     """
 
     broken: tuple[str, ...]
     exposed: tuple[str, ...]
     severity: Array
     starved: tuple[str, ...]
+    demand: Array
+    utilisation: Array
     overloaded: tuple[str, ...] = ()
     lost_bps: tuple[float, ...] = (0.0,) * len(CLASSES)
 
@@ -166,11 +169,23 @@ class WhatIf:
             exposed=settled.exposed(before),
             severity=self.limits.severity(demand, utilisation),
             starved=self.limits.starved(demand, self._layout),
+            demand=demand,
+            utilisation=utilisation,
             overloaded=tuple(
                 self.topology.link_name(int(n)) for n in np.flatnonzero(utilisation >= FULL)
             ),
             lost_bps=self._lost_bps(demand),
         )
+
+    def broken_pairs(self, configs: Configs, down: frozenset[int]) -> dict[str, BrokenPairs]:
+        """By name of each intent that fails under these configs, all hosts for whom it does."""
+        settled = self.settle(configs, down)
+        if not settled.violated:
+            return {}
+        broken = {verdict.intent for verdict in settled.violated}
+        pairs = self._worked.verifier.broken_pairs(settled.plane)
+        of_intent = zip(self.intents.paths, pairs, strict=True)
+        return {intent.name: found for intent, found in of_intent if intent in broken}
 
     def examples(self, configs: Configs) -> tuple[str, ...]:
         """Of each intent that fails under these configs on sound links, a packet and its way."""

@@ -8,17 +8,16 @@ the failure stays although the whole change is reverted, the change is not to bl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from shadowsim.model.change import Change, Command, Configs, reverted, subject_of
+from shadowsim.model.grammar import Slot
 from shadowsim.precog.whatif import Condition, Observed, WhatIf
-from shadowsim.rollback.dependencies import dangling
+from shadowsim.rollback.dependencies import dangling, list_of, list_used
+from shadowsim.rollback.harm import is_more
 from shadowsim.rollback.subsets import MOST_TESTS, Minimal, Places, smallest
 
-RELIEF = 0.98  # a limit must fall to this share of its level to count as relieved
 WORDS = {
     "cardinality": "no fewer commands would do",
     "inclusion": "each of them is needed",
@@ -85,19 +84,38 @@ def _text(blamed: tuple[Command, ...], change: Change, minimal: Minimal) -> str:
 def _closure(
     change: Change, commands: tuple[Command, ...], before: Configs, now: Configs
 ) -> Callable[[Places], Places]:
-    """Adds to a set of commands those that would use a list that is gone without it."""
+    """Adds to a set of commands what keeps every list that is used without it.
+
+    Only sets that leave no more uses without their list than the whole change taken back are left
+    as they are: others get the commands about the use, else about the list, else all there are.
+    """
     devices = [name for name in change.devices if name in now and name in before]
-    anyway = dangling(now, devices) | dangling(before, devices)
+    everything = frozenset(range(len(commands)))
+    inevitable = dangling(reverted(before, now, change, commands), devices)
+    anyway = dangling(now, devices) | inevitable
     subjects = [(command.device, subject_of(command)[0]) for command in commands]
 
+    def about(uses: Iterable[tuple[str, Slot]]) -> Places:
+        return frozenset(
+            place
+            for place, (device, mine) in enumerate(subjects)
+            if any(device == at and slot[: len(mine)] == mine for at, slot in uses)
+        )
+
     def closed(places: Places) -> Places:
-        while True:
-            part = [commands[place] for place in places]
-            lost = dangling(reverted(before, now, change, part), devices) - anyway
-            found = places | {place for place, s in enumerate(subjects) if s in lost}
-            if found == places:
-                return places
-            places = found
+        while places != everything:
+            configs = reverted(before, now, change, [commands[place] for place in places])
+            lost = dangling(configs, devices) - anyway
+            if not lost:
+                break
+            lists = [(at, list_used(configs[at], slot)) for at, slot in lost]
+            wanted = frozenset(
+                place
+                for place, (device, mine) in enumerate(subjects)
+                if (device, list_of(mine)) in lists
+            )
+            places |= (about(lost) - places) or (wanted - places) or everything
+        return places
 
     return closed
 
@@ -110,6 +128,5 @@ def _worse(condition: Condition, reference: Condition, margin: float) -> bool:
         return True
     if set(condition.starved) - set(reference.starved):
         return True
-    beyond = condition.severity > margin
-    relieved = reference.severity < np.maximum(condition.severity * RELIEF, 0.0)
-    return bool((beyond & relieved).any())
+    level, other = condition.severity, reference.severity
+    return bool(((level > margin) & is_more(level, other)).any())

@@ -1,10 +1,11 @@
 """Commands and what each needs done before it to an order in which no state on the way hurts.
 
-A state is a set of commands that are done. It is *safe* if it breaks or strains nothing that is
-well at both ends. The search is Dijkstra's over such sets ("A note on two problems in connexion
-with graphs", 1959), the deeper set first among equals: so safe orders are tried like a depth-first
-search would, and where there is none the order found hurts least. A state is looked at when its
-turn comes and at most once; their number is bounded, and nothing depends on the clock.
+A state is a set of commands that are done. It is *safe* if it breaks or strains nothing for anyone
+for whom it is well at both ends. The search is Dijkstra's over such sets ("A note on two problems
+in connexion with graphs", 1959), the deeper set first among equals: so safe orders are tried like a
+depth-first search would, and where there is none the order found hurts least. A state is looked at
+when its turn comes and at most once; their number is bounded, and nothing depends on the clock.
+Where the bound comes first, the order goes as far as the search did, and then on by eagerness.
 """
 
 from __future__ import annotations
@@ -48,12 +49,14 @@ class Order:
     `existence`: whether an order without harm on the way exists (this is one), does not (all safe
     states were seen), or was not found within the states looked at. `hurts`: what this order
     breaks or strains on the way that is well at both ends, as far as its states were looked at.
+    `complete`: the search was not cut short, so that no order hurts less.
     """
 
     places: tuple[int, ...]
     existence: Existence
     hurts: frozenset[str]
     states: int
+    complete: bool = True
 
 
 class States:
@@ -88,13 +91,11 @@ class States:
         return self._seen[done]
 
     def _judge(self, harm: Harm) -> tuple[Cost, frozenset[str]]:
-        start, end = self._ends
-        broken = harm.broken - start.broken - end.broken
-        strained = harm.strained - start.strained - end.strained
-        if not broken and not strained:
+        found = harm.beyond(self._ends)
+        if not found.broken and not found.strained:
             return SAFE, frozenset()
-        lost_bps = max(harm.lost_bps - max(start.lost_bps, end.lost_bps), 0.0)
-        return Cost(len(broken), lost_bps, len(strained)), broken | strained
+        cost = Cost(len(found.broken), float(found.lost_bps), len(found.strained))
+        return cost, found.broken | found.strained
 
     def _in(self, done: int) -> Configs:
         """The configs of a state, from those of one with a command less where there are such."""
@@ -127,7 +128,8 @@ def safest(
     """The order that hurts least, of those in which every command comes after what it needs.
 
     `first` is an order that is tried before others. More than `most_states`, or three for each
-    command if that is more, are not looked at; then the rest of the order is by eagerness.
+    command if that is more, are not looked at; then the rest of the order is by eagerness, and
+    another order may hurt less (`complete` is False).
     """
     count = len(states.commands)
     most = max(most_states, 3 * count)
@@ -159,7 +161,8 @@ def safest(
     if best.left and existence == "exists":
         existence = "none found"
     places = _finished(_way(came, best.state), needs, taste)
-    return Order(places, existence, _on_the_way(states, places), states.looked_at)
+    hurts = _on_the_way(states, places)
+    return Order(places, existence, hurts, states.looked_at, complete=not best.left)
 
 
 def _ready(done: int, needs: Sequence[frozenset[int]]) -> list[int]:

@@ -3,8 +3,9 @@
 The commands are `difference(now, target)`, in an order (`order`) that keeps what each needs
 (`dependencies`) and in which no state on the way, command by command, breaks an intent, exceeds a
 limit or fills a link that is well at both ends; or, if there is no such order, in which the states
-on the way hurt least. They are cut into steps by device and section; steps that may go side by
-side (`waves`) do not depend on each other.
+on the way hurt least, of all orders or (the note says so) of those the search came to. They are cut
+into steps by device and section; steps that may go side by side (`waves`) do not depend on each
+other.
 """
 
 from __future__ import annotations
@@ -106,7 +107,11 @@ def _note(order: Order) -> str:
     hurt = sorted(order.hurts)
     names = ", ".join(hurt[:TOLD]) + (f" and {len(hurt) - TOLD} more" if len(hurt) > TOLD else "")
     if order.existence == "none exists":
-        return f"no order keeps all that holds at both ends; the one that hurts least hurts {names}"
+        none = "no order keeps all that holds at both ends"
+        if order.complete:
+            return f"{none}; the one that hurts least hurts {names}"
+        best = f"{none}; this is the best found within {order.states} states"
+        return f"{best}, and what was looked at of it hurts {names or 'nothing'}"
     seen = f"within {order.states} states no order was found that keeps all that holds at both ends"
     return f"{seen}; on its way this one hurts {names or 'nothing that was looked at'}"
 

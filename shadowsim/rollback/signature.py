@@ -93,12 +93,13 @@ class RollbackSignature(_Frozen):
     steps: tuple[Step, ...]
     order: tuple[str, ...] = Field(description="Step ids in the order of execution.")
     transiently_safe: bool = Field(
-        description="No command on the way breaks an intent or limit, or fills a link, that is "
-        "well at both ends."
+        description="No command on the way breaks an intent or limit, fills a link or loses "
+        "traffic for anyone for whom it is well at both ends."
     )
     safe_order: Literal["exists", "none exists", "none found"] = Field(
         description="Whether there is such an order: this one, none at all, or none among the "
-        "states looked at; else this is the order found that hurts least."
+        "states looked at; else this is the order found that hurts least, of all there are if "
+        "`order_note` says so."
     )
     order_note: str
     verification: tuple[Verification, ...]
