@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from shadowsim.carried import NotKept, begin, carry_out
 from shadowsim.commands import app
-from shadowsim.commit import guard, hold
+from shadowsim.commit import alone, guard, hold
+from shadowsim.commit.alone import AtWork
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import (
     CANCELLED,
@@ -26,12 +30,17 @@ from shadowsim.commit.generations import (
     endings,
 )
 from shadowsim.commit.guard import Guard, NotArmed
-from shadowsim.commit.hold import Held, Unheld, beside, commit_in, held, stow
+from shadowsim.commit.hold import Held, Unheld, beside, commit_in, held
 from shadowsim.commit.holder import holding
 from shadowsim.commit.lying import lying
 from shadowsim.commit.owner import NotSettled, claim
-from shadowsim.errors import BadInput
+from shadowsim.commit.reach import reach_in
+from shadowsim.commit.settle import settle
+from shadowsim.errors import BadInput, MachineLacks
+from shadowsim.journal import Journal
 from shadowsim.model.change import parse_config
+from shadowsim.network import factory
+from shadowsim.scenario import parse
 
 # The attacks deploy the same way; they are a folder of programs beside these tests.
 sys.path.append(str(Path(__file__).parent))
@@ -202,15 +211,23 @@ def test_an_earlier_commit_is_removed_once_it_has_ended(tiny: Job) -> None:
 
 def test_only_what_has_ended_is_stowed(tiny: Job) -> None:
     tiny.folder.mkdir()
-    stow(tiny.folder, KEY)
     with held(tiny.folder, KEY, 20.0) as one:
+        one.stow(tiny.folder)
         arm(one, tiny)
-        stow(tiny.folder, KEY)
+        one.stow(tiny.folder)
         assert not (tiny.folder / hold.STOWED).exists()
         one.end(CONFIRMED)
-    stow(tiny.folder, KEY)
+        one.stow(tiny.folder)
     assert commit_in(tiny.folder / hold.STOWED) is not None
     assert not beside(tiny.folder).exists()
+
+
+def test_what_was_claimed_and_never_begun_is_not_stowed(one: Held, tiny: Job) -> None:
+    claim(one._place)
+    tiny.folder.mkdir()
+    one.stow(tiny.folder)
+    assert not beside(tiny.folder).exists()
+    assert not list(tiny.folder.iterdir())
 
 
 def test_a_folder_without_a_commit_is_one_that_has_ended(tiny: Job) -> None:
@@ -219,6 +236,144 @@ def test_a_folder_without_a_commit_is_one_that_has_ended(tiny: Job) -> None:
         assert not beside(tiny.folder).exists()
         arm(one, tiny)
         one.end(CONFIRMED)
+
+
+# -- two runs, one folder ----------------------------------------------------------------------
+
+
+def lock_of(tiny: Job) -> Path:
+    return tiny.folder.with_name(f".{tiny.folder.name}.lock")
+
+
+def test_a_folder_is_for_one_run_at_a_time(tiny: Job) -> None:
+    with held(tiny.folder, KEY, 20.0) as first:
+        with pytest.raises(AtWork, match="another run is at work here"):
+            held(tiny.folder, KEY, 20.0).__enter__()
+        arm(first, tiny)
+        with pytest.raises(NotSettled):  # which says more
+            held(tiny.folder, KEY, 20.0).__enter__()
+        first.end(CONFIRMED)
+        with pytest.raises(AtWork):  # its record is still to come
+            held(tiny.folder, KEY, 20.0).__enter__()
+        assert not first.supplanted
+    with held(tiny.folder, KEY, 20.0):
+        assert lock_of(tiny).exists()
+    assert not lock_of(tiny).exists()
+
+
+def test_the_guardian_does_not_keep_the_lock_of_its_run(tiny: Job) -> None:
+    with held(tiny.folder, KEY, 20.0) as one:
+        arm(one, tiny)
+        lock = lock_of(tiny).stat()
+        files = [path.stat() for path in Path(f"/proc/{one._guard.pid}/fd").iterdir()]
+        assert files
+        assert not any(os.path.samestat(lock, file) for file in files)
+        one.end(CONFIRMED)
+
+
+def test_who_was_overtaken_and_stands_still_is_not_waited_for(tiny: Job) -> None:
+    late = held(tiny.folder, KEY, 20.0)
+    first = late.__enter__()
+    arm(first, tiny)
+    settle(first._place, reach_in(first._place.folder), "late", lambda: False)
+    with held(tiny.folder, KEY, 20.0) as second:
+        assert first.supplanted
+        with pytest.raises(AtWork):
+            held(tiny.folder, KEY, 20.0).__enter__()
+        arm(second, tiny)
+        late.__exit__(None, None, None)
+        assert lock_of(tiny).exists()
+        second.end(CONFIRMED)
+        assert not second.supplanted
+    assert not lock_of(tiny).exists()
+    assert tiny.standing().state == CONFIRMED
+
+
+def test_who_was_overtaken_by_somebody_still_at_it_is_waited_for(
+    tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "RETRY_S", 0.0)
+    with held(tiny.folder, KEY, 20.0) as first:
+        arm(first, tiny)
+        die(first)
+        settle(first._place, reach_in(first._place.folder), "late", lambda: False)
+        with holding(first._place.folder), pytest.raises(AtWork):
+            held(tiny.folder, KEY, 20.0).__enter__()
+        assert not first.supplanted
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_two_that_follow_at_once_do_not_both(cleared: bool, tiny: Job) -> None:
+    """The slower one finds that the lock is another one by then, and perhaps the commit gone."""
+    commit = tiny.folder.with_name("overtaken")
+    commit.mkdir()
+
+    def slow(name: str) -> Path | None:
+        if name == "second":
+            return None
+        lock_of(tiny).unlink()
+        second.enter_context(alone.alone(tiny.folder, "second", slow))
+        if cleared:
+            commit.rmdir()
+        return commit
+
+    with ExitStack() as second, alone.alone(tiny.folder, "first", slow) as still:
+        assert still()
+        with pytest.raises(AtWork):
+            alone.alone(tiny.folder, "third", slow).__enter__()
+        assert not still()
+    assert not lock_of(tiny).exists()
+
+
+def test_a_lock_that_goes_away_as_it_is_taken_is_none(
+    tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, late = alone.fcntl.flock, [lock_of(tiny)]
+
+    def flock(fd: int, operation: int) -> None:
+        real(fd, operation)
+        for path in late:
+            path.unlink()
+        late.clear()
+
+    monkeypatch.setattr(alone.fcntl, "flock", flock)
+    with held(tiny.folder, KEY, 20.0) as one:
+        assert not one.supplanted
+        assert lock_of(tiny).exists()
+
+
+def test_where_nothing_can_be_locked_nothing_is_begun(
+    tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(alone.fcntl, "flock", none)
+    with pytest.raises(MachineLacks, match="No locks available"):
+        held(tiny.folder, KEY, 20.0).__enter__()
+
+
+def test_a_commit_that_names_nobody_is_nobodys(tiny: Job) -> None:
+    assert hold._overtaken(beside(tiny.folder), KEY, "") is None
+    with held(tiny.folder, KEY, 20.0) as one:
+        arm(one, tiny)
+        name = one._place.folder.name
+        assert hold._overtaken(beside(tiny.folder), KEY, name) is None
+        end(one._place, 1, TAKEN_OVER, "")
+        assert hold._overtaken(beside(tiny.folder), KEY, name) is None
+        assert hold._overtaken(beside(tiny.folder), KEY, "another") is None
+
+
+def test_a_run_that_was_followed_keeps_no_record(tiny: Job, tmp_path: Path) -> None:
+    """Its folder is that of the next run by now."""
+    scenario = parse(PAIR, file="pair.yml")
+    run = begin(scenario, factory("simulated"), Journal())
+    before = tmp_path / "pair"
+    with held(before, KEY, 20.0) as one:
+        one._still = lambda: False
+        with pytest.raises(NotKept, match="another one has begun here since"):
+            carry_out(run, "simulated", before, KEY, nullcontext(one))
+    assert not before.exists()
 
 
 @pytest.mark.parametrize(
@@ -250,6 +405,8 @@ def test_what_nobody_holds_nobody_takes_over(tiny: Job) -> None:
         one.did("deploy", "A", "done")
     one.end(CONFIRMED)
     one.release()
+    one.stow(tiny.folder)
+    assert not one.supplanted
     with pytest.raises(NotImplementedError):
         one.taken()
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from shadowsim.commit.alone import AtWork, alone
 from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.disk import Disk, RealDisk
-from shadowsim.commit.generations import CANCELLED, Place
+from shadowsim.commit.generations import CANCELLED, TAKEN_OVER, Place, endings
 from shadowsim.commit.guard import ENDING_S, OFTEN, Guard
 from shadowsim.commit.guardian import LOST, patience
 from shadowsim.commit.holder import holding
@@ -72,6 +74,15 @@ class Hold(Protocol):
         """After Fenced: how those who took over ended it, and what the changed devices run now."""
         ...
 
+    @property
+    def supplanted(self) -> bool:
+        """Whether this run was overtaken, and another one has begun in its folder since."""
+        ...
+
+    def stow(self, folder: Path) -> None:
+        """Move the commit, if it has ended, into the folder of its run, which is there by now."""
+        ...
+
 
 class Unheld:
     """Nobody holds it: for a simulated production that is gone when its run is."""
@@ -96,14 +107,29 @@ class Unheld:
     def taken(self) -> tuple[str, Configs]:
         raise NotImplementedError("what nobody holds nobody takes over")
 
+    @property
+    def supplanted(self) -> bool:
+        return False
+
+    def stow(self, folder: Path) -> None: ...
+
 
 class Held:
     """A guardian holds it, in a folder of its own. Release it in the end.
 
-    `lease_s` is how long after the last sign of life of this process the change is taken back.
+    `lease_s` is how long after the last sign of life of this process the change is taken back;
+    `still` says whether no other run has begun since in the folder of this one.
     """
 
-    def __init__(self, folder: Path, key: bytes, lease_s: float, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: bytes,
+        lease_s: float,
+        disk: Disk | None = None,
+        still: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._still = still
         self._place = Place(disk or RealDisk(), folder.absolute(), key)
         self._guard = Guard(self._place.folder, lease_s)
         self._commit: Commit | None = None
@@ -199,6 +225,20 @@ class Held:
         self.taken()
 
     @property
+    def supplanted(self) -> bool:
+        return not self._still()
+
+    def stow(self, folder: Path) -> None:
+        mine = self._place.folder
+        if not _is_commit(mine):
+            shutil.rmtree(mine, ignore_errors=True)  # nothing was begun
+        elif _has_ended(mine, self._place.key):
+            (folder / STOWED).mkdir(exist_ok=True)
+            mine.rename(folder / STOWED / mine.name)
+        with suppress(OSError):  # it is not there, or holds something still
+            mine.parent.rmdir()
+
+    @property
     def _open(self) -> Commit:
         if self._commit is None:
             raise RuntimeError("nothing was armed")
@@ -213,48 +253,80 @@ def beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.commit")
 
 
-def commit_in(folder: Path) -> Path | None:
-    """The commit that lies there, or is there, if one does.
+def commits_in(folder: Path) -> tuple[Path, ...]:
+    """The commits that lie there, or the one that is there. No more than one, as a rule.
 
     Each has a folder of its own, whose name no other ever has: what an earlier run or its guardian
     still does when it wakes up after all was settled and gone, it does where nobody looks.
     """
-    for found in (folder, *sorted(folder.glob("*"))):
-        if (found / f"{FIRST}.log").exists():
-            return found
-    return None
+    return tuple(filter(_is_commit, (folder, *sorted(folder.glob("*")))))
 
 
-def stow(folder: Path, key: bytes) -> None:
-    """Move a commit that has ended into the folder of its run, which is there by now."""
-    if _has_ended(beside(folder), key):
-        beside(folder).rename(folder / STOWED)
+def commit_in(folder: Path) -> Path | None:
+    """The first of them."""
+    return next(iter(commits_in(folder)), None)
+
+
+def _is_commit(folder: Path) -> bool:
+    return (folder / f"{FIRST}.log").exists()
 
 
 @contextmanager
 def held(folder: Path, key: bytes, lease_s: float, disk: Disk | None = None) -> Iterator[Held]:
-    """A hold for the run that will be in this folder. Raises NotSettled, LogAltered.
+    """A hold for the run that will be in this folder, which no other run may be in until the end.
 
-    The commit of an earlier run there is removed if it has ended.
+    Commits of earlier runs there are removed if they have ended. Raises NotSettled, AtWork,
+    LogAltered, MachineLacks, OSError.
     """
-    place = beside(folder)
+    place, name = beside(folder), secrets.token_hex(8)
+    _make_parent(folder)
+    with ExitStack() as until_the_end:
+        try:
+            lock = alone(folder, name, partial(_overtaken, place, key))
+            still = until_the_end.enter_context(lock)
+        except AtWork:
+            _check_ended(place, key)  # where a commit is open, that is what is to be told
+            raise
+        _clear(place, key)
+        hold = Held(place / name, key, lease_s, disk, still)
+        try:
+            yield hold
+        finally:
+            hold.release()
+
+
+def _make_parent(folder: Path) -> None:
+    """A folder above it, whose name is durable."""
+    fresh = [path for path in folder.absolute().parents if not path.exists()]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    RealDisk().sync(*(path.parent for path in fresh))
+
+
+def _clear(place: Path, key: bytes) -> None:
+    """Remove what has ended. Raises NotSettled."""
     gone = place.with_name(f".{place.name}")
     shutil.rmtree(gone, ignore_errors=True)
     if place.exists():
-        if not _has_ended(place, key):
-            raise not_settled(place)
+        _check_ended(place, key)
         place.rename(gone)  # else a part of it might be found without the rest
         shutil.rmtree(gone, ignore_errors=True)
-    hold = Held(place / secrets.token_hex(8), key, lease_s, disk)
-    try:
-        yield hold
-    finally:
-        hold.release()
 
 
-def _has_ended(folder: Path, key: bytes) -> bool:
-    """Whether there is a commit in this folder that has ended, or none that was begun."""
-    found = commit_in(folder)
-    if found is None:
-        return folder.exists()
-    return standing(Place(RealDisk(), found, key), reach_in(found)).settled
+def _check_ended(place: Path, key: bytes) -> None:
+    for commit in commits_in(place):
+        if not _has_ended(commit, key):
+            raise not_settled(place)
+
+
+def _has_ended(commit: Path, key: bytes) -> bool:
+    return standing(Place(RealDisk(), commit, key), reach_in(commit)).settled
+
+
+def _overtaken(place: Path, key: bytes, name: str) -> Path | None:
+    """The commit of this name, if it has ended, and not by the run that made it."""
+    for commit in commits_in(place):
+        if commit.name == name:
+            past = endings(Place(RealDisk(), commit, key))
+            if len(past) > 1 and past[-1].state != TAKEN_OVER:
+                return commit
+    return None
