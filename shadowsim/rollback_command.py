@@ -160,12 +160,13 @@ class _Found:
             time.sleep(POLL_S)
 
 
-def told(run: Path) -> tuple[bool, str]:
-    """Whether the change of a run has been settled, and how it stands in words."""
-    try:
-        found = _Found.all_at(run)[0]
-    except BadInput:
+def told(commit: Path | None) -> tuple[bool, str]:
+    """Whether the change of a run that made this commit has been settled, and how it stands."""
+    if commit is None:
         return True, "nothing was sent to production"
+    if not commit.exists():
+        return False, f"{commit}: is gone, so that nobody knows what production has"
+    found = _Found.of(commit)
     now = found.standing()
     return now.settled, _words(now, found.by_hand(now))
 

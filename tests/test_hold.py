@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from shadowsim.carried import NotKept, begin, carry_out
@@ -30,17 +34,20 @@ from shadowsim.commit.generations import (
     endings,
 )
 from shadowsim.commit.guard import Guard, NotArmed
+from shadowsim.commit.guardian import LOST
 from shadowsim.commit.hold import Held, Unheld, beside, commit_in, held
 from shadowsim.commit.holder import holding
 from shadowsim.commit.lying import lying
 from shadowsim.commit.owner import NotSettled, claim
 from shadowsim.commit.reach import reach_in
-from shadowsim.commit.settle import settle
-from shadowsim.errors import BadInput, MachineLacks
+from shadowsim.commit.settle import Standing, settle, standing
+from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError
 from shadowsim.journal import Journal
 from shadowsim.model.change import parse_config
 from shadowsim.network import factory
+from shadowsim.rollback_command import told
 from shadowsim.scenario import parse
+from shadowsim.workflow import Run
 
 # The attacks deploy the same way; they are a folder of programs beside these tests.
 sys.path.append(str(Path(__file__).parent))
@@ -374,6 +381,170 @@ def test_a_run_that_was_followed_keeps_no_record(tiny: Job, tmp_path: Path) -> N
         with pytest.raises(NotKept, match="another one has begun here since"):
             carry_out(run, "simulated", before, KEY, nullcontext(one))
     assert not before.exists()
+
+
+# -- a run that is cut short -------------------------------------------------------------------
+
+
+def carry(folder: Path, beside: Callable[[Run], None]) -> dict[str, Any]:
+    """What a run of PAIR leaves that this goes on beside, and that comes to no end of its own."""
+    run = begin(parse(PAIR, file="pair.yml"), factory("simulated"), Journal())
+    run.beside = beside
+    with suppress(KeyboardInterrupt):
+        carry_out(run, "simulated", folder, KEY, held(folder, KEY, 20.0))
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def stowed(folder: Path) -> Standing:
+    commit = commit_in(folder / hold.STOWED)
+    assert commit is not None
+    return standing(Place(RealDisk(), commit, KEY), reach_in(commit))
+
+
+def test_a_run_that_is_asked_again_as_it_takes_back_says_what_its_guardian_did(
+    tmp_path: Path,
+) -> None:
+    asked: list[bool] = []
+
+    def ask(run: Run) -> None:
+        if run.deployed:
+            asked.append(run.interrupted)
+            raise KeyboardInterrupt
+
+    found = carry(tmp_path / "pair", ask)
+    assert asked == [False, True]
+    now = stowed(tmp_path / "pair")
+    assert (now.state, now.position, now.why) == (ROLLED_BACK, "old", LOST)
+    assert (found["end_state"], found["root_cause"]) == (ROLLED_BACK, "interrupted")
+    assert found["digests"]["after"] == found["digests"]["before"]
+    assert found["interrupted"]
+
+
+def test_a_run_that_is_asked_as_it_waits_for_its_guardian_waits_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = Guard.end, [True]
+
+    def end(guard: Guard, *, done: bool) -> None:
+        if asked:
+            asked.clear()
+            raise KeyboardInterrupt
+        real(guard, done=done)
+
+    def ask(run: Run) -> None:
+        if run.deployed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Guard, "end", end)
+    found = carry(tmp_path / "pair", ask)
+    assert not asked
+    assert stowed(tmp_path / "pair").state == found["end_state"] == ROLLED_BACK
+
+
+def test_what_nobody_could_take_back_is_halted_and_told_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the run nor anybody after it: production has part of the change."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def ask(run: Run) -> None:
+        if run.deployed:
+            die(run.hold)  # type: ignore[arg-type]
+            monkeypatch.setattr(hold, "settle", full)
+            monkeypatch.setattr(Held, "intend", interrupt)
+            raise KeyboardInterrupt
+
+    found = carry(tmp_path / "pair", ask)
+    commit = commit_in(beside(tmp_path / "pair"))
+    assert commit is not None
+    now = standing(Place(RealDisk(), commit, KEY), reach_in(commit))
+    assert (now.state, now.position) == ("open", "new")
+    assert found["end_state"] == "halted"
+    assert found["digests"]["after"] != found["digests"]["before"]
+
+
+def test_what_somebody_else_takes_over_meanwhile_is_waited_for(
+    one: Held, tiny: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(*_: object) -> None:
+        settle(one._place, reach_in(one._place.folder), "by hand", lambda: False)
+        raise Fenced("somebody else has taken production over")
+
+    arm(one, tiny)
+    die(one)
+    monkeypatch.setattr(hold, "settle", overtaken)
+    assert one.release() == (ROLLED_BACK, tiny.before)
+
+
+def test_of_a_commit_that_is_gone_nothing_is_known(one: Held, tiny: Job) -> None:
+    arm(one, tiny)
+    die(one)
+    shutil.rmtree(one._place.folder)
+    assert one.release() == ("open", {})
+    assert one.release() is None
+
+
+class Full(RealDisk):
+    """A disk that has no room once, for what a device is to run now."""
+
+    room = 1  # for its config of before
+
+    def create(self, path: Path, data: bytes) -> None:
+        if path.name.startswith("@draft."):
+            self.room -= 1
+            if self.room == -1:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        super().create(path, data)
+
+
+def run_pair(tmp_path: Path, *options: str) -> Result:
+    (tmp_path / "pair.yml").write_text(PAIR, encoding="utf-8")
+    where = ["--out", str(tmp_path / "runs"), "--store", str(tmp_path / "outcomes.sqlite")]
+    return CliRunner().invoke(app, ["run", str(tmp_path / "pair.yml"), *where, *options])
+
+
+def test_a_write_that_failed_is_told_with_what_production_has_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold, "RealDisk", Full)
+    error = run_pair(tmp_path).exception
+    assert isinstance(error, ShadowsimError)
+    first, last = str(error).splitlines()
+    assert "what A runs is unknown" in first
+    assert last == f"rolled_back ({LOST}): production has its old config"
+    assert error.exit_code == 1
+    found = json.loads((tmp_path / "runs/pair/result.json").read_text())
+    assert (found["end_state"], found["root_cause"]) == (ROLLED_BACK, "interrupted")
+    assert found["digests"]["after"] == found["digests"]["before"]
+
+
+def keep_nothing(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "telemetry.parquet")
+
+
+def test_a_run_without_a_record_is_not_told_with_the_commit_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_pair(tmp_path).exit_code == 0
+    monkeypatch.setattr("shadowsim.record.write_table", keep_nothing)
+    error = run_pair(tmp_path, "--autonomy", "observe").exception
+    assert isinstance(error, ShadowsimError)
+    assert str(error).splitlines()[1:] == ["nothing was sent to production"]
+    assert error.exit_code == 1
+    error = run_pair(tmp_path).exception
+    assert str(error).splitlines()[1:] == ["confirmed: production has its new config"]
+
+
+def test_a_commit_that_is_gone_says_nothing_of_production(tmp_path: Path) -> None:
+    settled, words = told(tmp_path / "gone")
+    assert not settled
+    assert "nobody knows what production has" in words
 
 
 @pytest.mark.parametrize(

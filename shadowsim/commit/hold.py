@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +23,9 @@ from shadowsim.commit.guardian import LOST, patience
 from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import FIRST, Commit, claim, not_settled
 from shadowsim.commit.reach import DEVICES, FILES, reach_in
-from shadowsim.commit.settle import Standing, settle, standing
+from shadowsim.commit.settle import OPEN, Standing, settle, standing
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import ShadowsimError
+from shadowsim.errors import Fenced, ShadowsimError
 from shadowsim.model.change import Change, Configs
 from shadowsim.model.config import DeviceConfig
 from shadowsim.network.protocol import Network
@@ -63,15 +64,21 @@ class Hold(Protocol):
         """How it ended: confirmed, cancelled, rolled_back or halted."""
         ...
 
-    def release(self) -> None:
+    def release(self) -> tuple[str, Configs] | None:
         """Nothing more comes of this run; what it has not ended is taken back before this returns.
 
-        A second call does nothing.
+        How others ended it, as `taken` says that; None if there was nothing to take back. A second
+        call does nothing, or goes on where the first was interrupted.
         """
         ...
 
     def taken(self) -> tuple[str, Configs]:
         """After Fenced: how those who took over ended it, and what the changed devices run now."""
+        ...
+
+    @property
+    def begun(self) -> Path | None:
+        """The folder of the commit, wherever it is by now; None if there is none."""
         ...
 
     @property
@@ -102,10 +109,15 @@ class Unheld:
 
     def end(self, state: str, why: str = "") -> None: ...
 
-    def release(self) -> None: ...
+    def release(self) -> tuple[str, Configs] | None:
+        return None
 
     def taken(self) -> tuple[str, Configs]:
         raise NotImplementedError("what nobody holds nobody takes over")
+
+    @property
+    def begun(self) -> Path | None:
+        return None
 
     @property
     def supplanted(self) -> bool:
@@ -201,7 +213,11 @@ class Held:
             raise
 
     def taken(self) -> tuple[str, Configs]:
-        until_s = time.monotonic() + SETTLED_S
+        return self._seen(SETTLED_S)
+
+    def _seen(self, for_s: float) -> tuple[str, Configs]:
+        """How it stands, once others have settled it or have had the time to."""
+        until_s = time.monotonic() + for_s
         reach = reach_in(self._place.folder)
         while True:
             found: Standing = standing(self._place, reach)
@@ -209,20 +225,41 @@ class Held:
                 return found.state, {} if found.terms is None else reach(found.terms).read()
             time.sleep(0.05)
 
-    def release(self) -> None:
+    def release(self) -> tuple[str, Configs] | None:
         if self._released:
-            return
+            return None
+        mine = self._ended or self._commit is None
+        self._guard.end(done=mine)
+        came = None if mine else self._left()
         self._released = True
-        self._guard.end(done=self._ended or self._commit is None)
-        if self._ended or self._commit is None or not self._place.folder.exists():
-            return
-        with holding(self._place.folder) as nobody_has_it:
-            if nobody_has_it:  # its guardian has died, and there was no other one
-                patient = patience(time.monotonic, ENDING_S)
-                with suppress(ShadowsimError, OSError):  # then it stays open, and that is told
-                    settle(self._place, reach_in(self._place.folder), LOST, patient)
-                return
-        self.taken()
+        return came
+
+    def _left(self) -> tuple[str, Configs]:
+        """What comes of a commit that this run has not ended, and does not go on with."""
+        try:
+            with holding(self._place.folder) as nobody_has_it:
+                # Then its guardian has died, and there was no other one.
+                if not nobody_has_it or self._settled():
+                    return self._seen(SETTLED_S)
+            return self._seen(0.0)
+        except (ShadowsimError, OSError):
+            return OPEN, {}
+
+    def _settled(self) -> bool:
+        """Whether it is, or somebody else sees to it. Else it stays open, and that is told."""
+        patient = patience(time.monotonic, ENDING_S)
+        try:
+            settle(self._place, reach_in(self._place.folder), LOST, patient)
+        except Fenced:
+            return True
+        except (ShadowsimError, OSError):
+            return False
+        return True
+
+    @property
+    def begun(self) -> Path | None:
+        there = self._commit is not None or _is_commit(self._place.folder)
+        return self._place.folder if there else None
 
     @property
     def supplanted(self) -> bool:
@@ -234,7 +271,9 @@ class Held:
             shutil.rmtree(mine, ignore_errors=True)  # nothing was begun
         elif _has_ended(mine, self._place.key):
             (folder / STOWED).mkdir(exist_ok=True)
-            mine.rename(folder / STOWED / mine.name)
+            stowed = folder.absolute() / STOWED / mine.name
+            mine.rename(stowed)
+            self._place = replace(self._place, folder=stowed)
         with suppress(OSError):  # it is not there, or holds something still
             mine.parent.rmdir()
 
