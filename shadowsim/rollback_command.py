@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,9 @@ class _Found:
         """The commits that belong to a run: one, as a rule. Raises BadInput if there is none."""
         from shadowsim.commit.hold import STOWED, beside, commits_in
 
-        for folder in (beside(run), run / STOWED, run):
+        here, there = Path(os.path.abspath(run)), Path(os.path.realpath(run))
+        named = [folder for folder in dict.fromkeys((here, there)) if folder.name]
+        for folder in (*map(beside, named), here / STOWED, here):
             if commits := commits_in(folder):
                 return [cls.of(commit) for commit in commits]
         if run.is_dir():

@@ -321,6 +321,29 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     assert (code, "nothing to take back" in text) == (2, True)
     (tmp_path / "file").write_text("")
     assert said(tmp_path / "file")[0] == 2
+    assert said("/") == (2, "/: no change to production was begun here; there is nothing to take back")
+
+
+def test_a_run_is_found_however_its_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open commit lies beside the folder, and so does not in the folder as it was named."""
+    left = leave(tmp_path / "runs")
+    (left.run / "figures").mkdir(parents=True)
+    (tmp_path / "latest").symlink_to(left.run)
+    (tmp_path / "all").symlink_to(left.run.parent)
+    monkeypatch.chdir(left.run / "figures")
+    open_ = said(left.run)
+    assert open_[0] == 4
+    names = ("..", "../../run", "../../run/", "../figures/..", tmp_path / "latest")
+    for name in (*names, tmp_path / "all/run", tmp_path / "all/../runs/run"):
+        assert said(name) == open_, name
+    monkeypatch.chdir(left.run)
+    assert said(".") == said("./") == open_
+    assert said(".", "--resume")[0] == 0
+    left.run.rename(tmp_path / "archive")
+    left.run.symlink_to(tmp_path / "archive")
+    assert said(left.run)[1].startswith("rolled_back")
 
 
 def _alter(path: Path, old: bytes, new: bytes) -> None:
