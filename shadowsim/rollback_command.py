@@ -99,7 +99,8 @@ class _Found:
         """The commits that belong to a run: one, as a rule. Raises BadInput if there is none."""
         from shadowsim.commit.hold import STOWED, beside, commits_in
 
-        here, there = Path(os.path.abspath(run)), Path(os.path.realpath(run))
+        here = Path(os.path.abspath(run))  # noqa: PTH100  resolve() would follow links
+        there = Path(os.path.realpath(run))  # and fails for those that lead in a circle
         named = [folder for folder in dict.fromkeys((here, there)) if folder.name]
         for folder in (*map(beside, named), here / STOWED, here):
             if commits := commits_in(folder):

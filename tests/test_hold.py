@@ -296,15 +296,12 @@ def test_who_was_overtaken_and_stands_still_is_not_waited_for(tiny: Job) -> None
     assert tiny.standing().state == CONFIRMED
 
 
-def test_who_was_overtaken_by_somebody_still_at_it_is_waited_for(
-    tiny: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_at_a_time_follows(tiny: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alone, "RETRY_S", 0.0)
     with held(tiny.folder, KEY, 20.0) as first:
         arm(first, tiny)
-        die(first)
         settle(first._place, reach_in(first._place.folder), "late", lambda: False)
-        with holding(first._place.folder), pytest.raises(AtWork):
+        with holding(beside(tiny.folder)), pytest.raises(AtWork):
             held(tiny.folder, KEY, 20.0).__enter__()
         assert not first.supplanted
 
@@ -312,8 +309,8 @@ def test_who_was_overtaken_by_somebody_still_at_it_is_waited_for(
 @pytest.mark.parametrize("cleared", [False, True])
 def test_two_that_follow_at_once_do_not_both(cleared: bool, tiny: Job) -> None:
     """The slower one finds that the lock is another one by then, and perhaps the commit gone."""
-    commit = tiny.folder.with_name("overtaken")
-    commit.mkdir()
+    commit = tiny.folder.with_name("run.commit") / "overtaken"
+    commit.mkdir(parents=True)
 
     def slow(name: str) -> Path | None:
         if name == "second":
@@ -321,7 +318,7 @@ def test_two_that_follow_at_once_do_not_both(cleared: bool, tiny: Job) -> None:
         lock_of(tiny).unlink()
         second.enter_context(alone.alone(tiny.folder, "second", slow))
         if cleared:
-            commit.rmdir()
+            shutil.rmtree(commit.parent)
         return commit
 
     with ExitStack() as second, alone.alone(tiny.folder, "first", slow) as still:
@@ -524,6 +521,16 @@ def test_a_write_that_failed_is_told_with_what_production_has_since(
     assert found["digests"]["after"] == found["digests"]["before"]
 
 
+def test_a_second_run_in_one_folder_is_refused_in_words(tmp_path: Path) -> None:
+    with held(tmp_path / "runs/pair", KEY, 20.0):
+        error = run_pair(tmp_path).exception
+    assert isinstance(error, AtWork)
+    assert error.exit_code == NotSettled.exit_code
+    assert str(error).endswith("wait until it has ended, or say --out for another place")
+    assert not list((tmp_path / "runs").iterdir())
+    assert run_pair(tmp_path).exit_code == 0
+
+
 def keep_nothing(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "telemetry.parquet")
 
@@ -539,6 +546,22 @@ def test_a_run_without_a_record_is_not_told_with_the_commit_of_an_earlier_one(
     assert error.exit_code == 1
     error = run_pair(tmp_path).exception
     assert str(error).splitlines()[1:] == ["confirmed: production has its new config"]
+
+
+def test_on_a_file_system_without_links_no_change_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("shadowsim.commit.disk.os.link", none)
+    error = run_pair(tmp_path).exception
+    assert isinstance(error, MachineLacks)
+    assert "no hard links (Operation not permitted)" in str(error)
+    found = json.loads((tmp_path / "runs/pair/result.json").read_text())
+    assert found["digests"]["after"] == found["digests"]["before"]
+    assert (found["decision"], found["end_state"]) == ("go", "halted")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["pair"]
 
 
 def test_a_commit_that_is_gone_says_nothing_of_production(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +211,32 @@ def test_the_folder_of_the_run_of_the_commit_and_of_both_do(tmp_path: Path) -> N
     assert said(left.run) == said(left.run / STOWED) == (0, words)
 
 
+def test_a_guardian_that_is_alive_is_waited_for(tmp_path: Path) -> None:
+    left = leave(tmp_path)
+    with holding(left.commit):
+        code, text = said(left.run, "--resume", "--wait", "0.2")
+        assert code == 4
+        assert "its guardian is alive" in text
+        assert "--force" in text
+        assert document(left.run)[1]["state"] == "open"
+        assert said(left.run, "--resume", "--force")[0] == 0
+    assert document(left.run)[1]["state"] == "rolled_back"
+
+
+def test_what_others_settle_meanwhile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = leave(tmp_path)
+    with holding(left.commit):
+        program = [sys.executable, "-m", "shadowsim", "rollback", "--resume", str(left.run)]
+        waiting = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+        assert said(left.run, "--resume", "--force")[0] == 0
+        told, _ = waiting.communicate(timeout=30)
+    assert (waiting.returncode, told) == (
+        0, "rolled_back (resumed by hand): production has its old config\n"
+    )  # fmt: skip
+
+
 # -- several in one place ----------------------------------------------------------------------
 
 
@@ -266,52 +291,6 @@ def test_what_an_earlier_run_does_late_touches_no_open_commit(tmp_path: Path) ->
     assert document(left.run)[1]["production"] == "old"
 
 
-def test_a_second_run_in_one_folder_is_refused_in_words(tmp_path: Path) -> None:
-    (tmp_path / "ring.yml").write_text(RING)
-    command = [sys.executable, "-m", "shadowsim", "run", "ring.yml", "--out", "runs"]
-    command += ["--store", "o.sqlite"]
-    first = subprocess.Popen([*command, "--pace", "5"], cwd=tmp_path, stdout=subprocess.PIPE)
-    while not (tmp_path / "runs/.ring.lock").exists():
-        time.sleep(0.01)
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert first.poll() is None
-    first.communicate(timeout=60)
-    assert first.returncode == 0
-    assert (second.returncode, second.stderr) == (
-        4,
-        "runs/ring: another run is at work here; wait until it has ended, or say --out for another"
-        " place\n",
-    )
-    assert document(tmp_path / "runs/ring")[1]["state"] == CONFIRMED
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"ring"}
-
-
-def test_a_guardian_that_is_alive_is_waited_for(tmp_path: Path) -> None:
-    left = leave(tmp_path)
-    with holding(left.commit):
-        code, text = said(left.run, "--resume", "--wait", "0.2")
-        assert code == 4
-        assert "its guardian is alive" in text
-        assert "--force" in text
-        assert document(left.run)[1]["state"] == "open"
-        assert said(left.run, "--resume", "--force")[0] == 0
-    assert document(left.run)[1]["state"] == "rolled_back"
-
-
-def test_what_others_settle_meanwhile_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = leave(tmp_path)
-    with holding(left.commit):
-        program = [sys.executable, "-m", "shadowsim", "rollback", "--resume", str(left.run)]
-        waiting = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
-        assert said(left.run, "--resume", "--force")[0] == 0
-        told, _ = waiting.communicate(timeout=30)
-    assert (waiting.returncode, told) == (
-        0, "rolled_back (resumed by hand): production has its old config\n"
-    )  # fmt: skip
-
-
 # -- every folder that is none -----------------------------------------------------------------
 
 
@@ -321,7 +300,8 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     assert (code, "nothing to take back" in text) == (2, True)
     (tmp_path / "file").write_text("")
     assert said(tmp_path / "file")[0] == 2
-    assert said("/") == (2, "/: no change to production was begun here; there is nothing to take back")
+    code, text = said("/")
+    assert (code, "nothing to take back" in text) == (2, True)
 
 
 def test_a_run_is_found_however_its_folder_is_called(

@@ -18,7 +18,7 @@ from pathlib import Path
 from shadowsim.commit.holder import holding
 from shadowsim.errors import MachineLacks, PersonNeeded
 
-TRIES, RETRY_S = 50, 0.1  # each try finds that somebody else has ended meanwhile, or is about to
+TRIES, RETRY_S = 50, 0.1  # each try finds that somebody else has just ended, or does the same
 LONGEST_NAME = 64
 
 Overtaken = Callable[[str], Path | None]  # the commit of this name, if it was taken back for good
@@ -83,15 +83,15 @@ def _is_locked(fd: int, folder: Path) -> bool:
 def _follow(fd: int, path: Path, overtaken: Overtaken) -> bool:
     """Remove the lock of a run that was overtaken; False if it was not.
 
-    Who wants to do the same does it after this, and finds that it was done.
+    One at a time: who wants to do the same does it after this, and finds that it was done.
     """
     name = os.pread(fd, LONGEST_NAME, 0).decode("ascii", "replace")
     commit = overtaken(name)
     if commit is None:
         return False
-    with suppress(FileNotFoundError), holding(commit) as free:
+    with suppress(FileNotFoundError), holding(commit.parent) as free:
         if not free:
-            time.sleep(RETRY_S)  # its guardian is on its way out
+            time.sleep(RETRY_S)
         elif _is_there(fd, path):
             path.unlink()
     return True

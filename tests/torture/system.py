@@ -116,7 +116,7 @@ class House:
                 self.strike(process, filling=operation == "append")
 
         def after(operation: str, path: str) -> None:
-            if operation == "link":
+            if operation == "link" and path.endswith(".seal"):
                 self.look(path)
 
         return DiskOf(self.disk, before, after)
