@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from shadowsim.commit.hold import Hold, stow
+from shadowsim.commit.hold import Hold
 from shadowsim.errors import ShadowsimError
 from shadowsim.history.recording import Recorder
 from shadowsim.interruptions import uninterrupted
@@ -50,18 +50,20 @@ def carry_out(
     cannot be written.
     """
     recorder = state.looked = Recorder(state.scenario)
-    with uninterrupted():
+    with uninterrupted(), holding as state.hold:
         try:
-            with holding as state.hold:
-                run_workflow(state)
+            run_workflow(state)
         finally:
             if state.telemetry:
                 found = document(state, network, str(folder))
                 looks = recorder.parquet()
                 found["looks"] = recorder.document(looks)
+                if state.hold.supplanted:
+                    why = "another one has begun here since this was overtaken"
+                    raise NotKept(f"{folder}: the run could not be kept: {why}")
                 try:
                     write(state, found, folder, key, looks)
-                    stow(folder, key)
+                    state.hold.stow(folder)
                     keep(found)
                 except OSError as error:
                     why = f"the run could not be kept: {error.strerror}"

@@ -24,7 +24,6 @@ from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 from shadowsim.shadow_commands import answered, shadow
 
 if TYPE_CHECKING:
-    from shadowsim.carried import NotKept
     from shadowsim.network import Controller
     from shadowsim.precog import Forecast
     from shadowsim.precog.past import Past
@@ -339,8 +338,10 @@ def _run_one(
         state.beside, state.past = beside, past or state.past
         try:
             return carry_out(state, network, folder, key, held(folder, key, lease_s), keep)
-        except NotKept as error:
-            raise _not_kept(folder, error) from error
+        except (ShadowsimError, OSError) as error:
+            if state.hold.begun is None and not isinstance(error, NotKept):
+                raise
+            raise _with_standing(error, state.hold.begun) from error
 
 
 def _past(scenario: Scenario, store: Path) -> Past:
@@ -364,13 +365,19 @@ def _past(scenario: Scenario, store: Path) -> Past:
         return Past()
 
 
-def _not_kept(folder: Path, error: NotKept) -> ShadowsimError:
-    """A run without a record: what is to be known of it all the same is what production has."""
+def _with_standing(error: ShadowsimError | OSError, commit: Path | None) -> ShadowsimError:
+    """Why a run has no outcome, with what production has: of that nobody else may be asked."""
+    words = str(error)
+    if isinstance(error, OSError):
+        words = f"{error.filename or 'i/o'}: {error.strerror or error}"
     try:
-        settled, how = rollback_command.told(folder)
+        settled, how = rollback_command.told(commit)
     except (ShadowsimError, OSError):
-        return PersonNeeded(str(error))
-    return (ShadowsimError if settled else PersonNeeded)(f"{error}\n{how}")
+        return PersonNeeded(words)
+    found = (ShadowsimError if settled else PersonNeeded)(f"{words}\n{how}")
+    if settled and isinstance(error, ShadowsimError) and not isinstance(error, PersonNeeded):
+        found.exit_code = error.exit_code
+    return found
 
 
 def _ask(question: str, forecast: Forecast) -> bool | None:

@@ -98,6 +98,7 @@ def say(event: Event) -> str | None:
             "halted: a person is needed" + _because(data.get("failed") or data.get("unmet"))
         ),
         "overtaken": lambda: data["why"],
+        "left": lambda: f"cut short, and ended by others: {data['end_state']}",
         "interrupted": lambda: "interrupted: the armed rollback fires",
     }
     return told[event.kind]() if event.kind in told else None

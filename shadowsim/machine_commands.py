@@ -84,7 +84,9 @@ def bench(
 
 def fidelity(
     scenarios: Files,
-    out: Annotated[Path | None, typer.Option(help="A Markdown page to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A Markdown page to write.", dir_okay=False)
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that keeps the runs.")] = Path("runs/fidelity"),
     controller: Annotated[
         str, typer.Option(help="Of the emulated network: ryu or os-ken.")

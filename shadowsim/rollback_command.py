@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shadowsim.errors import BadInput, Mistake, PersonNeeded
+from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
 
 if TYPE_CHECKING:
     from shadowsim.commit.generations import Place
@@ -44,18 +45,49 @@ def rollback(
     Whoever died, and wherever: production is then in its old config, read back, or the words say
     what is missing (exit code 4). What has ended is left alone: a second call writes nothing.
     """
-    found = _Found.at(run)
-    now = found.standing()
-    if resume and not now.settled:
-        now = found.resume(wait, force)
-    by_hand = found.by_hand(now)
-    if as_json:
-        document = _document(found.place.folder, now) | {"by_hand": by_hand.splitlines()}
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        typer.echo(_words(now, by_hand))
-    if not now.settled:
+    done = [_attempt(found, wait if resume else None, force) for found in _Found.all_at(run)]
+    brought = [one for one in done if isinstance(one, _Brought)]
+    if as_json and brought:
+        documents = [one.document() for one in brought]
+        shown = documents[0] if len(done) == 1 else documents
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    elif not as_json:
+        for one in brought:
+            typer.echo(one.words() if len(done) == 1 else f"{one.folder}: {one.words()}")
+    for failed in done:
+        if isinstance(failed, Exception):
+            raise failed
+    if not all(one.now.settled for one in brought):
         raise typer.Exit(PersonNeeded.exit_code)
+
+
+def _attempt(found: _Found, wait_s: float | None, force: bool) -> _Brought | Exception:
+    """How a commit stands, after it was resumed if `wait_s` is given; or why that is not known.
+
+    One that cannot be settled keeps no other one from it.
+    """
+    try:
+        now = found.standing()
+        if wait_s is not None and not now.settled:
+            now = found.resume(wait_s, force)
+        return _Brought(found.place.folder, now, found.by_hand(now))
+    except (ShadowsimError, OSError) as error:
+        return error
+
+
+@dataclass(frozen=True)
+class _Brought:
+    """How a commit stands, and the script for what is left to a person of it."""
+
+    folder: Path
+    now: Standing
+    by_hand: str
+
+    def words(self) -> str:
+        return _words(self.now, self.by_hand)
+
+    def document(self) -> dict[str, Any]:
+        return _document(self.folder, self.now) | {"by_hand": self.by_hand.splitlines()}
 
 
 @dataclass(frozen=True)
@@ -63,22 +95,30 @@ class _Found:
     place: Place
 
     @classmethod
-    def at(cls, run: Path) -> _Found:
-        """The commit that belongs to a run. Raises BadInput if there is none."""
-        from shadowsim.commit.disk import RealDisk
-        from shadowsim.commit.generations import Place
-        from shadowsim.commit.hold import STOWED, beside, commit_in
-        from shadowsim.rollback.key import installation_key
+    def all_at(cls, run: Path) -> list[_Found]:
+        """The commits that belong to a run: one, as a rule. Raises BadInput if there is none."""
+        from shadowsim.commit.hold import STOWED, beside, commits_in
 
-        for folder in (beside(run), run / STOWED, run):
-            found = commit_in(folder)
-            if found is not None:
-                return cls(Place(RealDisk(), found.absolute(), installation_key()))
+        here = Path(os.path.abspath(run))  # noqa: PTH100  resolve() would follow links
+        there = Path(os.path.realpath(run))  # and fails for those that lead in a circle
+        named = [folder for folder in dict.fromkeys((here, there)) if folder.name]
+        for folder in (*map(beside, named), here / STOWED, here):
+            if commits := commits_in(folder):
+                return [cls.of(commit) for commit in commits]
         if run.is_dir():
             message = "no change to production was begun here; there is nothing to take back"
         else:
             message = "no folder of a run"
         raise BadInput([Mistake(message, str(run))])
+
+    @classmethod
+    def of(cls, commit: Path) -> _Found:
+        """The commit in this folder."""
+        from shadowsim.commit.disk import RealDisk
+        from shadowsim.commit.generations import Place
+        from shadowsim.rollback.key import installation_key
+
+        return cls(Place(RealDisk(), commit.absolute(), installation_key()))
 
     def standing(self) -> Standing:
         from shadowsim.commit.reach import reach_in
@@ -124,12 +164,13 @@ class _Found:
             time.sleep(POLL_S)
 
 
-def told(run: Path) -> tuple[bool, str]:
-    """Whether the change of a run has been settled, and how it stands in words."""
-    try:
-        found = _Found.at(run)
-    except BadInput:
+def told(commit: Path | None) -> tuple[bool, str]:
+    """Whether the change of a run that made this commit has been settled, and how it stands."""
+    if commit is None:
         return True, "nothing was sent to production"
+    if not commit.exists():
+        return False, f"{commit}: is gone, so that nobody knows what production has"
+    found = _Found.of(commit)
     now = found.standing()
     return now.settled, _words(now, found.by_hand(now))
 

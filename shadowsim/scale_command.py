@@ -19,7 +19,8 @@ def scale(
         int, typer.Option(help="Runs of each sweep, on one machine and on Ray; 0: none.", min=0)
     ] = 24,
     out: Annotated[
-        Path | None, typer.Option(help="A Markdown page to write; its figure goes beside it.")
+        Path | None,
+        typer.Option(help="A Markdown page to write; its figure goes beside it.", dir_okay=False),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws the demands.", min=0, max=2**32 - 1)] = 1,
     as_json: Annotated[

@@ -30,7 +30,8 @@ def train(
         typer.Option(help="Store of outcomes to learn from too; promotes only what is better."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File that gets the model; the one in use if not given.")
+        Path | None,
+        typer.Option(help="File that gets the model; the one in use if not given.", dir_okay=False),
     ] = None,
     seed: Annotated[
         int, typer.Option(help="Another seed, other folds and trees.", min=0, max=2**32 - 1)

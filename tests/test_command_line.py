@@ -321,6 +321,9 @@ def test_a_pipe_that_is_closed_is_no_mistake_and_no_success(words: str, shell: S
 BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "missing file": (("run", "none.yml"), ("none.yml", "cannot be read")),
     "a folder": (("run", "."), ("cannot be read",)),
+    "a page into a folder": (("fidelity", "pair.yml", "--out", "."), ("'.' is a directory",)),
+    "a model into a folder": (("train", "history", "--out", "."), ("'.' is a directory",)),
+    "a figure into a folder": (("scale", "--out", "."), ("'.' is a directory",)),
     "bad scenario": (("run", "bad.yml"), ("bad.yml:3", "did you mean 'topology'")),
     "all mistakes of all files": (
         ("run", "bad.yml", "none.yml", "pair.yml"), ("bad.yml:3", "none.yml")),

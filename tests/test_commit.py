@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import stat
@@ -57,7 +58,7 @@ from shadowsim.commit.log import (
 from shadowsim.commit.owner import FIRST, Commit, NotSettled, claim
 from shadowsim.commit.settle import GONE, NOTHING, OPEN, NotRestored, settle, standing
 from shadowsim.commit.terms import MIXED, NEW, OLD, Terms, read_terms
-from shadowsim.errors import BadInput, Fenced, Unreachable
+from shadowsim.errors import BadInput, Fenced, MachineLacks, Unreachable
 from shadowsim.model.change import Change, Configs, apply, apply_one, parse_config, parse_script
 from shadowsim.model.config import DeviceConfig
 
@@ -334,6 +335,26 @@ def test_of_two_that_claim_at_the_same_time_one_does() -> None:
 
     with pytest.raises(NotSettled):
         claim(place_on(DiskOf(disk, after=other)))
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "words"),
+    [(errno.EPERM, MachineLacks, "no hard links"), (errno.ENOSYS, MachineLacks, "no hard links"),
+     (errno.EIO, OSError, "as it is")],
+)  # fmt: skip
+def test_what_could_not_be_ended_is_not_begun(
+    number: int, error: type[Exception], words: str
+) -> None:
+    disk = SimulatedDisk()
+
+    def none(operation: str, path: str) -> None:
+        if operation == "link":
+            raise OSError(number, "as it is")
+
+    place = place_on(DiskOf(disk, none))
+    with pytest.raises(error, match=words):
+        claim(place)
+    assert "claimed" not in place.disk.names(place.folder)
 
 
 def test_what_a_commit_opens_with_is_what_it_is_about() -> None:

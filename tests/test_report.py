@@ -299,6 +299,9 @@ def test_the_page_is_written_whole(folder: Path, tmp_path: Path) -> None:
     assert [p.name for p in there.parent.iterdir()] == ["page.html"]
     with pytest.raises(BadInput, match="cannot be written"):
         write_report(folder, folder / "result.json" / "page.html")
+    for place in (Path(), Path("/"), folder):
+        with pytest.raises(BadInput, match="cannot be written: is a folder"):
+            write_report(folder, place)
 
 
 # -- broken folders ----------------------------------------------------------------------------

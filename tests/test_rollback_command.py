@@ -22,7 +22,7 @@ from shadowsim.commands import app
 from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import CANCELLED, CONFIRMED, HALTED, ROLLED_BACK
-from shadowsim.commit.hold import STOWED, Held, beside, commit_in, held, stow
+from shadowsim.commit.hold import STOWED, Held, beside, commit_in, held
 from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import NotSettled
 from shadowsim.errors import BadInput, ShadowsimError
@@ -64,6 +64,7 @@ class Left:
 
     run: Path
     before: dict[str, Any]
+    hold: Held
 
     @property
     def commit(self) -> Path:
@@ -79,10 +80,12 @@ class Left:
         return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def leave(folder: Path, state: str | None = None, *, sent: int | None = None) -> Left:
+def leave(
+    folder: Path, state: str | None = None, *, sent: int | None = None, name: str = "c0"
+) -> Left:
     """A run that died with its guardian after it had sent so much, or ended like this."""
     one = job(random.Random(4), folder / "run", 60.0)
-    hold = Held(beside(one.folder) / "c0", KEY, 60.0)
+    hold = Held(beside(one.folder) / name, KEY, 60.0)
     production = Production(one.before)
     hold.arm(production, one.change, one.before, one.signature)  # type: ignore[arg-type]
     for command in one.change.commands[:sent]:
@@ -96,7 +99,7 @@ def leave(folder: Path, state: str | None = None, *, sent: int | None = None) ->
         hold._guard._process.wait()
         hold._guard._outbox.close()
         hold._guard._inbox.close()
-    return Left(one.folder, dict(one.before))
+    return Left(one.folder, dict(one.before), hold)
 
 
 def said(*arguments: str | Path) -> tuple[int, str]:
@@ -203,7 +206,7 @@ def test_the_folder_of_the_run_of_the_commit_and_of_both_do(tmp_path: Path) -> N
     words = "confirmed: production has its new config\n"
     assert said(beside(left.run)) == said(left.commit) == (0, words)
     left.run.mkdir()
-    stow(left.run, KEY)
+    left.hold.stow(left.run)
     assert not beside(left.run).exists()
     assert said(left.run) == said(left.run / STOWED) == (0, words)
 
@@ -234,6 +237,60 @@ def test_what_others_settle_meanwhile_is_told(
     )  # fmt: skip
 
 
+# -- several in one place ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Left:
+    """One that was confirmed, and two that were left open: no lock has kept them apart."""
+    leave(tmp_path, CONFIRMED, name="c0")
+    leave(tmp_path, sent=1, name="c1")
+    return leave(tmp_path, name="c2")
+
+
+def test_one_that_ended_hides_no_open_one(several: Left) -> None:
+    code, words = said(several.run)
+    assert code == 4
+    assert [line.partition(": ")[2].partition(":")[0] for line in words.splitlines()] == [
+        "confirmed", "open", "open"
+    ]  # fmt: skip
+    code, found = document(several.run)
+    assert (code, [one["production"] for one in found]) == (4, ["new", "mixed", "new"])
+    with pytest.raises(NotSettled), held(several.run, KEY, 1.0):
+        pass
+
+
+def test_all_that_were_left_open_are_settled(several: Left) -> None:
+    assert said(several.run, "--resume")[0] == 0
+    code, found = document(several.run)
+    assert (code, [one["production"] for one in found]) == (0, ["new", "old", "old"])
+    with held(several.run, KEY, 1.0):
+        assert commit_in(beside(several.run)) is None
+
+
+def test_one_that_cannot_be_settled_keeps_no_other_from_it(several: Left) -> None:
+    second = beside(several.run) / "c1"
+    with holding(second):
+        code, words = said(several.run, "--resume", "--wait", "0.1")
+    assert (code, "c1: its guardian is alive" in words) == (4, True)
+    states = [one["state"] for one in document(several.run)[1]]
+    assert states == [CONFIRMED, "open", ROLLED_BACK]
+    Path(second / "1.seal").write_bytes(b"confirmed")
+    code, words = said(several.run, "--json")
+    assert (code, "c1/1.seal: altered" in words) == (4, True)
+
+
+def test_what_an_earlier_run_does_late_touches_no_open_commit(tmp_path: Path) -> None:
+    """Whoever stows or begins: what is open stays, whatever its name."""
+    ended, left = leave(tmp_path, CONFIRMED, name="c1"), leave(tmp_path, sent=1, name="c2")
+    left.run.mkdir()
+    ended.hold.stow(ended.run)
+    assert commit_in(left.run / STOWED) == left.run / STOWED / "c1"
+    assert said(left.run)[0] == 4
+    assert said(left.run, "--resume")[0] == 0
+    assert document(left.run)[1]["production"] == "old"
+
+
 # -- every folder that is none -----------------------------------------------------------------
 
 
@@ -243,6 +300,30 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     assert (code, "nothing to take back" in text) == (2, True)
     (tmp_path / "file").write_text("")
     assert said(tmp_path / "file")[0] == 2
+    code, text = said("/")
+    assert (code, "nothing to take back" in text) == (2, True)
+
+
+def test_a_run_is_found_however_its_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open commit lies beside the folder, and so does not in the folder as it was named."""
+    left = leave(tmp_path / "runs")
+    (left.run / "figures").mkdir(parents=True)
+    (tmp_path / "latest").symlink_to(left.run)
+    (tmp_path / "all").symlink_to(left.run.parent)
+    monkeypatch.chdir(left.run / "figures")
+    open_ = said(left.run)
+    assert open_[0] == 4
+    names = ("..", "../../run", "../../run/", "../figures/..", tmp_path / "latest")
+    for name in (*names, tmp_path / "all/run", tmp_path / "all/../runs/run"):
+        assert said(name) == open_, name
+    monkeypatch.chdir(left.run)
+    assert said(".") == said("./") == open_
+    assert said(".", "--resume")[0] == 0
+    left.run.rename(tmp_path / "archive")
+    left.run.symlink_to(tmp_path / "archive")
+    assert said(left.run)[1].startswith("rolled_back")
 
 
 def _alter(path: Path, old: bytes, new: bytes) -> None:

@@ -660,6 +660,26 @@ def test_a_request_to_end_in_the_middle_of_a_reading_leaves_no_reading_half_take
         assert all(len(sample.column("device", "cpu")) for sample in telemetry.samples)
 
 
+def test_a_reading_that_is_cut_short_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks again to end while a first request waits is heard at once, wherever that is."""
+    scenario = scenario_of(HARMLESS)
+    network = NETWORKS["simulated"](scenario, scenario.configs, "production")
+    samples = network.advance(3.0)
+    offered = Stretch.offered
+
+    def cut(stretch: Stretch, flows: int) -> Any:
+        monkeypatch.setattr(Stretch, "offered", offered)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stretch, "offered", cut)
+    with pytest.raises(KeyboardInterrupt):
+        samples[0].column("device", "cpu")
+    for sample in samples:
+        assert np.isnan(sample.column("device", "cpu")).all()
+        assert sample.column("demand", "loss").shape == (len(scenario.traffic.demands),)
+    assert not np.isnan(network.advance(4.0)[0].column("device", "cpu")).any()
+
+
 def test_an_interrupted_rollback_is_finished() -> None:
     for kind, phase in (("trigger", ""), ("rollback", ""), ("step", "realtime")):
         watch = Interrupter(kind, phase)

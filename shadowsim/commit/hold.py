@@ -7,22 +7,25 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from shadowsim.commit.alone import AtWork, alone
 from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.disk import Disk, RealDisk
-from shadowsim.commit.generations import CANCELLED, Place
+from shadowsim.commit.generations import CANCELLED, TAKEN_OVER, Place, endings
 from shadowsim.commit.guard import ENDING_S, OFTEN, Guard
 from shadowsim.commit.guardian import LOST, patience
 from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import FIRST, Commit, claim, not_settled
 from shadowsim.commit.reach import DEVICES, FILES, reach_in
-from shadowsim.commit.settle import Standing, settle, standing
+from shadowsim.commit.settle import OPEN, Standing, settle, standing
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import ShadowsimError
+from shadowsim.errors import Fenced, ShadowsimError
 from shadowsim.model.change import Change, Configs
 from shadowsim.model.config import DeviceConfig
 from shadowsim.network.protocol import Network
@@ -61,15 +64,30 @@ class Hold(Protocol):
         """How it ended: confirmed, cancelled, rolled_back or halted."""
         ...
 
-    def release(self) -> None:
+    def release(self) -> tuple[str, Configs] | None:
         """Nothing more comes of this run; what it has not ended is taken back before this returns.
 
-        A second call does nothing.
+        How others ended it, as `taken` says that; None if there was nothing to take back. A second
+        call does nothing, or goes on where the first was interrupted.
         """
         ...
 
     def taken(self) -> tuple[str, Configs]:
         """After Fenced: how those who took over ended it, and what the changed devices run now."""
+        ...
+
+    @property
+    def begun(self) -> Path | None:
+        """The folder of the commit, wherever it is by now; None if there is none."""
+        ...
+
+    @property
+    def supplanted(self) -> bool:
+        """Whether this run was overtaken, and another one has begun in its folder since."""
+        ...
+
+    def stow(self, folder: Path) -> None:
+        """Move the commit, if it has ended, into the folder of its run, which is there by now."""
         ...
 
 
@@ -91,19 +109,39 @@ class Unheld:
 
     def end(self, state: str, why: str = "") -> None: ...
 
-    def release(self) -> None: ...
+    def release(self) -> tuple[str, Configs] | None:
+        return None
 
     def taken(self) -> tuple[str, Configs]:
         raise NotImplementedError("what nobody holds nobody takes over")
+
+    @property
+    def begun(self) -> Path | None:
+        return None
+
+    @property
+    def supplanted(self) -> bool:
+        return False
+
+    def stow(self, folder: Path) -> None: ...
 
 
 class Held:
     """A guardian holds it, in a folder of its own. Release it in the end.
 
-    `lease_s` is how long after the last sign of life of this process the change is taken back.
+    `lease_s` is how long after the last sign of life of this process the change is taken back;
+    `still` says whether no other run has begun since in the folder of this one.
     """
 
-    def __init__(self, folder: Path, key: bytes, lease_s: float, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: bytes,
+        lease_s: float,
+        disk: Disk | None = None,
+        still: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._still = still
         self._place = Place(disk or RealDisk(), folder.absolute(), key)
         self._guard = Guard(self._place.folder, lease_s)
         self._commit: Commit | None = None
@@ -175,7 +213,11 @@ class Held:
             raise
 
     def taken(self) -> tuple[str, Configs]:
-        until_s = time.monotonic() + SETTLED_S
+        return self._seen(SETTLED_S)
+
+    def _seen(self, for_s: float) -> tuple[str, Configs]:
+        """How it stands, once others have settled it or have had the time to."""
+        until_s = time.monotonic() + for_s
         reach = reach_in(self._place.folder)
         while True:
             found: Standing = standing(self._place, reach)
@@ -183,20 +225,57 @@ class Held:
                 return found.state, {} if found.terms is None else reach(found.terms).read()
             time.sleep(0.05)
 
-    def release(self) -> None:
+    def release(self) -> tuple[str, Configs] | None:
         if self._released:
-            return
+            return None
+        mine = self._ended or self._commit is None
+        self._guard.end(done=mine)
+        came = None if mine else self._left()
         self._released = True
-        self._guard.end(done=self._ended or self._commit is None)
-        if self._ended or self._commit is None or not self._place.folder.exists():
-            return
-        with holding(self._place.folder) as nobody_has_it:
-            if nobody_has_it:  # its guardian has died, and there was no other one
-                patient = patience(time.monotonic, ENDING_S)
-                with suppress(ShadowsimError, OSError):  # then it stays open, and that is told
-                    settle(self._place, reach_in(self._place.folder), LOST, patient)
-                return
-        self.taken()
+        return came
+
+    def _left(self) -> tuple[str, Configs]:
+        """What comes of a commit that this run has not ended, and does not go on with."""
+        try:
+            with holding(self._place.folder) as nobody_has_it:
+                # Then its guardian has died, and there was no other one.
+                if not nobody_has_it or self._settled():
+                    return self._seen(SETTLED_S)
+            return self._seen(0.0)
+        except (ShadowsimError, OSError):
+            return OPEN, {}
+
+    def _settled(self) -> bool:
+        """Whether it is, or somebody else sees to it. Else it stays open, and that is told."""
+        patient = patience(time.monotonic, ENDING_S)
+        try:
+            settle(self._place, reach_in(self._place.folder), LOST, patient)
+        except Fenced:
+            return True
+        except (ShadowsimError, OSError):
+            return False
+        return True
+
+    @property
+    def begun(self) -> Path | None:
+        there = self._commit is not None or _is_commit(self._place.folder)
+        return self._place.folder if there else None
+
+    @property
+    def supplanted(self) -> bool:
+        return not self._still()
+
+    def stow(self, folder: Path) -> None:
+        mine = self._place.folder
+        if not _is_commit(mine):
+            shutil.rmtree(mine, ignore_errors=True)  # nothing was begun
+        elif _has_ended(mine, self._place.key):
+            (folder / STOWED).mkdir(exist_ok=True)
+            stowed = folder.absolute() / STOWED / mine.name
+            mine.rename(stowed)
+            self._place = replace(self._place, folder=stowed)
+        with suppress(OSError):  # it is not there, or holds something still
+            mine.parent.rmdir()
 
     @property
     def _open(self) -> Commit:
@@ -213,48 +292,80 @@ def beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.commit")
 
 
-def commit_in(folder: Path) -> Path | None:
-    """The commit that lies there, or is there, if one does.
+def commits_in(folder: Path) -> tuple[Path, ...]:
+    """The commits that lie there, or the one that is there. No more than one, as a rule.
 
     Each has a folder of its own, whose name no other ever has: what an earlier run or its guardian
     still does when it wakes up after all was settled and gone, it does where nobody looks.
     """
-    for found in (folder, *sorted(folder.glob("*"))):
-        if (found / f"{FIRST}.log").exists():
-            return found
-    return None
+    return tuple(filter(_is_commit, (folder, *sorted(folder.glob("*")))))
 
 
-def stow(folder: Path, key: bytes) -> None:
-    """Move a commit that has ended into the folder of its run, which is there by now."""
-    if _has_ended(beside(folder), key):
-        beside(folder).rename(folder / STOWED)
+def commit_in(folder: Path) -> Path | None:
+    """The first of them."""
+    return next(iter(commits_in(folder)), None)
+
+
+def _is_commit(folder: Path) -> bool:
+    return (folder / f"{FIRST}.log").exists()
 
 
 @contextmanager
 def held(folder: Path, key: bytes, lease_s: float, disk: Disk | None = None) -> Iterator[Held]:
-    """A hold for the run that will be in this folder. Raises NotSettled, LogAltered.
+    """A hold for the run that will be in this folder, which no other run may be in until the end.
 
-    The commit of an earlier run there is removed if it has ended.
+    Commits of earlier runs there are removed if they have ended. Raises NotSettled, AtWork,
+    LogAltered, MachineLacks, OSError.
     """
-    place = beside(folder)
+    place, name = beside(folder), secrets.token_hex(8)
+    _make_parent(folder)
+    with ExitStack() as until_the_end:
+        try:
+            lock = alone(folder, name, partial(_overtaken, place, key))
+            still = until_the_end.enter_context(lock)
+        except AtWork:
+            _check_ended(place, key)  # where a commit is open, that is what is to be told
+            raise
+        _clear(place, key)
+        hold = Held(place / name, key, lease_s, disk, still)
+        try:
+            yield hold
+        finally:
+            hold.release()
+
+
+def _make_parent(folder: Path) -> None:
+    """A folder above it, whose name is durable."""
+    fresh = [path for path in folder.absolute().parents if not path.exists()]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    RealDisk().sync(*(path.parent for path in fresh))
+
+
+def _clear(place: Path, key: bytes) -> None:
+    """Remove what has ended. Raises NotSettled."""
     gone = place.with_name(f".{place.name}")
     shutil.rmtree(gone, ignore_errors=True)
     if place.exists():
-        if not _has_ended(place, key):
-            raise not_settled(place)
+        _check_ended(place, key)
         place.rename(gone)  # else a part of it might be found without the rest
         shutil.rmtree(gone, ignore_errors=True)
-    hold = Held(place / secrets.token_hex(8), key, lease_s, disk)
-    try:
-        yield hold
-    finally:
-        hold.release()
 
 
-def _has_ended(folder: Path, key: bytes) -> bool:
-    """Whether there is a commit in this folder that has ended, or none that was begun."""
-    found = commit_in(folder)
-    if found is None:
-        return folder.exists()
-    return standing(Place(RealDisk(), found, key), reach_in(found)).settled
+def _check_ended(place: Path, key: bytes) -> None:
+    for commit in commits_in(place):
+        if not _has_ended(commit, key):
+            raise not_settled(place)
+
+
+def _has_ended(commit: Path, key: bytes) -> bool:
+    return standing(Place(RealDisk(), commit, key), reach_in(commit)).settled
+
+
+def _overtaken(place: Path, key: bytes, name: str) -> Path | None:
+    """The commit of this name, if it has ended, and not by the run that made it."""
+    for commit in commits_in(place):
+        if commit.name == name:
+            past = endings(Place(RealDisk(), commit, key))
+            if len(past) > 1 and past[-1].state != TAKEN_OVER:
+                return commit
+    return None

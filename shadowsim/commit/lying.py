@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import TAKEN_OVER, Place, endings
-from shadowsim.commit.hold import beside, commit_in
+from shadowsim.commit.hold import beside, commits_in
 from shadowsim.commit.settle import OPEN
 from shadowsim.errors import ShadowsimError
 from shadowsim.rollback.key import known_key
@@ -21,8 +21,8 @@ def lying(runs: Path) -> Counter[str]:
     A run that ends takes its commit into its own folder. So an open one belongs to a run that
     goes on, or to nobody; an ended one to a run that died. Asks no device, and writes nothing.
     """
-    found = (commit_in(folder) for folder in sorted(runs.glob(beside(Path("*")).name)))
-    return Counter(_state(folder) for folder in found if folder is not None)
+    folders = sorted(runs.glob(beside(Path("*")).name))
+    return Counter(_state(commit) for folder in folders for commit in commits_in(folder))
 
 
 def _state(folder: Path) -> str:

@@ -7,6 +7,7 @@ is confirmed or cancelled, and one is open at a time; who holds it extends its d
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +16,12 @@ from shadowsim.commit.devices import Devices
 from shadowsim.commit.generations import CANCELLED, TAKEN_OVER, Ending, Place, end, endings
 from shadowsim.commit.log import LogBroken, LogWriter
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import Fenced, PersonNeeded
+from shadowsim.errors import Fenced, MachineLacks, PersonNeeded
 from shadowsim.model.config import DeviceConfig
 
 FIRST = 1
+# What file systems say that have no hard links: FAT, many of FUSE, of servers, and others.
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class NotSettled(PersonNeeded):
@@ -26,14 +29,29 @@ class NotSettled(PersonNeeded):
 
 
 def claim(place: Place) -> None:
-    """Make the folder of a commit, for one of all that want to. Raises NotSettled, OSError."""
+    """Make the folder of a commit, for one of all that want to. Raises NotSettled, OSError.
+
+    It is claimed the way that a seal is made: what cannot be ended must not be begun, so where
+    there are no links MachineLacks is raised.
+    """
     if place.disk.names(place.folder):
         raise not_settled(place.folder)
     place.disk.make_folder(place.folder)
+    draft = place.folder / ".claimed"
     try:
-        place.disk.create(place.folder / "claimed", b"")
+        place.disk.create(draft, b"")
+        place.disk.link(draft, place.folder / "claimed")
     except FileExistsError:
         raise not_settled(place.folder) from None
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            raise MachineLacks(
+                f"{place.folder.parent}: this file system has no hard links ({error.strerror}), "
+                "by which a change is confirmed or taken back; say --out on another one"
+            ) from None
+        raise
+    with suppress(OSError):
+        place.disk.remove(draft)
 
 
 class Commit:

@@ -81,6 +81,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     """
     text = render(folder)
     target = out or folder / "report.html"
+    if target.is_dir():  # which may have no name of its own, as "." has none
+        raise BadInput([Mistake("cannot be written: is a folder", str(target))])
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -139,6 +139,7 @@ SAID: Mapping[str, Callable[[Sequence[Event]], Words]] = {
     "doubted": lambda g: ("signs of trouble are doubted", g[0].reasons),
     "armed": lambda g: "rollback armed, before the first command",
     "overtaken": lambda g: "taken over by the guardian, since the run did not answer",
+    "left": lambda g: "the run was cut short: how the change ended is what others made of it",
     "trigger": lambda g: (f"rollback triggered: {g[0].mode.replace('_', ' ')}", g[0].reasons),
     "rollback": _rollback,
     "step": lambda g: _joined([f"step {event.step} {event.outcome}" for event in g]),

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, Unreachable
 from shadowsim.interruptions import listen, uninterrupted
+from shadowsim.model.change import Configs
 from shadowsim.rollback.blame import Blame
 from shadowsim.workflow.phases import PHASES, Phase
 from shadowsim.workflow.state import Approve, Run, nobody
@@ -50,7 +51,9 @@ def _walk(run: Run) -> None:
             ending.callback(run.production.close)
             if hasattr(run, "shadow"):
                 ending.callback(run.shadow.close)
-            ending.callback(run.hold.release)  # first: others need production to take it back
+            # First, since others need production to take it back; again, if it was interrupted.
+            ending.callback(_let_go, run)
+            ending.callback(_let_go, run)
 
 
 def _undo(run: Run) -> None:
@@ -71,9 +74,24 @@ def _undo(run: Run) -> None:
 def _follow(run: Run, error: Fenced) -> None:
     """Somebody else has taken production over, since this process did not answer: say how."""
     run.note("overtaken", why=str(error))
-    state, run.overtaken = run.hold.taken()
-    run.end_state = state if state in (ROLLED_BACK, CONFIRMED) else "halted"
+    _ended_by_others(run, *run.hold.taken())
     run.failure_mode, run.root_cause = "none", "overtaken"
+
+
+def _let_go(run: Run) -> None:
+    """Let production go; of what this run has not ended, others say how it ended."""
+    came = run.hold.release()
+    if came is None or (run.overtaken is not None and run.end_state != "halted"):
+        return
+    _ended_by_others(run, *came)
+    run.note("left", end_state=run.end_state)
+    if run.root_cause == "none":
+        run.root_cause = "interrupted"
+
+
+def _ended_by_others(run: Run, state: str, configs: Configs) -> None:
+    run.end_state = state if state in (ROLLED_BACK, CONFIRMED) else "halted"
+    run.overtaken = configs
 
 
 def _goes_on(run: Run, phase: Phase) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from shadowsim.__main__ import STOPPED
 from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, PersonNeeded
+from shadowsim.interruptions import SAME_S
 from torture.bench import Bench, Plan, on_benches
 from torture.processes import Sayings, send, spawn
 from torture.result import Result, Wanted, Wrong
@@ -31,6 +32,7 @@ LONG_S = 30.0
 LATE_S = 2.0
 PATIENCE_S = 40.0
 PACE = 20.0
+AGAIN = 0.3  # of the runs that are asked to end: they are asked once more, later
 NO_HOOKS = Hooks()
 OVERTAKEN = "production was taken over from this process"
 
@@ -79,10 +81,12 @@ def late_run(bench: Bench) -> str:
 
 
 def asked_to_end(bench: Bench) -> str:
-    """`shadowsim run` is asked to end (once, or twice at once as `timeout` does), busy or waiting.
+    """`shadowsim run` is asked to end, busy or waiting: once, twice at once as `timeout` does, or
+    again some seconds later, with the run stopped meanwhile or not.
 
-    It leaves with 130 and its change taken back, by itself, or it had ended before; either way with
-    a result that says what production has.
+    It leaves with 130 and its change taken back, by itself or by its guardian, or it had ended
+    before; either way with a result that says what production has. Who asks again while the first
+    request still waits is heard at once, and that may be in the middle of the record.
     """
     whole = Whole(bench, LONG_S)
     pid = whole.run(*bench.rng.choice([(), ("--pace", str(PACE)), ("--pace", str(10 * PACE))]))
@@ -93,10 +97,13 @@ def asked_to_end(bench: Bench) -> str:
     number = bench.rng.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     for _ in range(bench.rng.choice([1, 1, 2])):
         send(pid, number)
+    again = bench.rng.random() < AGAIN and _ask_again(bench, pid, number)
     code = bench.family.wait_for(pid, PATIENCE_S)
     _all_end(bench)
     now = whole.standing()
     if not whole.folder.exists():
+        if again and code == STOPPED and now is not None and now.settled:
+            return now.position or "old"
         if code != STOPPED or now is not None:
             raise Wrong(f"no result, code {code}, and the commit is {now and now.state}")
         return "old"
@@ -112,6 +119,19 @@ def asked_to_end(bench: Bench) -> str:
     if ended == ROLLED_BACK and result["root_cause"] != "interrupted":
         raise Wrong(f"it was taken back for '{result['root_cause']}'")
     return "old"
+
+
+def _ask_again(bench: Bench, pid: int, number: int) -> bool:
+    """Some seconds later, if it is there still; where it is stopped meanwhile it is."""
+    later_s = bench.rng.uniform(SAME_S + 0.2, 5.0)
+    if bench.rng.random() < 0.75:
+        time.sleep(bench.rng.uniform(0.0, 0.1))
+        send(pid, signal.SIGSTOP)
+    there = not bench.family.wait(lambda: not bench.family.alive(pid), later_s)
+    if there:
+        send(pid, number)
+        send(pid, signal.SIGCONT)
+    return there
 
 
 def _is_settled(whole: Whole) -> bool:

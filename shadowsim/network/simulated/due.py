@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shadowsim.model.telemetry import METRICS, Array, Sample
+import numpy as np
+
+from shadowsim.model.telemetry import METRICS, Array, Layout, Sample
 
 
 class Due(Sample):
@@ -23,6 +25,11 @@ class Due(Sample):
         vars(self).update(device=device, link=link, demand=demand)
         del vars(self)["_take"]
         object.__setattr__(self, "__class__", Sample)
+
+    def miss(self, layout: Layout) -> None:
+        """Give it none, as where nothing was reported: who was to fill it was cut short."""
+        shapes = ((len(layout.names(of)), len(METRICS[of])) for of in METRICS)
+        self.fill(*(np.full(shape, np.nan) for shape in shapes))
 
     def __getattr__(self, name: str) -> Any:  # asked only for what is not there
         if name not in METRICS:
