@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError
+from shadowsim.errors import BadInput, Mistake, PersonNeeded, ShadowsimError, Unreachable
 
 if TYPE_CHECKING:
     from shadowsim.commit.generations import Place
@@ -71,6 +71,9 @@ def _attempt(found: _Found, wait_s: float | None, force: bool) -> _Brought | Exc
         if wait_s is not None and not now.settled:
             now = found.resume(wait_s, force)
         return _Brought(found.place.folder, now, found.by_hand(now))
+    except Unreachable as error:
+        words = f"production does not answer, so that nobody knows what it has: {error}"
+        return PersonNeeded(f"{found.place.folder}: {words}")
     except (ShadowsimError, OSError) as error:
         return error
 
@@ -186,7 +189,8 @@ def _words(now: Standing, by_hand: str) -> str:
     if now.state == "rolled_back" and now.position == "mixed":
         config = "production has the new config without the part that was blamed"
     why = f" ({now.why})" if now.why else ""
-    what_next = "" if now.settled else "; 'shadowsim rollback --resume' takes the change back"
+    comes = "ends the commit" if now.position == "gone" else "takes the change back"
+    what_next = "" if now.settled else f"; 'shadowsim rollback --resume' {comes}"
     if by_hand:
         what_next = (
             "; the run left it to a person, so --resume leaves it too. This script takes back what"

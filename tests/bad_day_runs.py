@@ -54,6 +54,7 @@ PARTS = {
     "ovsdb-server": "ovsdb-server",
     "ovs-vswitchd": "ovs-vswitchd",
 }
+ALL = PARTS | {"guardian": "shadowsim.commit.guardian"}
 KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
 LONGEST_S = 150.0
 ASKED_A_LOOK = 4
@@ -127,7 +128,7 @@ class Bad:
         return [
             pid
             for pid in self.seen
-            if _started(pid) == self.seen[pid] and PARTS[what] in _command(pid, what)
+            if _started(pid) == self.seen[pid] and ALL[what] in _command(pid, what)
         ]
 
     def alive(self) -> list[str]:

@@ -13,19 +13,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from typer.testing import CliRunner
 
 from shadowsim.commands import app
-from shadowsim.commit.devices import FileDevices
+from shadowsim.commit.devices import FileDevices, Gone
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import CANCELLED, CONFIRMED, HALTED, ROLLED_BACK
 from shadowsim.commit.hold import STOWED, Held, beside, commit_in, held
 from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import NotSettled
-from shadowsim.errors import BadInput, ShadowsimError
+from shadowsim.errors import BadInput, ShadowsimError, Unreachable
 from shadowsim.model.change import apply, parse_script
 
 # The attacks deploy the same way; they are a folder of programs beside these tests.
@@ -199,6 +199,27 @@ def test_it_says_how_to_settle_what_is_open(tmp_path: Path) -> None:
     assert "--resume" in text
     with pytest.raises(NotSettled, match="rollback --resume"), held(left.run, KEY, 1.0):
         pass
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        (Unreachable("no answer"), "production does not answer, so that nobody knows what it has"),
+        (Gone("its network has gone"), "open: production is gone with its network; 'shadowsim"
+                                       " rollback --resume' ends the commit"),
+    ],
+)  # fmt: skip
+def test_a_production_that_is_silent_or_gone_needs_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: Unreachable, words: str
+) -> None:
+    def read(devices: FileDevices) -> NoReturn:
+        raise why
+
+    left = leave(tmp_path)
+    monkeypatch.setattr(FileDevices, "read", read)
+    code, text = said(left.run)
+    assert code == 4 and words in text
+    assert said(left.run, "--resume")[0] == (0 if isinstance(why, Gone) else 4)
 
 
 def test_the_folder_of_the_run_of_the_commit_and_of_both_do(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def one(seed: int, kind: str, phase: str, number: int) -> tuple[str, list[str]]:
     before = Left.look()
     with run(scenario=SCENARIO + (BUSY if phase == ROLLBACK else "")) as bad:
         commit = bad.home / "runs/small.commit"
-        if not bad.watch(lambda: _has_begun(commit, phase) or bad.ended) or bad.ended:
+        if not bad.watch(lambda: has_begun(commit, phase) or bad.ended) or bad.ended:
             said = [(bad.home / name).read_text() for name in ("err", "out")]
             return "not there", [f"it never came to {phase}: {''.join(said)[-SAID:]}"]
         time.sleep(chance.uniform(0.0, LONGEST_S[phase]))
@@ -110,7 +110,7 @@ def one(seed: int, kind: str, phase: str, number: int) -> tuple[str, list[str]]:
         return outcome, wrong + amiss
 
 
-def _has_begun(commit: Path, phase: str) -> bool:
+def has_begun(commit: Path, phase: str) -> bool:
     """Whether the log says that the first command of this phase is about to be sent."""
     mark = b'"what":"deploy"' if phase == DEPLOY else b'"what":"s1"'
     try:
