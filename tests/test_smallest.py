@@ -244,6 +244,38 @@ change:
     assert found.commands == both[1:]
 
 
+def test_who_is_cut_off_anyway_hides_nobody_whom_the_change_cuts_off() -> None:
+    """An intent of all hosts does not hold for U, whatever is done; for S it did."""
+    stub = parse("""
+name: stub
+topology:
+  nodes: [P, Q, S, U]
+  links: [[P, Q], [P, S], [Q, S], [Q, U]]
+  defaults: {rate_mbps: 10}
+intents: [{reachable: {from: any, to: any}}]
+change:
+  script: |
+    device P
+    interface to-S
+     shutdown
+    interface to-Q
+     description to Q
+    device Q
+    interface to-S
+     shutdown
+""")
+    model = WhatIf(stub.topology, (), stub.intents)
+    cut = {2 * cable + side for cable in stub.topology.cables("Q", "U") for side in (0, 1)}
+    seen = Observed(frozenset(cut), np.zeros(stub.topology.directed_links), np.zeros(0))
+    commands = stub.change.commands
+    found = blame(model, stub.change, stub.configs, apply(stub.configs, commands), seen)
+    assert (found.change, found.minimal) == (True, "cardinality")
+    assert len(found.commands) == 1 and "shutdown" in str(found.commands[0])
+    half = Change("", commands[:2])
+    found = blame(model, half, stub.configs, apply(stub.configs, half.commands), seen)
+    assert (found.change, found.text) == (False, "it would be the same without the change")
+
+
 def test_a_level_near_to_but_below_its_limit_blames_nobody_for_little() -> None:
     """A margin is no limit: what passes it by less than the model knows is the same."""
     assert not is_more(np.array([0.951]), np.array([0.949])).any()

@@ -393,6 +393,16 @@ def test_a_carefree_forecast_cannot_pass_what_hard_checks_fail(change: tuple[str
     assert found.untouched()
 
 
+def test_who_is_cut_off_before_hides_nobody_whom_the_change_cuts_off() -> None:
+    """The intent of all hosts does not hold for T, and has not before; for C it did."""
+    shut = RING + "configs:\n  B: |\n    interface to-T\n     shutdown\n"
+    without_c = ("device C", "interface to-B", " shutdown", "interface to-D", " shutdown")
+    found = Trial(scenario_of(without_c, base=shut), CAREFREE).go()
+    assert found.end == ("no-go", "refused")
+    assert found.run.refused_by == ("breaks reachable any>any",)
+    assert Trial(scenario_of(HARMLESS, base=shut), CAREFREE).go().end == ("go", "confirmed")
+
+
 def test_a_carefree_forecast_cannot_pass_missing_data() -> None:
     found = trial(HARMLESS, "{at_s: 12, telemetry_gap: {}, in: shadow}", precog=CAREFREE)
     assert found.end == ("inconclusive", "halted")

@@ -187,6 +187,19 @@ class WhatIf:
         of_intent = zip(self.intents.paths, pairs, strict=True)
         return {intent.name: found for intent, found in of_intent if intent in broken}
 
+    def breaks(self, configs: Configs, other: Configs, down: frozenset[int]) -> tuple[str, ...]:
+        """Names of the intents that these configs break, for somebody, and the others do not.
+
+        An intent of all hosts that fails for one who is cut off anyway hides nobody else.
+        """
+        broken, anyway = self.settle(configs, down).broken, self.settle(other, down).broken
+        if not set(broken) & set(anyway):
+            return broken
+        mine, theirs = self.broken_pairs(configs, down), self.broken_pairs(other, down)
+        return tuple(
+            name for name in broken if name not in anyway or mine[name].beyond([theirs[name]])
+        )
+
     def examples(self, configs: Configs) -> tuple[str, ...]:
         """Of each intent that fails under these configs on sound links, a packet and its way."""
         verdicts = self._worked.verifier.check(self.settle(configs).plane)

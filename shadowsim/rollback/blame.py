@@ -52,18 +52,24 @@ def blame(
     most_tests: int = MOST_TESTS,
 ) -> Blame:
     """Attribute what is broken `now`. Limits count from `margin` of their bound on."""
-    present = whatif.look(now, seen, before)
-    without = whatif.look(reverted(before, now, change, change.commands), seen, before)
-    if not present.modes(margin):
+    without = reverted(before, now, change, change.commands)
+    reference = whatif.look(without, seen, before)
+
+    def worse(configs: Configs) -> bool:
+        """Whether these break something that they do not break without the change."""
+        condition = whatif.look(configs, seen, before)
+        beyond = whatif.breaks(configs, without, seen.down)
+        return bool(beyond) or _worse(condition, reference, margin)
+
+    if not whatif.look(now, seen, before).modes(margin):
         return Blame(False, (), False, "the model of the configs shows no failure")
-    if not _worse(present, without, margin):
+    if not worse(now):
         return Blame(False, (), True, "it would be the same without the change")
     commands = tuple(dict.fromkeys(change.commands))
 
     def removes(places: Places) -> bool:
         part = [commands[place] for place in places]
-        condition = whatif.look(reverted(before, now, change, part), seen, before)
-        return not _worse(condition, without, margin)
+        return not worse(reverted(before, now, change, part))
 
     closed = _closure(change, commands, before, now)
     found = smallest(len(commands), removes, closed, most_tests)
@@ -121,9 +127,7 @@ def _closure(
 
 
 def _worse(condition: Condition, reference: Condition, margin: float) -> bool:
-    """Whether the condition breaks something the reference does not."""
-    if set(condition.broken) - set(reference.broken):
-        return True
+    """Whether the condition exposes, starves or exceeds something the reference does not."""
     if set(condition.exposed) - set(reference.exposed):
         return True
     if set(condition.starved) - set(reference.starved):

@@ -251,10 +251,9 @@ def _broken_beside(run: Run, configs: Configs, seen: Observed, change: Change) -
     if not broken and not exposed:
         return Broken((), ())
     without = reverted(run.before, configs, change, change.commands)
-    then = run.whatif.settle(without, seen.down)
-    opened = then.exposed(run.before)
+    opened = run.whatif.settle(without, seen.down).exposed(run.before)
     return Broken(
-        tuple(name for name in broken if name not in then.broken),
+        run.whatif.breaks(configs, without, seen.down),
         tuple(name for name in exposed if name not in opened),
     )
 

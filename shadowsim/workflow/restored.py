@@ -84,8 +84,7 @@ def _fallen(run: Run, where: str, configs: Configs) -> frozenset[str]:
     """Intents that fail, and what is exposed, under these configs but not under those of before,
     on the links of now.
     """
-    down = run.whatif.observe(run.telemetry[where], configs).down
-    return _failing(run, configs, down) - _failing(run, _before(run, where), down)
+    return _failing(run, where, configs, run.whatif.observe(run.telemetry[where], configs).down)
 
 
 def _without_change(
@@ -98,12 +97,15 @@ def _without_change(
     before = _before(run, where)
     without = reverted(before, configs, change, change.commands, change.commands)
     down = run.whatif.observe(run.telemetry[where], configs).down
-    return fallen & _failing(run, without, down)
+    return fallen & _failing(run, where, without, down)
 
 
-def _failing(run: Run, configs: Configs, down: frozenset[int]) -> frozenset[str]:
-    settled = run.whatif.settle(configs, down)
-    return frozenset((*settled.broken, *settled.exposed(run.before)))
+def _failing(run: Run, where: str, configs: Configs, down: frozenset[int]) -> frozenset[str]:
+    """What these configs break, or expose, on those links, and those of before do not."""
+    before = _before(run, where)
+    opened = set(run.whatif.settle(configs, down).exposed(run.before))
+    opened.difference_update(run.whatif.settle(before, down).exposed(run.before))
+    return frozenset((*run.whatif.breaks(configs, before, down), *opened))
 
 
 def _before(run: Run, where: str) -> Configs:
