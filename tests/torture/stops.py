@@ -22,7 +22,7 @@ from shadowsim.interruptions import SAME_S
 from torture.bench import Bench, Plan, on_benches
 from torture.processes import Sayings, send, spawn
 from torture.result import Result, Wanted, Wrong
-from torture.tiny import Hooks, Job, deploy, job, told, wanting
+from torture.tiny import Hooks, Job, batches, deploy, job, told, wanting
 from torture.whole import Whole, command, warm_up
 
 QUICK, FULL = 20, 500  # of each part
@@ -147,7 +147,7 @@ class _Tiny:
     ) -> None:
         self.bench, self.sayings = bench, Sayings()
         found = job(bench.rng, bench.folder / "run", lease_s)
-        pauses = len(found.before) + 1
+        pauses = len(batches(found.change)) + 1
         self.job: Job = replace(found, pauses_s=(takes_s / pauses,) * pauses)
         self.takes_s = takes_s
         self.run = spawn(lambda: deploy(self.job, self.sayings.say, hooks), bench.out, bench.words)

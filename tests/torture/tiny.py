@@ -69,6 +69,11 @@ def job(rng: random.Random, folder: Path, lease_s: float, pause_s: float = 0.002
     return Job(change, before, signature, folder, lease_s, pauses, rng.random() < 0.25)
 
 
+def batches(change: Change) -> list[tuple[Command, ...]]:
+    """What is sent at once, in order: commands of one device."""
+    return [tuple(some) for _, some in groupby(change.commands, key=lambda c: c.device)]
+
+
 class Production:
     """Devices that do at once what they are told."""
 
@@ -127,11 +132,10 @@ def deploy(job: Job, say: Say, hooks: Hooks = NO_HOOKS) -> int:
             say("arming")
             hold.arm(production, job.change, job.before, job.signature)  # type: ignore[arg-type]
             say("armed")
-            for device, some in groupby(job.change.commands, key=lambda c: c.device):
-                commands = list(some)
+            for commands in batches(job.change):
                 _dawdle(hold, next(pauses), say)
                 hooks.waking(hold._guard.pid)
-                hold.intend("deploy", device, [str(c) for c in commands])
+                hold.intend("deploy", commands[0].device, [str(c) for c in commands])
                 hooks.sending(hold._guard.pid)
                 production.apply(commands)
                 say("sent", os.getpid())
