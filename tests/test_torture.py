@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from torture import fuzz as attack
 from torture import watch
+from torture.emulated import unlike
 from torture.mutate import CANARY, as_yaml, mutated_bytes, mutated_text, mutated_value, strange
 from torture.parsers import PARSERS
 from torture.result import Wanted
@@ -186,3 +187,23 @@ def test_a_case_is_made_again_by_one_line(tmp_path: Path) -> None:
     )
     assert "the case: b'" in done.stdout
     assert "1 cases with seed 7" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "after", "wrong"),
+    [
+        ("rolled_back", {"A": "old", "B": "old"}, False),
+        ("rolled_back", {"A": "new", "B": "old"}, True),
+        ("rolled_back", {"A": "old", "B": "new"}, True),
+        ("confirmed", {"A": "new", "B": "old"}, False),
+        ("halted", {"A": "new", "B": "old"}, False),
+        ("halted", {"A": "half", "B": "old"}, True),
+    ],
+)
+def test_a_device_that_had_no_turn_is_to_be_as_before(
+    state: str, after: dict[str, str], wrong: bool
+) -> None:
+    """The controller was dead when the first device had its turn, so B never had one."""
+    before = {"A": "old", "B": "old"}
+    planned = {"before": {"A": "old"}, "now": {"A": "new"}, "after": {"A": "old"}}
+    assert bool(unlike(state, {"before": before, "after": after}, planned)) == wrong

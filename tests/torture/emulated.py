@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -29,6 +29,7 @@ KINDS = (RUN, *(part for part in PARTS if part != "plant"))
 DEPLOY, ROLLBACK = "deploy", "rollback"
 LONGEST_S = {DEPLOY: 2.5, ROLLBACK: 1.5}  # after it has begun
 FIRST_S = 600.0
+Digests = dict[str, str]
 SAID = 1_000  # characters of what a run has said
 # What a run costs is its packets, and its processes: so there are few packets.
 SCENARIO = """
@@ -153,12 +154,24 @@ def _verdict(bad: Bad) -> tuple[str, list[str]]:
     if len(past) > 1:  # by the guardian, which has read production back itself
         verified = [record.data["failed"] for record in last if record.kind == "verified"]
         return f"{ending.state} by guardian", [] if verified == [[]] else [f"verified: {verified}"]
-    result = bad.result()
-    after = result["digests"]["after"]
-    planned = json.loads((bad.home / "runs/small/signature.json").read_text())["digests"]
+    return ending.state, unlike(ending.state, bad.result()["digests"], _planned(bad))
+
+
+def _planned(bad: Bad) -> dict[str, Digests]:
+    found: dict[str, Digests] = json.loads((bad.home / "runs/small/signature.json").read_text())[
+        "digests"
+    ]
+    return found
+
+
+def unlike(state: str, seen: Mapping[str, Digests], planned: Mapping[str, Digests]) -> list[str]:
+    """What is wrong with the configs that a run has read back in the end, for how it ended.
+
+    A plan speaks of what production had of the change by then, and of that alone: where a device
+    never came to its turn, it is to be as before.
+    """
     wanted = {"confirmed": "now", "rolled_back": "after", "cancelled": "before"}
-    if ending.state in wanted:  # a rollback may have been of the blamed part alone
-        fits = after == planned[wanted[ending.state]]
-    else:
-        fits = after in (planned["before"], planned["now"])
-    return ending.state, [] if fits else [f"{ending.state}, yet production has {after}"]
+    ends = [wanted[state]] if state in wanted else ["before", "now"]
+    after = seen["after"]  # a rollback may have been of the blamed part alone
+    fits = any(after == {**seen["before"], **planned[end]} for end in ends)
+    return [] if fits else [f"{state}, yet production has {after}"]
