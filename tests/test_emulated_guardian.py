@@ -10,17 +10,18 @@ import signal
 import pytest
 from bad_day_runs import Left, faults, run, start
 from emulation import needs_emulation
-from torture.emulated import DEPLOY, KINDS, ROLLBACK, RUN, SCENARIO, has_begun, one
+from torture.emulated import CI, DEPLOY, KINDS, ROLLBACK, RUN, SCENARIO, has_begun, one
 
 pytestmark = needs_emulation
 
 
+@pytest.mark.parametrize("number", range(CI))
 @pytest.mark.parametrize("phase", [DEPLOY, ROLLBACK])
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_killed_production_is_old_or_new_and_the_machine_clean(
-    kind: str, phase: str
+    kind: str, phase: str, number: int
 ) -> None:
-    outcome, wrong = one(1, kind, phase, 0)
+    outcome, wrong = one(1, kind, phase, number)
     assert not wrong
     if kind == RUN:
         assert outcome == "rolled_back by guardian"

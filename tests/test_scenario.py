@@ -168,6 +168,30 @@ def test_monsters_fail_with_one_message(monster: str | bytes, message: str) -> N
     assert complaints(monster) == [message]
 
 
+@pytest.mark.parametrize("libyaml", [True, False])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a:\n" + "- 1\n" * 49_997, None),  # 50,000 with the mapping, its key and its list
+        ("a:\n" + "- 1\n" * 49_998, 49_999),
+        ("".join(f"k{i}: 1\n" for i in range(30_000)), 25_000),
+        ("- " * 100 + "1\n" + "- 1\n" * 60_000, 1),  # too deep before it is too much
+        ("a: \ud800\n" + "b: 1\n" * 30_000, 1),
+    ],
+    ids=["as many as may be", "one more", "a mapping", "too deep", "half a character"],
+)
+def test_too_many_nodes_are_told_alike_whoever_counts(
+    text: str, line: int | None, libyaml: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yaml, "__with_libyaml__", libyaml)
+    if line is None:
+        assert len(read_yaml(text).lines) == 49_998
+        return
+    with pytest.raises(BadInput) as caught:
+        read_yaml(text)
+    assert caught.value.mistakes[-1].line == line
+
+
 TIMED = """
 import sys, time
 from shadowsim.errors import BadInput
