@@ -31,6 +31,7 @@ POLICIES := $(foreach seed,0 1 2 3 4,$(foreach name,rl hybrid-rl,runs/rl/$(name)
 TRUSTED := journal commit rollback
 TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback rollback_command orders \
     reverts smallest,tests/test_$(name).py)
+EACH_BRANCH := $(TRUSTED:%=--cov=shadowsim.%) --cov-branch
 # The tracer doubles the time of these, and they go through hardly a line that no other test does: so
 # they are run without it, and what `make test` says of coverage is a little less than there is.
 UNMEASURED := $(foreach name,change experiments features forwarding history history_folder judge model_file readme \
@@ -146,8 +147,10 @@ test: $(READY) ## lint, types, and the tests with their coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(TRUSTED_TESTS) \
-	    $(TRUSTED:%=--cov=shadowsim.%) --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest -n auto --dist worksteal \
+	    $(filter-out $(ALONE),$(TRUSTED_TESTS)) $(EACH_BRANCH) --cov-report=
+	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(filter $(ALONE),$(TRUSTED_TESTS)) $(EACH_BRANCH) \
+	    --cov-append --cov-report=term-missing:skip-covered --cov-fail-under=100
 	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(WHOLE) $(EXACT) $(ALONE) $(TRUSTED_TESTS) $(UNMEASURED)) --cov --cov-report=
 	$(BIN)/python -m pytest -n auto --dist loadfile $(UNMEASURED)
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(PACKETS) --cov --cov-append --cov-report=
