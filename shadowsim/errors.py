@@ -73,6 +73,10 @@ class Fenced(PersonNeeded):
     """Somebody has taken production over from this process; what it does no longer counts."""
 
 
+class Settled(Fenced):
+    """And has brought that to its end, so that nobody waits for anything of this process."""
+
+
 def choices(wrong: str, valid: Iterable[str], *, limit: int = 12) -> str:
     """Say what would have been right: a near match of `wrong` first, then the valid names."""
     names = sorted({str(name) for name in valid})

@@ -57,6 +57,7 @@ PARTS = {
 ALL = PARTS | {"guardian": "shadowsim.commit.guardian"}
 KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
 LONGEST_S = 150.0
+GONE_S = 30.0  # in which what a run has started goes after it
 ASKED_A_LOOK = 4
 
 
@@ -219,7 +220,7 @@ def _children(pid: int) -> list[int]:
 
 def faults(bad: Bad, before: dict[str, set[str]], *, folder: bool = True) -> list[str]:
     """What is wrong after a run that has ended, in words."""
-    bad.watch(lambda: not bad.alive(), 5.0)
+    bad.watch(lambda: not bad.alive(), GONE_S)
     words = (bad.home / "err").read_text()
     wrong = [f"still runs: {one}" for one in bad.alive()]
     wrong += [f"socket: {one}" for one in bad.sockets()]

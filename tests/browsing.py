@@ -39,7 +39,7 @@ def chromium() -> Iterator[Any]:
     """A browser that is there until the block is left."""
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=120_000)
     unsafe = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root it starts in no other way
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=unsafe, timeout=90_000)
@@ -54,7 +54,7 @@ def page_of(browser: Any, **how: Any) -> Iterator[Any]:
     """A page in which nothing may go wrong: no error in its console, no request to elsewhere."""
     wrong: list[str] = []
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, **how)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(240_000)
     page = context.new_page()
     page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -5,6 +5,7 @@ Here a worker keeps one network up through many tests; whole runs have a module 
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -27,7 +28,7 @@ from network_contract import SQUARE, TWO_DEVICES, settle
 from ovsdb_server import need
 
 from shadowsim.commit.switches import EmulatedDevices
-from shadowsim.errors import Fenced, MachineLacks, ShadowsimError, Unreachable
+from shadowsim.errors import Fenced, MachineLacks, Settled, ShadowsimError, Unreachable
 from shadowsim.model.change import Command, Configs, apply, parse_script
 from shadowsim.model.faults import Fault
 from shadowsim.model.services import Service
@@ -169,6 +170,35 @@ class TestOneNetwork:
         network.advance(network.now + 3.0)
         _mended(network, wanted)
 
+    def test_what_cannot_be_started_just_now_is_started_later(
+        self, network: EmulatedNetwork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mend, failures = Rig.mend, [OSError(errno.EAGAIN, "Resource temporarily unavailable")]
+
+        def first_fails(rig: Rig) -> tuple[str, ...]:
+            if failures:
+                raise failures.pop()
+            return mend(rig)
+
+        monkeypatch.setattr(Rig, "mend", first_fails)
+        wanted = network.configs()
+        _kill(network, "controller")
+        _mended(network, wanted)
+        assert not failures
+
+    def test_what_others_wrote_a_moment_ago_is_not_written_over(
+        self, network: EmulatedNetwork
+    ) -> None:
+        ours = parse_script("device A\ninterface to-B\n ip ospf cost 41\n")
+        theirs = parse_script("device A\ninterface to-D\n ip ospf cost 43\n")
+        wanted = apply(network.configs(), [*ours, *theirs])
+        others = ConfigStore(network._rig.rundir / "db.sock", list(SQUARE.topology.device_index))
+        others.write({"A": apply(network.configs(), theirs)["A"]}, network._rig.epoch)
+        others.close()
+        time.sleep(0.5)  # in which no time passes in the network, as while a person is asked
+        network.apply(ours)
+        _mended(network, wanted)
+
     def test_while_it_is_dead_nobody_answers(self, network: EmulatedNetwork) -> None:
         wanted = network.configs()
         os.kill(network._rig.agent.pid, signal.SIGKILL)
@@ -203,6 +233,9 @@ def test_what_dies_on_the_way_up_gets_a_second_try(
         network.close()
 
 
+NOBODY = (lambda config: None, lambda fds: None, lambda: None)  # keeps, holds, or has ended it
+
+
 @needs_emulation
 def test_what_dies_on_the_way_up_every_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Left.look()
@@ -219,7 +252,7 @@ def test_who_takes_over_what_is_just_built_anew_finds_it_as_it_was(
 ) -> None:
     network, work = _made(), getattr(*after)
     try:
-        guardian = EmulatedDevices(network.entrust(1, lambda config: None, lambda fds: None))
+        guardian = EmulatedDevices(network.entrust(1, *NOBODY))
         network.apply(TWO_DEVICES)
         settle(network)
         wanted = dict(network.configs())
@@ -246,11 +279,35 @@ def test_who_takes_over_what_is_just_built_anew_finds_it_as_it_was(
 
 
 @needs_emulation
+@pytest.mark.parametrize("what", ["agent", "controller"])
+def test_what_is_made_anew_after_the_change_was_taken_back_is_told_nothing(what: str) -> None:
+    """All that this run could tell is what it had deployed; a new database knows of no fence."""
+    network, settled = _made(), []
+
+    def still() -> None:
+        if settled:
+            raise Settled("it was taken back")
+
+    try:
+        network.entrust(1, *NOBODY[:2], still)
+        network.apply(TWO_DEVICES)
+        settle(network)
+        settled.append(True)
+        _kill(network, what)
+        with pytest.raises(Settled):
+            network.advance(network.now + MENDED_S)
+        assert network._rig.controller.state().epoch == 0
+        assert what == "controller" or not network._rig.store.read()
+    finally:
+        network.close()
+
+
+@needs_emulation
 def test_who_takes_over_brings_into_force_what_was_only_written() -> None:
     """Production's writer was killed between its database and its switches; a link is cut."""
     network = _made()
     try:
-        guardian = EmulatedDevices(network.entrust(1, lambda config: None, lambda fds: None))
+        guardian = EmulatedDevices(network.entrust(1, *NOBODY))
         network.inject(Fault("link_down", network.now, link=("A", "B")))
         network.apply(TWO_DEVICES)
         settle(network)
@@ -387,7 +444,7 @@ def tick():
 clock.env.process(tick())
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    clock.advance(0.3)
+    clock.advance(0.9)
 except KeyboardInterrupt:
     clock.advance(1.0)
     print(clock.now, len(ticks))

@@ -10,20 +10,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowsim.commit import guard, guardian
+from shadowsim.commit.devices import Devices, FileDevices, Gone
 from shadowsim.commit.disk import RealDisk
 from shadowsim.commit.generations import CONFIRMED, ROLLED_BACK, Place, end
 from shadowsim.commit.guard import Guard, NotArmed
 from shadowsim.commit.guardian import LATE, LOST, Watching, hear, main, take_back, wait_s, watch
 from shadowsim.commit.hold import Held, commit_in
+from shadowsim.commit.holder import holding
 from shadowsim.commit.reach import reach_in
-from shadowsim.commit.settle import Standing, standing
-from shadowsim.errors import Fenced
+from shadowsim.commit.settle import Reach, Standing, settle, standing
+from shadowsim.commit.terms import Terms
+from shadowsim.errors import Fenced, Unreachable
 from shadowsim.rollback.key import installation_key
 
 # The attacks deploy the same way; they are a folder of programs beside these tests.
@@ -234,6 +238,57 @@ def test_it_tries_for_as_long_as_it_is_patient(
     assert words.startswith("not taken back, a person is needed: ")
 
 
+def test_what_would_go_with_it_is_held_until_somebody_has_settled_it(
+    left: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has given up, and that is told; whoever settles it later finds production as it was."""
+    devices, away = left.place.folder / "devices", tmp_path / "away"
+    looks, closed = [], []
+
+    def sleep(for_s: float) -> None:
+        looks.append(for_s)
+        said = (tmp_path / "said").read_text()
+        assert f"guardian: {LOST}: not taken back, a person is needed: " in said
+        assert not closed
+        if len(looks) == 2:
+            away.rename(devices)
+            with holding(left.place.folder) as mine:
+                assert mine
+                settle(left.place, reach_in(left.place.folder), "by a person", lambda: False)
+
+    monkeypatch.setattr(guardian, "patience", lambda clock: lambda: False)
+    monkeypatch.setattr(guardian, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    monkeypatch.setattr(FileDevices, "held", True)
+    monkeypatch.setattr(FileDevices, "close", lambda of: closed.append(of))
+    devices.rename(away)
+    before = signal.getsignal(signal.SIGTERM)
+    assert guarding(left.place.folder, b"until 1e8\n", monkeypatch) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (len(looks), len(closed)) == (2, 1)
+    assert left.standing().why == "by a person"
+
+
+def test_what_is_gone_is_not_held_and_what_does_not_answer_is(left: Deployment) -> None:
+    def saying(error: Exception) -> Reach:
+        def reach(terms: Terms) -> Devices:
+            raise error
+
+        return reach
+
+    assert not guardian._is_over(left.place, saying(Unreachable("not now")))
+    assert guardian._is_over(left.place, saying(Gone("with its network")))
+
+
+def test_what_it_has_taken_back_it_does_not_hold_any_longer(
+    left: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(FileDevices, "held", True)
+    assert guarding(left.place.folder, b"until 1e8\n", monkeypatch) == 0
+    assert (tmp_path / "said").read_text() == (
+        f"armed\nguardian: {LOST}: rolled_back: production has its old config\n"
+    )
+
+
 def test_it_leaves_alone_what_somebody_else_takes_over(
     left: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +396,17 @@ def test_one_that_dies_while_somebody_is_asked_is_replaced(
     one.send()
     one.hold.end(CONFIRMED)
     assert one.settled() == (CONFIRMED, "new")
+
+
+def test_after_an_answer_the_deadline_is_as_near_as_ever(
+    deployment: Callable[..., Deployment],
+) -> None:
+    one = deployment(0.5)
+    one.arm()
+    one.send()
+    with one.hold.asking(600.0):
+        pass
+    assert one.settled() == (ROLLED_BACK, "old")
 
 
 def test_an_answer_that_never_comes_is_not_waited_for(

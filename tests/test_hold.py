@@ -41,9 +41,16 @@ from shadowsim.commit.lying import lying
 from shadowsim.commit.owner import NotSettled, claim
 from shadowsim.commit.reach import reach_in
 from shadowsim.commit.settle import Standing, settle, standing
-from shadowsim.errors import BadInput, Fenced, MachineLacks, ShadowsimError
+from shadowsim.errors import (
+    BadInput,
+    Fenced,
+    MachineLacks,
+    Settled,
+    ShadowsimError,
+    Unreachable,
+)
 from shadowsim.journal import Journal
-from shadowsim.model.change import parse_config
+from shadowsim.model.change import Configs, parse_config
 from shadowsim.network import factory
 from shadowsim.rollback_command import told
 from shadowsim.scenario import parse
@@ -136,6 +143,44 @@ def test_production_that_its_guardian_cannot_reach_is_left_alone(one: Held, tiny
         one.arm(production, tiny.change, tiny.before, tiny.signature)  # type: ignore[arg-type]
     assert [ending.state for ending in endings(one._place)] == [CANCELLED]
     assert not (one._place.folder / "devices").exists()
+
+
+def test_devices_made_anew_learn_whose_they_are(one: Held, tiny: Job) -> None:
+    """Their fence went with them: only the commit says whether this run may tell them anything."""
+    production = arm(one, tiny)
+    production.still()
+    end(one._place, 1, TAKEN_OVER, "late")
+    with pytest.raises(Fenced, match="late") as taken:
+        production.still()
+    assert not isinstance(taken.value, Settled)  # somebody waits for what this run knows
+    settle(one._place, reach_in(one._place.folder), "late", lambda: False)
+    with pytest.raises(Settled, match="late"):
+        production.still()
+
+
+def test_what_this_run_has_ended_itself_is_its_own_to_mend(one: Held, tiny: Job) -> None:
+    production = arm(one, tiny)
+    one.end(CONFIRMED)
+    production.still()
+
+
+def test_of_what_died_after_it_was_taken_back_it_is_known_what_it_was_back_to(
+    one: Held, tiny: Job
+) -> None:
+    arm(one, tiny)
+    settle(one._place, reach_in(one._place.folder), "late", lambda: False)
+    found = standing(one._place, reach_in(one._place.folder))
+
+    class Silent:
+        def read(self) -> Configs:
+            raise Unreachable("it does not answer")
+
+    def known(found: Standing) -> Configs:
+        return hold._known(found, lambda terms: Silent())  # type: ignore[arg-type,return-value]
+
+    assert known(found) == tiny.before
+    assert known(replace(found, state="open")) == {}
+    assert known(replace(found, terms=None)) == {}
 
 
 def test_it_waits_until_whoever_took_over_is_done(

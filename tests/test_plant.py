@@ -27,6 +27,8 @@ from shadowsim.network.emulated.plant import agenda, client, frames, wires
 from shadowsim.network.emulated.plant.client import Plant, PlantGone, Receiver, Stream
 
 LINKS, SLOTS = 4, 8
+ROUNDS = 5  # in which a machine that has other work, too, may get in the way
+STANDING_BPS = 1.0  # nothing gets off a wire of that rate while it is looked at
 EF, BEST_EFFORT, CS1 = 46, 0, 8
 FRAMES = {"critical": EF, "normal": BEST_EFFORT, "bulk": CS1}
 
@@ -311,19 +313,25 @@ def test_delay_and_transmission_time(bench: Bench, sleeper: socket.socket) -> No
 
 
 def test_rate_and_order(bench: Bench) -> None:
+    """Never faster than its rate; not slower either, in a round in which nothing else is done."""
     bench.board.wires.rate_bps[:], bench.board.wires.queue_packets[:] = 2e7, 1000
-    began_s = time.monotonic()
-    for number in range(500):
-        bench.ends[0].send(frame(1000, number=number))
-    assert [number_of(bench.ends[1].recv(10000)) for _ in range(500)] == list(range(500))
-    assert 500 * 8000 / (time.monotonic() - began_s) == pytest.approx(2e7, rel=0.02)
+    rates_bps = []
+    while not rates_bps or (max(rates_bps) < 0.98 * 2e7 and len(rates_bps) < ROUNDS):
+        began_s = time.monotonic()
+        for number in range(500):
+            bench.ends[0].send(frame(1000, number=number))
+        assert [number_of(bench.ends[1].recv(10000)) for _ in range(500)] == list(range(500))
+        rates_bps.append(500 * 8000 / (time.monotonic() - began_s))
+    assert max(rates_bps) == pytest.approx(2e7, rel=0.02)
 
 
 def test_the_queue_holds_just_what_it_may(bench: Bench) -> None:
-    bench.board.wires.rate_bps[:], bench.board.wires.queue_packets[:] = 2e5, 5
+    bench.board.wires.rate_bps[:], bench.board.wires.queue_packets[:] = STANDING_BPS, 5
     before = bench.counts()
     for number in range(20):
         bench.ends[0].send(frame(1000, number=number))
+    assert eventually(lambda: bench.since(before)[0] == 20)
+    bench.board.wires.rate_bps[:] = 2e5
     got = [number_of(bench.ends[1].recv(10000)) for _ in range(6)]
     assert got == [0, 1, 2, 3, 4, 5]
     assert bench.since(before) == (20, 6, 14)
@@ -331,10 +339,13 @@ def test_the_queue_holds_just_what_it_may(bench: Bench) -> None:
 
 
 def test_levels_are_served_strictly(bench: Bench) -> None:
-    bench.board.wires.rate_bps[:] = 2e5
+    bench.board.wires.rate_bps[:] = STANDING_BPS
+    before = bench.counts(2)
     sent = [BEST_EFFORT, CS1, CS1, BEST_EFFORT, EF, BEST_EFFORT, EF]
     for number, dscp in enumerate(sent):
         bench.ends[2].send(frame(500, dscp, number))
+    assert eventually(lambda: bench.since(before, 2)[0] == len(sent))
+    bench.board.wires.rate_bps[:] = 2e5
     assert [number_of(bench.ends[3].recv(10000)) for _ in sent] == [0, 4, 6, 3, 5, 1, 2]
 
 
@@ -433,9 +444,13 @@ def test_an_idle_plant_rests_also_when_an_end_is_gone() -> None:
         plug_a.close()
         a.close()
         time.sleep(0.2)
-        before_s = cpu_s(plant.pid)
-        time.sleep(1.5)
-        assert cpu_s(plant.pid) - before_s < 0.03 * 1.5
+
+        def works_s() -> float:
+            before_s = cpu_s(plant.pid)
+            time.sleep(1.5)
+            return cpu_s(plant.pid) - before_s
+
+        assert any(works_s() < 0.03 * 1.5 for _ in range(ROUNDS))
         b.send(frame(100))
         assert eventually(lambda: bool(board.control[frames.REFUSED] == 1))
         plug_b.close()
@@ -483,14 +498,23 @@ def test_a_stream_keeps_its_rate(
     open_stream(bench, 0, protocol, packet_bytes)
     s.rate_bps[0], s.on[0] = rate_bps, 1
     time.sleep(0.3)
-    at_s, before, latency = time.monotonic(), int(s.received[0]), int(s.latency_ns[0])
-    time.sleep(1.5)
-    received = int(s.received[0]) - before
-    taken_s = time.monotonic() - at_s
-    latency_s = (int(s.latency_ns[0]) - latency) / received / 1e9
+
+    def seen() -> tuple[float, float]:
+        """Its rate, as a share of what it should be, and the mean latency, for a while."""
+        at_s, before, latency = time.monotonic(), int(s.received[0]), int(s.latency_ns[0])
+        time.sleep(1.5)
+        received = int(s.received[0]) - before
+        taken_s = time.monotonic() - at_s
+        share = 8 * packet_bytes * received / taken_s / rate_bps
+        return share, (int(s.latency_ns[0]) - latency) / received / 1e9
+
+    for _ in range(ROUNDS):
+        share, latency_s = seen()
+        if abs(share - 1.0) < 0.02 and 0 < latency_s < 0.002:
+            break
+    else:
+        pytest.fail(f"{share:.3f} of its rate, {latency_s:.4f} s late, in the last of {ROUNDS}")
     s.on[0] = 0
-    assert 8 * packet_bytes * received / taken_s == pytest.approx(rate_bps, rel=0.02)
-    assert 0 < latency_s < 0.002
     time.sleep(0.2)
     assert s.sent[0] == s.received[0] == s.highest[0] == s.wanted[0] - s.refused[0]
     quiet = int(s.wanted[0])

@@ -40,6 +40,9 @@ class Memory:
         self.epochs: list[int] = []
         self.fenced: list[int] = []
         self.held: dict[int, Rules] = {}
+        self.took = {1: 0, 2: 0}  # the epoch of what each switch holds
+        self.refusing: set[int] = set()
+        self.away: set[int] = set()
         self.outcome = Outcome("installed")
         self.epoch = 0
         self.dead = self.closed = self.lost = self.overtaken = False
@@ -62,13 +65,19 @@ class Memory:
     def state(self) -> SimpleNamespace:
         if self.dead:
             raise ControllerGone("the controller has ended")
-        return SimpleNamespace(epoch=self.epoch)
+        switches = {
+            dpid: SimpleNamespace(connected=dpid not in self.away, epoch=epoch)
+            for dpid, epoch in self.took.items()
+        }
+        return SimpleNamespace(epoch=self.epoch, switches=switches)
 
     def install(self, epoch: int, rules: Mapping[int, Rules]) -> dict[int, Outcome]:
         assert epoch == self.epochs[-1]
         if self.overtaken:
             raise Stale("epoch 7 is not above 8")
-        self.held |= rules
+        taken = {dpid: told for dpid, told in rules.items() if dpid not in self.refusing}
+        self.held |= taken
+        self.took |= dict.fromkeys(taken, epoch)
         return dict.fromkeys(rules, self.outcome)
 
     def readback(self, dpids: Iterable[int]) -> dict[int, Rules | None]:
@@ -126,6 +135,24 @@ def test_rules_that_are_not_held_are_missed(memory: Memory, devices: EmulatedDev
     assert devices.verify({"A": SCENARIO.configs["A"]}) == (
         "the rules of A as read back are not those of its config",
     )
+
+
+def test_a_switch_that_the_change_does_not_touch_is_to_follow_too(
+    memory: Memory, devices: EmulatedDevices
+) -> None:
+    """Its rules come from the configs of all; who is not there takes them when it comes."""
+    memory.held = {2: Rules(2)}
+    old = {"A": SCENARIO.configs["A"]}
+    memory.refusing = {2}
+    devices.enforce(2)
+    amiss = ("the rules of B as read back are not those of its config",)
+    assert devices.verify(old) == amiss
+    memory.away = {2}
+    assert devices.verify(old) == ()
+    memory.refusing = memory.away = set()
+    devices.enforce(2)
+    assert devices.verify(old) == ()
+    assert devices.held
 
 
 def test_a_switch_that_does_not_take_them_is_out_of_reach(

@@ -198,6 +198,7 @@ def test_a_case_is_made_again_by_one_line(tmp_path: Path) -> None:
         ("confirmed", {"A": "new", "B": "old"}, False),
         ("halted", {"A": "new", "B": "old"}, False),
         ("halted", {"A": "half", "B": "old"}, True),
+        ("cancelled", {"A": "new", "B": "old"}, True),
     ],
 )
 def test_a_device_that_had_no_turn_is_to_be_as_before(

@@ -816,6 +816,18 @@ def test_tables_of_production_that_do_not_follow_take_the_change_back() -> None:
     assert {c.device for c in found.run.deployed} == {"A"}
 
 
+def test_who_wants_to_keep_what_a_device_took_in_part_is_heard() -> None:
+    person = Person(deploy=True, back=False)
+    wrap = refusing("production")
+    found = trial(TWO_DEVICES, workflow="autonomy: ask", approve=person, wrap=wrap)
+    assert found.end == ("go", "halted")
+    assert found.run.root_cause == "none"
+    assert len(person.asked) == 2
+    wanted = apply(found.scenario.configs, found.run.deployed)
+    assert dict(found.production.configs()) == wanted
+    assert "a person wants to keep" in say(found.events("halted")[0])
+
+
 def _interrupt_while_busy(network: Recording) -> None:
     inner, before = network.network, dict(network.network.configs())
     done = []

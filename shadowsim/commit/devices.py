@@ -57,6 +57,11 @@ class Devices(Protocol):
         """What is not in force of these configs by all that can be read back, in words."""
         ...
 
+    @property
+    def held(self) -> bool:
+        """Whether they would be gone with whoever holds what keeps them up."""
+        ...
+
     def close(self) -> None:
         """Nothing more is asked of them; what was only there for them may go."""
         ...
@@ -109,6 +114,10 @@ class FileDevices:
             for name, config in configs.items()
             if name not in found or found[name].digest != config.digest
         )
+
+    @property
+    def held(self) -> bool:
+        return False
 
     def close(self) -> None: ...
 

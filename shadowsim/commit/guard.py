@@ -93,8 +93,9 @@ class Guard:
     def attending(self, for_s: float) -> Iterator[None]:
         """Put the deadline off by `for_s` while this process waits for somebody. Raises NotArmed.
 
-        A guardian that dies meanwhile is replaced; what keeps it from being is told at the next
-        `extend`. Nothing else may be asked of this guard before the end.
+        Afterwards it is as near as usual. A guardian that dies meanwhile is replaced; what keeps it
+        from being is told at the next `extend`. Nothing else may be asked of this guard before the
+        end.
         """
         until_s = time.monotonic() + for_s
         self.extend(for_s)
@@ -113,6 +114,8 @@ class Guard:
         finally:
             over.set()
             thread.join()
+            with suppress(ShadowsimError, OSError):
+                self.extend(self._lease_s)
 
     def end(self, *, done: bool) -> None:
         """Let it go: it takes the change back, unless there is nothing left to do (`done`).
@@ -175,9 +178,11 @@ class Guard:
     def _await(self, for_s: float | None) -> None:
         """Wait until it is armed, and put the deadline off meanwhile. Raises NotArmed."""
         said, until_s = b"", time.monotonic() + ARMED_S
+        outbox = select.poll()  # unlike `select` it takes files of any number
+        outbox.register(self._outbox, select.POLLIN)
         while not said.endswith(b"\n") and (left_s := until_s - time.monotonic()) > 0:
             self._tell(for_s)
-            if select.select([self._outbox], [], [], min(self._lease_s / OFTEN, left_s))[0]:
+            if outbox.poll(1000.0 * min(self._lease_s / OFTEN, left_s)):
                 fresh = os.read(self._outbox.fileno(), 64)
                 if not fresh:
                     break

@@ -24,13 +24,14 @@ from shadowsim.commit.generations import ROLLED_BACK, Place
 from shadowsim.commit.holder import holding
 from shadowsim.commit.log import LogAltered
 from shadowsim.commit.reach import reach_in
-from shadowsim.commit.settle import Reach, Wait, settle, standing
+from shadowsim.commit.settle import GONE, Reach, Wait, settle, standing
 from shadowsim.commit.terms import Terms
 from shadowsim.errors import Fenced, PersonNeeded, ShadowsimError
 from shadowsim.rollback.key import installation_key
 
 PATIENCE_S = 60.0  # for devices that do not answer, and for a disk that takes nothing
 RETRY_S = 0.2
+STAYS_S = 1.0  # between two looks whether somebody else has settled it
 GIVES_WAY = 25  # times RETRY_S for somebody else who has taken over, before it does so itself
 LOST, LATE = "the run that made the change ended", "the change was not confirmed by its deadline"
 LARGEST_MESSAGE = 4096
@@ -131,13 +132,21 @@ def main(folder: Path) -> int:
     except (ShadowsimError, OSError) as error:
         words = f"the rollback was not armed: {error}"
     if words:
-        with suppress(OSError):  # whoever listened may be gone
-            os.write(sys.stderr.fileno(), f"guardian: {words}\n".encode())
+        _say(words)
     return 0 if not words or ROLLED_BACK in words else PersonNeeded.exit_code
 
 
+def _say(words: str) -> None:
+    with suppress(OSError):  # whoever listened may be gone
+        os.write(sys.stderr.fileno(), f"guardian: {words}\n".encode())
+
+
 def _guard(place: Place) -> str:
-    """What came of it, in words. Raises what keeps it from being armed."""
+    """What came of it, in words. Raises what keeps it from being armed.
+
+    Production that would be gone with this process is held, though it was not taken back, for as
+    long as a person may settle it.
+    """
     reach = reach_in(place.folder)
     with ExitStack() as until_the_end:
         guarded: list[Terms] = []
@@ -157,9 +166,26 @@ def _guard(place: Place) -> str:
         if not guarded:
             return ""
         words = take_back(place, reach, seen.why, time.monotonic)
-        if words:
-            reach(guarded[0]).close()
-        return words and f"{seen.why}: {words}"
+        if not words:
+            return ""
+        words, devices = f"{seen.why}: {words}", reach(guarded[0])
+        if devices.held and not _is_over(place, reach):
+            _say(words)
+            words = ""
+            until_the_end.close()  # it is somebody else's to settle now, or to end this
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            while not _is_over(place, reach):
+                time.sleep(STAYS_S)
+        devices.close()
+        return words
+
+
+def _is_over(place: Place, reach: Reach) -> bool:
+    """Whether the commit is settled, or can no more be; False if that cannot be seen just now."""
+    with suppress(ShadowsimError, OSError):
+        found = standing(place, reach)
+        return found.settled or found.position == GONE
+    return False
 
 
 if __name__ == "__main__":

@@ -17,15 +17,15 @@ from typing import Protocol
 from shadowsim.commit.alone import AtWork, alone
 from shadowsim.commit.devices import FileDevices
 from shadowsim.commit.disk import Disk, RealDisk
-from shadowsim.commit.generations import CANCELLED, TAKEN_OVER, Place, endings
+from shadowsim.commit.generations import CANCELLED, ROLLED_BACK, TAKEN_OVER, Place, endings
 from shadowsim.commit.guard import ENDING_S, OFTEN, Guard
 from shadowsim.commit.guardian import LOST, patience
 from shadowsim.commit.holder import holding
 from shadowsim.commit.owner import FIRST, Commit, claim, not_settled
 from shadowsim.commit.reach import DEVICES, FILES, reach_in
-from shadowsim.commit.settle import OPEN, Standing, settle, standing
+from shadowsim.commit.settle import OPEN, Reach, Standing, settle, standing
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import Fenced, ShadowsimError
+from shadowsim.errors import Fenced, ShadowsimError, Unreachable
 from shadowsim.model.change import Change, Configs
 from shadowsim.model.config import DeviceConfig
 from shadowsim.network.protocol import Network
@@ -162,7 +162,7 @@ class Held:
                 with self._fenced_or():
                     self._open.write(files, config)
 
-        reach = production.entrust(FIRST, keep, self._guard.lend)
+        reach = production.entrust(FIRST, keep, self._guard.lend, self._check)
         if reach == FILES:
             files.fill(mine, FIRST)
         self._commit = Commit(
@@ -173,6 +173,11 @@ class Held:
         except BaseException:
             self.end(CANCELLED, "the rollback could not be armed")
             raise
+
+    def _check(self) -> None:
+        """Raises Fenced if others have taken over what this run has not ended."""
+        if self._commit is not None and not self._ended:
+            self._commit.check()
 
     def intend(self, what: str, device: str, commands: Iterable[str]) -> None:
         self._look()  # nothing is sent that nobody guards
@@ -222,7 +227,7 @@ class Held:
         while True:
             found: Standing = standing(self._place, reach)
             if found.settled or time.monotonic() > until_s:
-                return found.state, {} if found.terms is None else reach(found.terms).read()
+                return found.state, _known(found, reach)
             time.sleep(0.05)
 
     def release(self) -> tuple[str, Configs] | None:
@@ -282,6 +287,16 @@ class Held:
         if self._commit is None:
             raise RuntimeError("nothing was armed")
         return self._commit
+
+
+def _known(found: Standing, reach: Reach) -> Configs:
+    """What production runs. Of one that has died since it was taken back, what it was back to."""
+    if found.terms is None:
+        return {}
+    now: Configs = {}
+    with suppress(Unreachable):
+        now = reach(found.terms).read()
+    return {**found.terms.before, **now} if found.state == ROLLED_BACK else now
 
 
 STOWED = "commit"  # what its folder is called within that of its run, once both have ended

@@ -8,7 +8,7 @@ is confirmed or cancelled, and one is open at a time; who holds it extends its d
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from shadowsim.commit.devices import Devices
 from shadowsim.commit.generations import CANCELLED, TAKEN_OVER, Ending, Place, end, endings
 from shadowsim.commit.log import LogBroken, LogWriter
 from shadowsim.commit.terms import Terms
-from shadowsim.errors import Fenced, MachineLacks, PersonNeeded
+from shadowsim.errors import Fenced, MachineLacks, PersonNeeded, Settled
 from shadowsim.model.config import DeviceConfig
 
 FIRST = 1
@@ -102,15 +102,17 @@ class Commit:
         self.check()
         ending, mine = end(self.place, FIRST, state, why)
         if not mine:
-            raise _fenced(ending)
+            raise _fenced([ending])
 
     def check(self) -> None:
-        """Nothing, as long as it is this process's to go on with. Raises Fenced."""
+        """Nothing, as long as it is this process's to go on with. Raises Fenced, Settled."""
         if self.place.log(FIRST).name not in self.place.disk.names(self.place.folder):
-            raise Fenced("production was taken over from this process, and another run began since")
+            raise Settled(
+                "production was taken over from this process, and another run began since"
+            )
         past = endings(self.place)
         if past:
-            raise _fenced(past[0])
+            raise _fenced(past)
         if self._unsure:
             raise LogBroken(f"what {self._unsure} runs is unknown, since a write to it failed")
 
@@ -122,7 +124,9 @@ def not_settled(folder: Path) -> NotSettled:
     )
 
 
-def _fenced(ending: Ending) -> Fenced:
-    if ending.state == TAKEN_OVER:
-        return Fenced(f"production was taken over from this process: {ending.why}")
-    return Fenced(f"the commit had ended already: {ending.state}")
+def _fenced(past: Sequence[Ending]) -> Fenced:
+    """What to say after these, the first of which is that of this process's generation."""
+    kind = Fenced if past[-1].state == TAKEN_OVER else Settled
+    if past[0].state == TAKEN_OVER:
+        return kind(f"production was taken over from this process: {past[0].why}")
+    return kind(f"the commit had ended already: {past[0].state}")

@@ -48,6 +48,7 @@ class EmulatedDevices:
         self._store = ConfigStore(self._rundir / "db.sock", list(self._topology.device_index))
         self._controller = ControllerCalls(self._rundir)
         self._tenant = Tenant.of(self._rundir)
+        self._told = 0  # the last epoch that this process told
 
     def read(self) -> Configs:
         gone = Gone("its network has gone, and production with it")
@@ -84,7 +85,8 @@ class EmulatedDevices:
     def verify(self, configs: Configs) -> tuple[str, ...]:
         stored = self._store.read()
         wanted = self._rules(stored)
-        numbers = {self._topology.device_index[name] + 1: name for name in configs}
+        names = [name for name in self._topology.device_index if name in configs]
+        numbers = {self._topology.device_index[name] + 1: name for name in [*names, *self._late()]}
         held = self._controller.readback(numbers)
         wrong = [
             f"config of {name} is not what the plan leads to"
@@ -99,6 +101,22 @@ class EmulatedDevices:
                 wrong.append(f"the rules of {name} as read back are not those of its config")
         return tuple(wrong)
 
+    def _late(self) -> tuple[str, ...]:
+        """Switches that did not take what they were told last, though they are connected.
+
+        The rules of a device follow from the configs of all, so that these are of any device.
+        """
+        known = self._controller.state().switches
+        return tuple(
+            name
+            for name, number in self._topology.device_index.items()
+            if (found := known.get(number + 1)) and found.connected and found.epoch < self._told
+        )
+
+    @property
+    def held(self) -> bool:
+        return True
+
     def close(self) -> None:
         """Let go of it; if the run that made this network is dead, so are its remains soon."""
         self._store.close()
@@ -112,6 +130,7 @@ class EmulatedDevices:
             raise Fenced("the controller was taken over from this process")
         epoch = max(told, generation << EPOCHS) + 1
         self._store.write(configs, epoch)
+        self._told = epoch
         try:
             return self._controller.install(epoch, self._rules(self._store.read()))
         except Stale:  # somebody told it something between these two: what, is looked at again

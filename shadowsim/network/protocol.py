@@ -24,6 +24,7 @@ NOTHING: Mapping[int, float] = MappingProxyType({})
 
 Keep = Callable[[DeviceConfig], None]
 Lend = Callable[[Sequence[int]], None]
+Still = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,15 @@ class Network(Protocol):
         """
         ...
 
-    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
+    def entrust(self, generation: int, keep: Keep, lend: Lend, still: Still) -> Mapping[str, str]:
         """Let another process reach the devices from now on; what it has to know for that.
 
         Only while this generation has not been fenced off are configs put in force; after that,
         whatever lets time pass raises Fenced. Where the devices would be gone with this process,
         `keep(config)` is called before a config is in force; what it raises keeps it from being so.
         `lend(fds)` is told the files that keep the network up, now and whenever they are others.
+        `still()` raises Fenced once the devices are not this generation's any more, Settled if
+        nobody else's either: devices that had to be made anew cannot know.
         """
         ...
 

@@ -321,7 +321,8 @@ def _give_up(run: Run) -> bool:
     """A device did not take its commands: take back what was done, if anything may have been."""
     if run.deployed:
         verdict = Blame(True, run.deployed, True, "a device did not take its commands")
-        roll_back(run, "any", verdict, cause="device did not answer")
+        if not roll_back(run, "any", verdict, cause="device did not answer"):
+            run.end("halted", unmet=(f"{verdict.text}, and a person wants to keep the rest",))
     else:
         run.deployed_since_s = None
         run.end("refused", "not_deployed")

@@ -177,7 +177,7 @@ class Run:
             return self.production.advance(at_s)
         except Fenced:
             raise
-        except ShadowsimError as error:
+        except (ShadowsimError, OSError) as error:
             # Real networks share a clock, so the end of the shadow can come up here: then
             # production answers as before, and no device of the shadow ever will again.
             if self.shadow_lost or self.shadow.configs() or not self.production.configs():

@@ -82,9 +82,13 @@ class Production:
         self._keep: Callable[[DeviceConfig], None] = lambda config: None
 
     def entrust(
-        self, generation: int, keep: Callable[[DeviceConfig], None], lend: object
+        self,
+        generation: int,
+        keep: Callable[[DeviceConfig], None],
+        lend: object,
+        still: Callable[[], None],
     ) -> Mapping[str, str]:
-        self._keep = keep
+        self._keep, self.still = keep, still
         return FILES
 
     def apply(self, commands: Sequence[Command]) -> None:

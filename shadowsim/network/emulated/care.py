@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
-from shadowsim.errors import BadInput, Fenced, ShadowsimError
+from shadowsim.errors import BadInput, Fenced, Settled, ShadowsimError
 from shadowsim.network.emulated.rig import Rig
-from shadowsim.network.protocol import Lend
+from shadowsim.network.protocol import Lend, Still
 
 CARE_S = 0.1  # how often it is looked after what may have died, and who else wrote a config
 LATE_S = 2.0  # until a switch that is connected must hold its rules
@@ -37,6 +37,7 @@ class Care:
         self._in_time_s = monotonic()
         self._generation: int | None = None  # that this process is, once its devices are entrusted
         self._lend: Lend = lambda fds: None
+        self._still: Still = lambda: None
         self._unlent = False  # whether what was lent is of processes that are no more
 
     @property
@@ -44,9 +45,9 @@ class Care:
         """Until the next attempt."""
         return float(CARE_S * 2**self._failed)
 
-    def entrust(self, generation: int, lend: Lend) -> None:
+    def entrust(self, generation: int, lend: Lend, still: Still) -> None:
         """The devices are this generation's; whoever shall hold their processes is lent them."""
-        self._generation, self._lend = generation, lend
+        self._generation, self._lend, self._still = generation, lend, still
         self._rig.store.claim(generation)
         lend(self._rig.lifelines())
 
@@ -56,7 +57,7 @@ class Care:
             work()
         except (BadInput, Fenced):
             raise
-        except ShadowsimError:
+        except (ShadowsimError, OSError):  # what dies may have to be started, and that may fail
             self.behind = True
             self._reopen = self._reopen or edge
 
@@ -69,19 +70,29 @@ class Care:
     def mend(self) -> bool:
         """Bring back what has died; whether all had to be told again. Raises ShadowsimError.
 
-        Where that is Fenced, whoever has taken over finds the devices as they were.
+        Where that is Fenced, whoever has taken over finds the devices as they were; but if that one
+        is done, nobody waits for what this process knows, and nothing is told to what is new.
         """
         try:
             return self._mend()
         except Fenced:
             with suppress(ShadowsimError):  # then they are lost, and whoever waits for them says so
-                self._hand_over()
+                if not self._is_settled():
+                    self._hand_over()
             raise
+
+    def _is_settled(self) -> bool:
+        try:
+            self._still()
+        except Fenced as error:
+            return isinstance(error, Settled)
+        return False
 
     def _mend(self) -> bool:
         mended = self._rig.mend()
         if self._generation is not None and mended:
             self._rig.store.claim(self._generation)
+            self._still()  # a database that is new knows of no fence
             self._unlent = True
         self.behind = self.behind or bool(mended)
         self._reopen = self._reopen or "agent" in mended
@@ -101,12 +112,12 @@ class Care:
             self._failed = 0
         except Fenced:
             raise
-        except ShadowsimError as error:
+        except (ShadowsimError, OSError) as error:
             self.behind = True
             self._failed += 1
             self._escalate(error)
 
-    def _escalate(self, error: ShadowsimError) -> None:
+    def _escalate(self, error: Exception) -> None:
         if self._failed == MOST_TRIES:
             self.lost = True
             self._rig.end()

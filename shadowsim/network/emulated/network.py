@@ -56,6 +56,7 @@ from shadowsim.network.protocol import (
     Match,
     Network,
     Sent,
+    Still,
 )
 from shadowsim.network.striking import Process, Striker
 from shadowsim.network.witness import Witness
@@ -184,8 +185,8 @@ class EmulatedNetwork:
     def apply(self, commands: Sequence[Command]) -> None:
         self._commands.give(commands, self.configs())
 
-    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
-        self._care.entrust(generation, lend)
+    def entrust(self, generation: int, keep: Keep, lend: Lend, still: Still) -> Mapping[str, str]:
+        self._care.entrust(generation, lend, still)
         return {
             "kind": "emulated",
             "rundir": str(self._rig.rundir),
@@ -320,6 +321,10 @@ class EmulatedNetwork:
         yield self.clock.env.timeout(0.0)
         if self._closed or device in self._faulty():
             return False
+        if (
+            not self._care.behind and self._rig.store.poll()
+        ):  # what others wrote a moment ago, or while a person was asked
+            self._care.attempt(self._follow)
         after = apply_one(self._running[device], [command])
         if after is not self._running[device]:
             self._write({device: after})

@@ -149,8 +149,11 @@ class Replica:
 
     def _sleep(self) -> None:
         """Until a database says something; while not in step, until it is time to try again."""
-        sockets = [s for s in (self._source.fileno(), self._target.fileno()) if s >= 0]
-        select.select([self._wake, *sockets], [], [], None if self._in_step else RETRY_S)
+        said = select.poll()  # unlike `select` it takes files of any number
+        for fd in (self._wake, self._source.fileno(), self._target.fileno()):
+            if fd >= 0:
+                said.register(fd, select.POLLIN)
+        said.poll(None if self._in_step else 1000.0 * RETRY_S)
 
     def _step(self) -> None:
         self._source.poll()

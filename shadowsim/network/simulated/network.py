@@ -47,6 +47,7 @@ from shadowsim.network.protocol import (
     Match,
     Network,
     Sent,
+    Still,
 )
 from shadowsim.network.simulated.control import Health, hops_from
 from shadowsim.network.simulated.copying import Copying
@@ -165,7 +166,7 @@ class SimulatedNetwork:
     def apply(self, commands: Sequence[Command]) -> None:
         self._commands.give(commands, self.configs())
 
-    def entrust(self, generation: int, keep: Keep, lend: Lend) -> Mapping[str, str]:
+    def entrust(self, generation: int, keep: Keep, lend: Lend, still: Still) -> Mapping[str, str]:
         self._keep = keep
         return {"kind": "files"}
 
