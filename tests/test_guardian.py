@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from many_files import many_files
 
 from shadowsim.commit import guard, guardian
 from shadowsim.commit.devices import Devices, FileDevices, Gone
@@ -369,6 +370,15 @@ def test_a_deadline_that_is_put_off_does_not_pass(deployment: Callable[..., Depl
     one.send()
     one.hold.end(CONFIRMED)
     assert one.settled() == (CONFIRMED, "new")
+
+
+def test_who_has_many_files_open_has_a_guardian_too(
+    deployment: Callable[..., Deployment],
+) -> None:
+    with many_files():
+        one = deployment()
+        one.arm()
+        one.hold.end(CONFIRMED)
 
 
 def test_nothing_is_sent_that_nobody_guards(deployment: Callable[..., Deployment]) -> None:

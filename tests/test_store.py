@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from many_files import many_files
 from ovsdb_server import OvsdbServer
 
 from shadowsim.errors import Fenced
@@ -406,6 +407,21 @@ def test_production_is_replicated(
     eventually(lambda: "production-lag-ns" in shadow.ids("s2"))
     assert 0 < int(shadow.ids("s2")["production-lag-ns"]) < 5e9
     own.close()
+
+
+def test_production_is_replicated_by_who_has_many_files_open(
+    server: OvsdbServer, shadow: OvsdbServer, store: ConfigStore
+) -> None:
+    store.write(everywhere(30), epoch=1)
+    with many_files():
+        replica = Replica(server.socket, shadow.socket, DEVICES)
+        try:
+            assert replica.caught_up(1, timeout_s=5)
+            store.write(everywhere(31), epoch=2)
+            assert replica.caught_up(2, timeout_s=5)
+        finally:
+            replica.close()
+    assert follows(server, shadow)
 
 
 def test_the_age_of_a_config_is_from_its_write(
