@@ -321,9 +321,8 @@ class EmulatedNetwork:
         yield self.clock.env.timeout(0.0)
         if self._closed or device in self._faulty():
             return False
-        if (
-            not self._care.behind and self._rig.store.poll()
-        ):  # what others wrote a moment ago, or while a person was asked
+        # What others wrote a moment ago, or while a person was asked, is not written over.
+        if not self._care.behind and self._rig.store.poll():
             self._care.attempt(self._follow)
         after = apply_one(self._running[device], [command])
         if after is not self._running[device]:
