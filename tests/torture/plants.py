@@ -63,7 +63,7 @@ PLANTS = (
     Plant("the seal of another generation fits", "generations.py",
           'return f"{what} {generation} of', 'return f"{what} of'),
     Plant("the owner does not look whether it was overtaken", "owner.py",
-          "        if past:\n            raise _fenced(past[0])\n", ""),
+          "        if past:\n            raise _fenced(past)\n", ""),
     Plant("a commit is confirmed although it was taken over", "owner.py",
           "        if not mine:\n            raise _fenced(ending)\n", ""),
     Plant("after a write of unknown outcome the owner goes by its memory", "owner.py",
