@@ -65,7 +65,7 @@ PLANTS = (
     Plant("the owner does not look whether it was overtaken", "owner.py",
           "        if past:\n            raise _fenced(past)\n", ""),
     Plant("a commit is confirmed although it was taken over", "owner.py",
-          "        if not mine:\n            raise _fenced(ending)\n", ""),
+          "        if not mine:\n            raise _fenced([ending])\n", ""),
     Plant("after a write of unknown outcome the owner goes by its memory", "owner.py",
           "            self._unsure = config.hostname\n", ""),
     Plant("two may claim one commit", "owner.py",
