@@ -18,7 +18,9 @@ ATTACKS ?= all
 AT_ONCE ?= 3
 # What whole runs come to hangs on the packets of two networks each: fewer of them side by side.
 WHOLE := $(addprefix tests/test_emulated_,outages.py page.py runs.py transfer.py)
-PACKETS := $(filter-out $(WHOLE),$(wildcard tests/test_emulated_*.py)) tests/test_agent.py tests/test_controller.py
+# Runs of which one process is killed wait most: as many side by side as the attack `emulated` has.
+KILLED := tests/test_emulated_guardian.py
+PACKETS := $(filter-out $(WHOLE) $(KILLED),$(wildcard tests/test_emulated_*.py)) tests/test_agent.py tests/test_controller.py
 # Those of exact rates and delays hold for networks that have the machine to themselves: what fails in
 # company (exit code 1 and no other) is run with nothing beside it, and counts then.
 EXACT := tests/test_emulated.py tests/test_network_contract.py
@@ -34,7 +36,7 @@ TRUSTED_TESTS := $(foreach name,commit guardian hold switches journal rollback r
 EACH_BRANCH := $(TRUSTED:%=--cov=shadowsim.%) --cov-branch
 # The tracer doubles the time of these, and they go through hardly a line that no other test does: so
 # they are run without it, and what `make test` says of coverage is a little less than there is.
-UNMEASURED := $(foreach name,change experiments features forwarding history history_folder judge model_file readme \
+UNMEASURED := $(foreach name,change env experiments features forwarding history history_folder judge model_file readme \
     report rollouts scenarios simulated subset sweep trees verdicts verify walk,tests/test_$(name).py)
 APT := mininet openvswitch-switch iproute2 iputils-ping util-linux redis-server
 BROWSER := $(VENV)/.browser
@@ -151,9 +153,10 @@ test: $(READY) ## lint, types, and the tests with their coverage
 	    $(filter-out $(ALONE),$(TRUSTED_TESTS)) $(EACH_BRANCH) --cov-report=
 	COVERAGE_FILE=.coverage.trusted $(BIN)/python -m pytest $(filter $(ALONE),$(TRUSTED_TESTS)) $(EACH_BRANCH) \
 	    --cov-append --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(WHOLE) $(EXACT) $(ALONE) $(TRUSTED_TESTS) $(UNMEASURED)) --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --dist loadfile $(addprefix --ignore=,$(PACKETS) $(KILLED) $(WHOLE) $(EXACT) $(ALONE) $(TRUSTED_TESTS) $(UNMEASURED)) --cov --cov-report=
 	$(BIN)/python -m pytest -n auto --dist loadfile $(UNMEASURED)
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(PACKETS) --cov --cov-append --cov-report=
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(KILLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(WHOLE) --cov --cov-append --cov-report=
 	rm -rf .pytest_cache/exact
 	$(BIN)/python -m pytest -n $(AT_ONCE) --dist worksteal $(IN_COMPANY) || { [ $$? = 1 ] && \
