@@ -57,7 +57,7 @@ PARTS = {
 ALL = PARTS | {"guardian": "shadowsim.commit.guardian"}
 KILLS = int(os.environ.get("SHADOWSIM_KILLS", "1"))
 LONGEST_S = 150.0
-GONE_S = 30.0  # in which what a run has started goes after it
+GONE_S = 5.0  # in which what a run has started goes after it
 ASKED_A_LOOK = 4
 
 
