@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,35 @@ def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> None:
 # ---- the store
 
 
+@contextmanager
+def relayed(path: Path, to: Path, late_s: float) -> Iterator[Path]:
+    """The way to the first one who connects here: all that the server says comes this late."""
+    with socket.socket(socket.AF_UNIX) as door, socket.socket(socket.AF_UNIX) as far:
+        door.bind(str(to))
+        door.listen()
+        far.connect(str(path))
+
+        def carry(source: socket.socket, sink: socket.socket, wait_s: float) -> None:
+            while piece := source.recv(1 << 16):
+                time.sleep(wait_s)
+                sink.sendall(piece)
+
+        def serve() -> None:
+            with door.accept()[0] as near:
+                back = threading.Thread(target=carry, args=(far, near, late_s))
+                back.start()
+                carry(near, far, 0.0)
+                far.shutdown(socket.SHUT_RDWR)
+                back.join()
+
+        served = threading.Thread(target=serve)
+        served.start()
+        try:
+            yield to
+        finally:
+            served.join()
+
+
 def test_what_is_written_is_read(store: ConfigStore, server: OvsdbServer) -> None:
     before_ns = time.monotonic_ns()
     store.write(everywhere(30), epoch=4)
@@ -96,6 +126,20 @@ def test_a_fresh_client_reads_what_another_wrote(store: ConfigStore, server: Ovs
     other = ConfigStore(server.socket, DEVICES)
     assert other.read() == {"C": config("C", 7)}
     other.close()
+
+
+def test_what_another_wrote_is_read_however_late_the_server_tells(
+    store: ConfigStore, server: OvsdbServer, folder: Path
+) -> None:
+    with (
+        relayed(server.socket, folder / "late", 0.1) as way,
+        closing(ConfigStore(way, DEVICES)) as other,
+    ):
+        assert other.read() == {}
+        for epoch in range(1, 4):
+            store.write(everywhere(epoch), epoch)
+            assert other.seen() != everywhere(epoch)
+            assert other.read() == everywhere(epoch)
 
 
 def test_other_external_ids_stay(store: ConfigStore, server: OvsdbServer) -> None:

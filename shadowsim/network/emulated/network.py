@@ -370,7 +370,7 @@ class EmulatedNetwork:
 
     def _follow(self) -> None:
         """Take over what somebody else wrote into the database."""
-        found = self._rig.store.read()
+        found = self._rig.store.seen()
         fresh = {n: c for n, c in found.items() if c != self._running.get(n)}
         if fresh:
             self._running.update(fresh)

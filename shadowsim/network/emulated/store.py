@@ -180,8 +180,17 @@ class ConfigStore:
     def read(self) -> Configs:
         """The stored config of every device that has one, as the server has them now.
 
-        Raises StoreAltered, naming the device, for a text that is not what its digest says, and
-        StoreGone if the database does not answer.
+        What anybody had committed before this call is in it: the server says what changed before
+        it answers. Raises StoreAltered, naming the device, for a text that is not what its digest
+        says, and StoreGone if the database does not answer.
+        """
+        self._commit([])
+        return self.seen()
+
+    def seen(self) -> Configs:
+        """The same as of the last call, which another's last write may not have reached.
+
+        Raises as `read` does, the latter only while there is no connection.
         """
         return self._read(OWN)
 
