@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Python compiles what is imported; to compile all that comes along takes as long as to unpack it.
+# Python compiles what is imported, once: to compile all that comes along takes as long as to unpack it.
+# Where it is told not to keep what it compiled, as in many containers, every process does it again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 SCENARIOS ?= scenarios/*.yml scenarios/outages/*.yml scenarios/outages/well/*.yml
 EMULATED := $(VENV)/.emulated

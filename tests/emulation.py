@@ -43,7 +43,7 @@ def run_in(pid: int, *argv: str) -> str:
     environment = {**os.environ, **dict(line.split("=", 1) for line in found)}
     return subprocess.run(
         ["nsenter", "-t", str(pid), "-n", "-m", *argv],
-        check=True, capture_output=True, text=True, timeout=20, env=environment,
+        check=True, capture_output=True, text=True, timeout=90, env=environment,
     ).stdout  # fmt: skip
 
 

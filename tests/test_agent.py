@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -117,6 +118,18 @@ class Relay(threading.Thread):
         self.join()
 
 
+def answered(agent, count):
+    """A ping from host 0 to host 1 of which all is answered; each answer has a second to come."""
+    found = []
+
+    def all_came():
+        found.append(agent.ping(0, 1, count))
+        return found[-1].received == count
+
+    assert wait_until(all_came, 60)
+    return found[-1]
+
+
 def let_through(agent):
     """Rules on switches 0 and 1, so that hosts 0 and 1 reach each other."""
     for here, host_mac, out in ((0, "02:01:00:00:00:00", 2), (1, "02:01:00:00:00:01", 3)):
@@ -136,7 +149,7 @@ def test_frames_pass_between_hosts_over_the_tap_files(triangle):
     assert agent.ping(0, 1).received == 0
     let_through(agent)
     with Relay(cables) as relay:
-        answer = agent.ping(0, 1, 5)
+        answer = answered(agent, 5)
     assert (answer.sent, answer.received, len(answer.rtts_ms)) == (5, 5, 5)
     assert {frame[:6].hex(":") for frame in relay.frames} == {
         "02:00:00:00:00:01", "02:01:00:00:00:00", "02:01:00:00:00:01",
@@ -199,7 +212,7 @@ def test_the_network_grows_and_shrinks():
         assert len(members(namespace(agent.pid, "pid"))) == len(processes)
         let_through(agent)
         with Relay([tap.fds for tap in taps]):
-            assert agent.ping(0, 1, 3).received == 3
+            assert answered(agent, 3)
         assert len(agent.taps()) == len(CABLES)
         close_all(fd for pair in new for fd in pair)
 
@@ -214,7 +227,7 @@ def test_extra_ports_are_there_once(triangle):
         run_in(agent.pid, "ovs-ofctl", "-O", "OpenFlow13", "packet-out", "s2",
                f"in_port=local packet=020000000001020100000000080041 actions=output:{port}",
         )  # fmt: skip
-        assert select.select(fds, [], [], 2.0)[0]
+        assert select.select(fds, [], [], 30.0)[0]
         assert os.read(fds[0], 2000).startswith(bytes.fromhex("020000000001"))
         close_all(fds)
 
@@ -224,7 +237,7 @@ def test_a_switch_without_power_carries_and_knows_nothing(triangle):
     agent, cables = triangle
     let_through(agent)
     with Relay(cables):
-        assert agent.ping(0, 1, 2).received == 2
+        assert answered(agent, 2)
         agent.power(0, False)
         assert agent.ping(0, 1, 2).received == 0
         assert "in_port" not in run_in(
@@ -236,7 +249,7 @@ def test_a_switch_without_power_carries_and_knows_nothing(triangle):
         assert "6653" in run_in(agent.pid, "ovs-vsctl", "get-controller", "s0")
         assert agent.ping(0, 1, 2).received == 0
         let_through(agent)
-        assert agent.ping(0, 1, 2).received == 2
+        assert answered(agent, 2)
 
 
 @needs_emulation
@@ -329,7 +342,7 @@ def test_sockets_are_made_inside_the_hosts():
         with Relay(cables) as relay:
             senders[0].send(b"hello")
             senders[2].connect_ex(("10.0.0.2", 5000))
-            assert select.select([udp, listener], [], [], 2.0)[0]
+            assert select.select([udp, listener], [], [], 30.0)[0]
             assert wait_until(lambda: len(select.select([udp, listener], [], [], 0)[0]) == 2)
             assert udp.recvfrom(100) == (b"hello", ("10.0.0.2", 20000))
             assert listener.accept()[1] == ("10.0.1.2", 20000)
@@ -602,6 +615,11 @@ def test_a_second_client_is_refused(triangle):
     assert agent.alive
 
 
+def listens_as_owner(path):
+    """Whether it is there, and is not to be given another mode any more."""
+    return path.exists() and path.stat().st_mode & 0o777 == 0o600
+
+
 @needs_emulation
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_another_user_is_sent_away_and_the_owner_is_served(tmp_path):
@@ -609,7 +627,7 @@ def test_another_user_is_sent_away_and_the_owner_is_served(tmp_path):
     folder.mkdir(mode=0o700)
     try:
         process = spawn(folder, 0)
-        assert wait_until((folder / "agent.sock").exists)
+        assert wait_until(lambda: listens_as_owner(folder / "agent.sock"))
         folder.chmod(0o711)
         (folder / "agent.sock").chmod(0o666)
         script = (
@@ -686,14 +704,21 @@ def test_it_refuses_to_run_where_it_could_leave_something_behind(tmp_path):
 # ---- bad days
 
 
-class Traces:
-    """What an agent has made on this machine, and whether anything of it is still there."""
+class Traces(contextlib.ExitStack):
+    """What an agent has made on this machine, and whether anything of it is still there.
+
+    Its namespaces are held open, so that nobody else's are called the same.
+    """
 
     def __init__(self, agent):
+        super().__init__()
         self.pid_namespace = namespace(agent.pid, "pid")
         inner = members(self.pid_namespace)
         self.namespaces = {namespace(pid, "net") for pid in inner}
         self.process, self.folder = agent._process, agent._rundir
+        for pid in inner:
+            for kind in ("pid", "net"):
+                self.callback(os.close, os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY))
 
     def left(self):
         return [
@@ -711,10 +736,10 @@ def machine():
 @pytest.mark.parametrize("how", ["agent", "unshare", "close", "stop", "term"])
 def test_nothing_outlives_the_agent(how):
     before = machine()
-    with agent_for() as agent:
+    with contextlib.ExitStack() as ending, agent_for() as agent:
         cables = agent.build(SWITCHES, HOSTS, CABLES)
         agent.service(0, 6379)
-        traces = Traces(agent)
+        traces = ending.enter_context(Traces(agent))
         assert len(traces.left()) > 6 and len(traces.namespaces) == 4
         if how == "agent":
             os.kill(agent.pid, signal.SIGKILL)
@@ -749,18 +774,25 @@ while True:
 
 
 @needs_emulation
-def test_nothing_outlives_the_main_process_and_its_folder_is_found():
+def test_nothing_outlives_the_main_process_and_its_folder_is_found(monkeypatch):
     before = machine()
-    with subprocess.Popen([sys.executable, "-c", MAIN], stdout=subprocess.PIPE, text=True) as main:
+    with (
+        tempfile.TemporaryDirectory(prefix="ss-") as place,  # in which no other test cleans up
+        contextlib.ExitStack() as ending,
+    ):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", place)
+        command = [sys.executable, "-c", MAIN]
+        main = ending.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         folder, pid = main.stdout.readline().split()
         inside = namespace(pid, "pid")
+        ending.enter_context(Path(f"/proc/{pid}/ns/pid").open("rb"))  # nobody's is called the same
         assert len(members(inside)) > 3
         assert folder not in {str(one.path) for one in rundir.leftovers()}
         main.kill()
-    assert wait_until(lambda: not members(inside))
-    assert folder in {str(one.path) for one in rundir.leftovers()}
-    assert folder in {str(one.path) for one in rundir.clean()}
-    assert not Path(folder).exists() and machine() == before
+        assert wait_until(lambda: not members(inside))
+        assert folder in {str(one.path) for one in rundir.leftovers()}
+        assert folder in {str(one.path) for one in rundir.clean()}
+        assert not Path(folder).exists() and machine() == before
 
 
 @needs_emulation
@@ -781,7 +813,7 @@ def test_a_daemon_that_dies_is_started_again(triangle, what, number):
         "ovs-vsctl",
         "--retry",
         "-t",
-        "5",
+        "60",
         "set",
         "bridge",
         "s0",
@@ -789,7 +821,7 @@ def test_a_daemon_that_dies_is_started_again(triangle, what, number):
     )
     let_through(agent)
     with Relay(cables):
-        assert agent.ping(0, 1, 2).received == 2
+        assert answered(agent, 2)
     assert (agent._rundir / "db.sock").stat().st_mode & 0o777 == 0o600
 
 
@@ -804,8 +836,14 @@ def test_a_daemon_that_is_stopped_is_seen_and_does_not_hinder_the_end():
         agent.kill("ovs-vswitchd", 19)
         threading.Thread(target=lambda: _try(lambda: agent.control(0, False))).start()
         time.sleep(0.1)  # that call is stuck now
-        agent.close()
-        assert agent._process.returncode == 0  # one that is hindered is killed
+        ends_by_itself(agent)
+
+
+def ends_by_itself(agent):
+    """As it does when whoever made it goes, with nobody there to kill it if that takes too long."""
+    agent._channel.connection.shutdown(socket.SHUT_RDWR)
+    assert agent._process.wait(60) == 0
+    agent.close()
 
 
 def _try(call):
@@ -881,8 +919,7 @@ def test_two_fat_trees_come_and_go_by_themselves():
             assert len(cables) == 48
             close_all(fd for pair in cables for fd in pair)
         for agent in (one, other):
-            agent.close()
-            assert agent._process.returncode == 0
+            ends_by_itself(agent)
 
 
 # ---- folders
@@ -917,6 +954,32 @@ def test_a_place_that_others_could_enter_is_refused(tmp_path, monkeypatch):
     for call in (lambda: RunDir.make("a"), rundir.leftovers):
         with pytest.raises(MachineLacks, match="mode 0700"):
             call()
+
+
+@pytest.mark.parametrize("call", [lambda: RunDir.make("a"), rundir.leftovers])
+def test_a_place_that_others_take_away_meanwhile_is_no_mistake(tmp_path, monkeypatch, call):
+    """The last of them removes it between any two looks at it."""
+    place = tmp_path / "base"
+    monkeypatch.setattr(rundir, "base", lambda: place)
+    monkeypatch.setattr(rundir, "RUNTIME", tmp_path / "nowhere")
+    monkeypatch.setattr(rundir, "FALLBACK", tmp_path / "nowhere")
+
+    def gone(look, times):
+        left = [place] * times
+
+        def looked(path):
+            if path in left:
+                left.remove(path)
+                path.rmdir()
+            return look(path)
+
+        return looked
+
+    place.mkdir(mode=0o700)
+    monkeypatch.setattr(Path, "lstat", gone(Path.lstat, 2))
+    monkeypatch.setattr(Path, "iterdir", gone(Path.iterdir, 1))
+    found = call()
+    assert found.path.parent == place if isinstance(found, RunDir) else found == []
 
 
 def test_only_the_one_that_is_meant_is_removed(tmp_path, monkeypatch):

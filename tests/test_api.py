@@ -33,6 +33,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 from shadowsim.api import connections, guard  # noqa: E402
 from shadowsim.api.app import make_app  # noqa: E402
+from shadowsim.api.client import Address, read_session  # noqa: E402
 from shadowsim.api.server import Server  # noqa: E402
 
 SQUARE = """
@@ -68,6 +69,7 @@ class Running:
         )  # fmt: skip
         self.going = threading.Event()
         self.hanging = threading.Event()
+        self.hangs = threading.Event()
         self.resting = threading.Event()  # it answers, and its time stands still
         self.thread = threading.Thread(target=self._hold, daemon=True)
 
@@ -84,8 +86,10 @@ class Running:
     def _hold(self) -> None:
         while not self.going.is_set():
             if self.hanging.is_set():
+                self.hangs.set()
                 time.sleep(0.01)
                 continue
+            self.hangs.clear()
             if not self.resting.is_set():
                 self.session.advance(0.5)
             self.desk.attend(self.room, 0.5 / 30)
@@ -343,22 +347,19 @@ def test_a_request_that_breaks_off_begins_nothing(running: Running, client: Any)
 # -- who does not get on with it ---------------------------------------------------------------
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limits of a connection, a hundred times shorter but for what tests must fit into."""
-    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.5)
-    monkeypatch.setattr(connections, "ANSWERED_WITHIN_S", 1.5)
-    monkeypatch.setattr(guard, "SENT_WITHIN_S", 0.5)
+# Only the limit that is looked at is made short: nothing else ends a connection that soon, and what
+# drips does so for longer. So it is seen what ended it, on a machine that is slow, too.
+SHORT_S, ANOTHER_S = 0.5, 4.5
 
 
 def ended_after_s(line: socket.socket, drips: bytes = b"", every_s: float = 0.1) -> float:
-    """How long a connection lasts over which these bytes come, one at a time; 5 s at most.
+    """How long a connection lasts over which these bytes come, one at a time; ANOTHER_S at most.
 
     It is read meanwhile, and has not ended while anything is left to read.
     """
     began_s, left = time.monotonic(), list(drips)
     line.settimeout(every_s)
-    while (lasted_s := time.monotonic() - began_s) < 5.0:
+    while (lasted_s := time.monotonic() - began_s) < ANOTHER_S:
         try:
             if left:
                 line.sendall(bytes([left.pop(0)]))
@@ -379,40 +380,55 @@ def head(running: Running, method: str = "GET", path: str = "/status", more: str
 @pytest.mark.parametrize("first", [b"", b"whole"], ids=["at once", "after an answer"])
 @pytest.mark.parametrize("drips", [b"", b"G", b"GET /status HTTP/1.1\r\nHost: " + b"x" * 99])
 def test_a_request_that_never_comes_whole_is_not_waited_for(
-    first: bytes, drips: bytes, running: Running, impatient: None
+    first: bytes, drips: bytes, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not first:
+        monkeypatch.setattr(connections, "HEAD_WITHIN_S", SHORT_S)
+    began_s = time.monotonic()
     with socket.create_connection(("127.0.0.1", running.server.address.port)) as line:
         if first:
+            wait_until_open(running, line)
+            monkeypatch.setattr(connections, "HEAD_WITHIN_S", SHORT_S)
             line.sendall(head(running))
             assert b" 200 " in line.recv(4096)
-        assert 0.3 < ended_after_s(line, drips) < 1.5
+        assert ended_after_s(line, drips) < ANOTHER_S
+    assert time.monotonic() - began_s > SHORT_S
 
 
 def test_a_body_that_drips_is_not_waited_for(
-    running: Running, client: Any, impatient: None
+    running: Running, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(guard, "SENT_WITHIN_S", SHORT_S)
     before = client.get("/traffic").json()
     more = "Content-Type: application/json\r\nContent-Length: 500\r\n"
     with socket.create_connection(("127.0.0.1", running.server.address.port)) as line:
         line.sendall(head(running, "POST", "/traffic/steer", more))
-        assert 0.3 < ended_after_s(line, b"{" + b" " * 99) < 1.5
+        assert ended_after_s(line, b"{" + b" " * 99) < ANOTHER_S
     assert client.get("/traffic").json() == before
 
 
-def test_answers_that_are_not_read_are_not_kept(running: Running, impatient: None) -> None:
+def test_answers_that_are_not_read_are_not_kept(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ten thousand questions are sent ahead, and no answer is read."""
+    monkeypatch.setattr(connections, "ANSWERED_WITHIN_S", 1.5)
     with socket.create_connection(("127.0.0.1", running.server.address.port)) as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         line.settimeout(1.0)
-        end_s = time.monotonic() + 5.0
-        while not is_open(running, line):  # before anything is sent: later it may be cut off
-            assert time.monotonic() < end_s
+        wait_until_open(running, line)  # before anything is sent: later it may be cut off
         with suppress(OSError):  # full, or cut off already
             line.sendall(head(running, path="/openapi.json") * 10_000)
-        end_s = time.monotonic() + 5.0
+        end_s = time.monotonic() + 50.0  # it would be kept for 60 s
         while is_open(running, line) and time.monotonic() < end_s:
             time.sleep(0.05)
         assert not is_open(running, line)
+
+
+def wait_until_open(running: Running, line: socket.socket) -> None:
+    end_s = time.monotonic() + 30.0
+    while not is_open(running, line):
+        assert time.monotonic() < end_s
+        time.sleep(0.001)
 
 
 def is_open(running: Running, line: socket.socket) -> bool:
@@ -422,7 +438,7 @@ def is_open(running: Running, line: socket.socket) -> bool:
 
 
 def test_a_hundred_connections_are_the_most(
-    running: Running, client: Any, impatient: None, monkeypatch: pytest.MonkeyPatch
+    running: Running, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 3.0)
     assert client.get("/status").status_code == 200
@@ -435,7 +451,7 @@ def test_a_hundred_connections_are_the_most(
         assert told.count(None) <= connections.MOST_CONNECTIONS
         assert sum(b" 503 " in words for words in told if words) >= 20
         assert client.get("/status").status_code == 200  # who was there before is still answered
-        assert max(ended_after_s(line) for line in lines[:3]) < 5.0
+        assert max(ended_after_s(line) for line in lines[:3]) < ANOTHER_S
     finally:
         for line in lines:
             line.close()
@@ -554,7 +570,7 @@ def test_what_was_given_up_is_never_done(running: Running, client: Any) -> None:
     done: list[str] = []
     running.hanging.set()
     try:
-        time.sleep(0.1)
+        assert running.hangs.wait(30)
         with pytest.raises(NoAnswer, match=r"within 0\.2 s"):
             running.desk.ask(lambda room: done.append("late"), within_s=0.2)
     finally:
@@ -585,6 +601,21 @@ def test_two_sessions_do_not_share_a_file(running: Running) -> None:
     assert running.file.exists()
 
 
+def test_a_session_that_is_slow_keeps_its_file_and_one_that_is_gone_does_not(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "shadow.json"
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        text = Address(slow.getsockname()[1], "token").text()
+        file.write_text(text)
+        with pytest.raises(BadInput, match="is there, and does not answer now; end it"):
+            Server(Desk(), 0, file, writes=True)
+        assert file.read_text() == text
+    with Server(Desk(), 0, file, writes=True) as server:
+        server.start()
+        assert read_session(file) == server.address
+
+
 def test_a_file_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.tex"
     thesis.write_text("years of work")
@@ -606,7 +637,9 @@ def said_by(shell: Shell, running: Running, *words: object) -> Said:
     return shell("shadow", *words, "--session", running.file)
 
 
-def test_commands_speak_to_the_session(shell: Shell, running: Running, client: Any) -> None:
+def test_commands_speak_to_the_session(
+    shell: Shell, running: Running, client: Any, resting: None
+) -> None:
     said = said_by(
         shell, running, "generate", "--from", "h-B", "--to", "h-C", "--rate-mbps", 5,
         "--class", "bulk", "--protocol", "udp", "--port", 9, "--for-s", 30, "--json",
@@ -835,7 +868,7 @@ def test_test_traffic_of_the_module_is_what_is_served(running: Running) -> None:
 
 
 def test_a_run_takes_test_traffic_too(shell: Shell) -> None:
-    (shell.folder / "square.yml").write_text(SQUARE + "workflow: {shadow_s: 10, monitor_s: 10}\n")
+    (shell.folder / "square.yml").write_text(SQUARE + "workflow: {shadow_s: 10, monitor_s: 60}\n")
     command = [sys.executable, "-m", "shadowsim", "run", "square.yml", "--api", "0", "--api-writes"]
     with subprocess.Popen(
         [*command, "--pace", "10", "--json"], cwd=shell.folder, text=True,
@@ -843,7 +876,7 @@ def test_a_run_takes_test_traffic_too(shell: Shell) -> None:
         env={**os.environ, "SHADOWSIM_KEY": str(shell.folder / "key")},
     ) as process:  # fmt: skip
         file = shell.folder / "runs" / "shadow.json"
-        while process.poll() is None and not file.exists():
+        while process.poll() is None and not (file.exists() and shell("shadow", "list").code == 0):
             time.sleep(0.05)
         wish = ("generate", "--from", "h-B", "--to", "h-C", "--rate-mbps", 1, "--for-s", 5)
         assert shell("shadow", *wish).code == 0
@@ -857,7 +890,9 @@ def test_a_run_takes_test_traffic_too(shell: Shell) -> None:
 
 
 def test_an_interrupted_run_ends_its_test_traffic(shell: Shell) -> None:
-    (shell.folder / "square.yml").write_text(SQUARE + "workflow: {autonomy: automatic}\n")
+    (shell.folder / "square.yml").write_text(
+        SQUARE + "workflow: {autonomy: automatic, monitor_s: 3600}\n"
+    )
     command = [sys.executable, "-m", "shadowsim", "run", "square.yml", "--api", "0", "--api-writes"]
     with subprocess.Popen(
         [*command, "--pace", "20"], cwd=shell.folder, text=True, stdout=subprocess.PIPE,

@@ -63,6 +63,20 @@ def test_who_dies_of_a_piece_is_replaced() -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_who_dies_before_it_is_asked_is_replaced_too() -> None:
+    """Of two that are killed while nobody listens, each takes one piece with it, and no more."""
+    found = []
+    for answer in Local(2).answers(_no_seven, range(10, 30)):
+        found.append(answer)
+        if len(found) == 1:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+                worker.join()
+    assert sorted(answer.piece for answer in found) == list(range(10, 30))
+    assert [type(answer.error) for answer in found if answer.error] == [Died, Died]
+    assert multiprocessing.active_children() == []
+
+
 MASKS = """
 import signal
 from functools import partial

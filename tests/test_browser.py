@@ -57,7 +57,14 @@ def test_a_run_is_approved_and_taken_back_and_seen_again(browser: Any, tmp_path:
         expect(page.locator("#plan .steps [data-state=done]")).to_have_count(2)
         expect(page.locator("[data-network=production] .node.restored")).to_have_count(2)
         expect(page.locator("#charts path.production").first).to_be_attached()
-        _past_by_keyboard(page)
+        _past_by_keyboard(page)  # the run may not be among them yet: it comes by itself
+
+
+def _is_recorded(page: Any) -> None:
+    """The end is shown at once; what the record says of it, when there is one."""
+    from playwright.sync_api import expect
+
+    expect(page.locator("#state")).to_contain_text("production in breach for")
 
 
 def _past_by_keyboard(page: Any) -> None:
@@ -103,6 +110,7 @@ def test_a_refusal_by_keyboard_alone_in_the_dark(browser: Any, tmp_path: Path) -
         assert page.locator(":focus").evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
         page.keyboard.press("Enter")
         expect(page.locator("#state .badge")).to_contain_text("refused")
+        _is_recorded(page)
         expect(page.locator("#question")).to_be_empty()
         expect(page.locator("[data-network=production] .node.changed")).to_have_count(0)
         _is_well_made(page)
@@ -239,14 +247,17 @@ def test_a_change_of_state_is_shown_within_200_ms(browser: Any, tmp_path: Path) 
         page.goto(url)
         expect(page.locator("#link")).to_have_text("connected")
         page.evaluate(watch)
-        sent = {}
-        for number in range(1, 21):
-            sent[number] = time.time()
-            happens(told, "mirrored", float(number), packets=number)
-            time.sleep(0.1)
-        expect(page.locator("#state .clock")).to_contain_text("20.0 s")
-        came = page.evaluate("() => window.came")
-    shown = {float(text.split()[-2]): at / 1000 for text, at in came.items() if text[-1:] == "s"}
-    took = [shown[number] - at for number, at in sent.items() if number in shown]
-    assert len(took) >= 15
+        sent, took = {}, []
+        while len(took) < 15:  # two that happen while nobody had a CPU are shown as one
+            last = len(sent) + 20
+            assert last <= 100
+            for number in range(len(sent) + 1, last + 1):
+                sent[number] = time.time()
+                happens(told, "mirrored", float(number), packets=number)
+                time.sleep(0.1)
+            expect(page.locator("#state .clock")).to_contain_text(f"{last}.0 s")
+            came = page.evaluate("() => window.came")
+            texts = {text.split()[-2]: at for text, at in came.items() if text[-1:] == "s"}
+            shown = {float(text): at / 1000 for text, at in texts.items()}
+            took = [shown[number] - at for number, at in sent.items() if number in shown]
     assert statistics.median(took) < 0.2

@@ -279,11 +279,13 @@ def test_an_interruption_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     assert interrupted(shell, monkeypatch).err.strip() == "stopped"
 
 
-def started(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+def started(
+    folder: Path, *words: str, stdout: int = subprocess.PIPE, **environment: str
+) -> subprocess.Popen[str]:
     paths = [environment.pop("PYTHONPATH", ""), str(ROOT)]
     return subprocess.Popen(
         [sys.executable, *words], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=stdout, stderr=subprocess.PIPE,
         env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
     )  # fmt: skip
 
@@ -308,10 +310,10 @@ def test_an_interruption_while_modules_load_is_told_in_words(
 @pytest.mark.parametrize("words", ["run pair.yml", "run pair.yml --json", "schema", "--help"])
 def test_a_pipe_that_is_closed_is_no_mistake_and_no_success(words: str, shell: Shell) -> None:
     shell.scenario()
-    process = started(shell.folder, "-u", "-m", "shadowsim", *words.split())
-    assert process.stdout is not None
-    process.stdout.close()
-    process.stdout = None
+    nobody, ours = os.pipe()
+    os.close(nobody)  # before it can be done: `--help` is quick
+    process = started(shell.folder, "-u", "-m", "shadowsim", *words.split(), stdout=ours)
+    os.close(ours)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 141
 

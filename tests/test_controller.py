@@ -93,7 +93,7 @@ def controller(
     assert "Traceback" not in log, log
 
 
-def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
+def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
     end_s = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < end_s, "it did not come about in time"

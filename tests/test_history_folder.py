@@ -195,7 +195,7 @@ def test_ctrl_c_leaves_nothing_running_and_the_second_call_goes_on(tmp_path: Pat
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     until_s = time.monotonic() + 120.0
-    while not list(tmp_path.glob("h/labels-*")) and time.monotonic() < until_s:
+    while not list(tmp_path.glob("h/labels-*.parquet")) and time.monotonic() < until_s:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30.0)

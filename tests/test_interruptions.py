@@ -234,8 +234,8 @@ def _desk() -> None:
 def test_a_run_that_is_held_up_for_its_watcher_listens(wait: Callable[[], None]) -> None:
     began_s = time.monotonic()
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
     with pytest.raises(KeyboardInterrupt), uninterrupted():
+        timer.start()
         wait()
     assert time.monotonic() - began_s < LONG_S / 2
 

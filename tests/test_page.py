@@ -396,14 +396,14 @@ def test_a_change_of_state_is_told_within_200_ms(serving: Serving) -> None:
     thread.start()
     assert ready.wait(10)
     sent = {}
-    for number in range(1, 21):
-        sent[float(number)] = time.monotonic()
-        serving.board.event(Happened(float(number), PHASES[0], "mirrored", {}))
-        time.sleep(0.06)
+    for at_s in map(float, range(1, 21)):
+        sent[at_s] = time.monotonic()
+        serving.board.event(Happened(at_s, PHASES[0], "mirrored", {}))
+        while at_s not in told:  # two that happen at once are told as one
+            assert time.monotonic() < sent[at_s] + 30
+            time.sleep(0.005)
     thread.join(10)
-    took = [told[at_s] - sent[at_s] for at_s in sent if at_s in told]
-    assert len(took) >= 15
-    assert statistics.median(took) < 0.2
+    assert statistics.median(told[at_s] - sent[at_s] for at_s in sent) < 0.2
 
 
 def test_whoever_waits_is_told_at_once_and_else_in_time() -> None:

@@ -350,22 +350,20 @@ def test_levels_are_served_strictly(bench: Bench) -> None:
 
 
 def test_random_loss(bench: Bench) -> None:
+    """Six standard deviations: a plant that draws as it should fails once in 500 million."""
     bench.board.wires.loss[0], bench.board.wires.queue_packets[:] = 0.3, 5000
-    before = bench.counts()
-    for number in range(3000):
-        bench.ends[0].send(frame(60, number=number))
-    assert eventually(lambda: bench.since(before)[0] == 3000)
-    time.sleep(0.1)
-    offered, carried, dropped = bench.since(before)
-    assert (offered, carried) == (3000, 3000)
-    assert abs(dropped - 900) < 3 * (3000 * 0.3 * 0.7) ** 0.5
-    bench.ends[1].setblocking(False)
-    got = 0
-    with pytest.raises(BlockingIOError):
-        while bench.ends[1].recv(10000):
-            got += 1
-    bench.ends[1].settimeout(5.0)
-    assert got == 3000 - dropped
+    lost = 0
+    for _ in range(4):
+        before = bench.counts()
+        for number in range(3000):
+            bench.ends[0].send(frame(60, number=number))
+        assert eventually(lambda at=before: bench.since(at)[:2] == (3000, 3000))
+        dropped = bench.since(before)[2]
+        for _ in range(3000 - dropped):
+            bench.ends[1].recv(10000)
+        lost += dropped
+    assert not select.select([bench.ends[1]], [], [], 0.1)[0]
+    assert abs(lost - 3600) < 6 * (12_000 * 0.3 * 0.7) ** 0.5
 
 
 @pytest.mark.parametrize("told", ["mtu", "down", "no rate"])
@@ -387,7 +385,7 @@ def test_what_a_wire_does_not_take(bench: Bench, told: str) -> None:
 
 
 def test_a_wire_that_goes_down_loses_what_waits(bench: Bench) -> None:
-    bench.board.wires.rate_bps[0] = 1e4
+    bench.board.wires.rate_bps[0] = STANDING_BPS
     before = bench.counts()
     for number in range(5):
         bench.ends[0].send(frame(1000, number=number))
@@ -496,8 +494,7 @@ def test_a_stream_keeps_its_rate(
 ) -> None:
     s = bench.board.streams
     open_stream(bench, 0, protocol, packet_bytes)
-    s.rate_bps[0], s.on[0] = rate_bps, 1
-    time.sleep(0.3)
+    s.rate_bps[0] = rate_bps
 
     def seen() -> tuple[float, float]:
         """Its rate, as a share of what it should be, and the mean latency, for a while."""
@@ -508,18 +505,32 @@ def test_a_stream_keeps_its_rate(
         share = 8 * packet_bytes * received / taken_s / rate_bps
         return share, (int(s.latency_ns[0]) - latency) / received / 1e9
 
+    def counted() -> tuple[int, ...]:
+        return tuple(int(of[0]) for of in (s.sent, s.received, s.wanted, s.refused))
+
+    def quiet() -> tuple[int, ...]:
+        while True:
+            now = counted()
+            time.sleep(0.2)
+            if counted() == now:
+                return now
+
+    def all_arrived(before: tuple[int, ...]) -> bool:
+        """Once it is off; what comes so late that it is not sent any more is only wanted."""
+        s.on[0] = 0
+        sent, received, wanted, refused = np.subtract(quiet(), before)
+        assert sent <= wanted - refused
+        return bool(sent == received == wanted - refused and s.highest[0] == s.sent[0])
+
     for _ in range(ROUNDS):
+        before, s.on[0] = counted(), 1
+        time.sleep(0.3)
         share, latency_s = seen()
-        if abs(share - 1.0) < 0.02 and 0 < latency_s < 0.002:
+        arrived = all_arrived(before)
+        if abs(share - 1.0) < 0.02 and 0 < latency_s < 0.002 and arrived:
             break
     else:
         pytest.fail(f"{share:.3f} of its rate, {latency_s:.4f} s late, in the last of {ROUNDS}")
-    s.on[0] = 0
-    time.sleep(0.2)
-    assert s.sent[0] == s.received[0] == s.highest[0] == s.wanted[0] - s.refused[0]
-    quiet = int(s.wanted[0])
-    time.sleep(0.1)
-    assert s.wanted[0] == quiet
 
 
 def test_a_rate_may_change_at_any_time(bench: Bench) -> None:
@@ -529,12 +540,15 @@ def test_a_rate_may_change_at_any_time(bench: Bench) -> None:
     time.sleep(0.1)
     before = int(s.received[1])
     s.rate_bps[1] = 8e6
-    assert eventually(lambda: s.received[1] - before > 200, 1.0)
+    assert eventually(lambda: s.received[1] - before > 200)
     s.rate_bps[1] = 0.0
-    time.sleep(0.05)
-    quiet = int(s.wanted[1])
-    time.sleep(0.1)
-    assert s.wanted[1] == quiet
+
+    def quiet() -> bool:
+        wanted = int(s.wanted[1])
+        time.sleep(0.1)
+        return bool(s.wanted[1] == wanted)
+
+    assert eventually(quiet)
 
 
 def test_datagrams_that_cannot_be_sent_are_wanted_only(bench: Bench) -> None:
@@ -558,11 +572,9 @@ def test_tcp_refuses_what_the_peer_does_not_read(bench: Bench) -> None:
     wanted, sent, refused = int(s.wanted[3]), int(s.sent[3]), int(s.refused[3])
     bench.plant.streams([Stream(3, TCP, sender.fileno(), "127.0.0.1", port, 99)])
     s.rate_bps[3], s.on[3] = 1e8, 1
-    time.sleep(1.0)
-    assert s.refused[3] - refused > 4000
+    assert eventually(lambda: s.refused[3] - refused > 4000)
     s.on[3] = 0
-    time.sleep(0.1)
-    assert s.wanted[3] - wanted == (s.sent[3] - sent) + (s.refused[3] - refused)
+    assert eventually(lambda: s.wanted[3] - wanted == (s.sent[3] - sent) + (s.refused[3] - refused))
     receiver.close()
 
 
@@ -572,6 +584,7 @@ def test_a_reset_connection_is_made_anew_from_the_same_port(bench: Bench) -> Non
     sender, receiver = sockets(TCP)
     receiver.settimeout(5.0)
     here, there = sender.getsockname(), receiver.getsockname()
+    since_ns = time.monotonic_ns()
     bench.plant.streams([Stream(4, TCP, sender.fileno(), "127.0.0.1", there[1], 99)])
     s.rate_bps[4], s.on[4] = 1e6, 1
     before = int(bench.board.control[5])
@@ -581,7 +594,8 @@ def test_a_reset_connection_is_made_anew_from_the_same_port(bench: Bench) -> Non
         assert address == here
         slot, number, stamp_ns = struct.unpack("<3q", peer.recv(24, socket.MSG_WAITALL))
         assert slot == 4 and 0 <= number < s.sent[4]
-        assert 0 < time.monotonic_ns() - stamp_ns < 1_000_000_000
+        assert since_ns <= stamp_ns <= time.monotonic_ns()
+        since_ns = time.monotonic_ns()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
         assert eventually(lambda n=round_number: bool(bench.board.control[5] > before + n))
@@ -595,14 +609,14 @@ def test_a_connection_without_progress_is_made_anew(bench: Bench) -> None:
     s = bench.board.streams
     s.packet_bytes[5] = 1500
     sender, receiver = sockets(TCP)
-    receiver.settimeout(6.0)
+    receiver.settimeout(20.0)  # the kernel alone would take minutes
     port = receiver.getsockname()[1]
     bench.plant.streams([Stream(5, TCP, sender.fileno(), "127.0.0.1", port, 99)])
+    began_s = time.monotonic()
     s.rate_bps[5], s.on[5] = 5e7, 1
     first, _ = receiver.accept()
-    began_s = time.monotonic()
     second, _ = receiver.accept()
-    assert 1.5 < time.monotonic() - began_s < 5.0
+    assert time.monotonic() - began_s > 1.5
     for made in (first, second, receiver):
         made.close()
 
@@ -632,12 +646,13 @@ def test_hostile_payloads_change_nothing(bench: Bench, protocol: int) -> None:
     for data in rubbish:
         if protocol == UDP:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker:
-                attacker.sendto(data, ("127.0.0.1", port))
-                time.sleep(0.001)  # the receiver's buffer is small
+                counted = int(bench.board.control[4])
+                attacker.sendto(data, ("127.0.0.1", port))  # one by one: its buffer is small
+                assert eventually(lambda at=counted: bool(bench.board.control[4] > at)), data[:24]
         else:
             with socket.create_connection(("127.0.0.1", port)) as attacker:
                 attacker.sendall(data)
-    # An empty connection is not strange; the sleep lets all but a few datagrams find room.
+    # An empty connection is not strange.
     assert eventually(lambda: bench.board.control[4] - strange > len(rubbish) // 2), (
         bench.board.control[4] - strange,
         len(rubbish),
@@ -668,9 +683,10 @@ def test_a_dead_plant_is_told_in_words_and_closed_twice() -> None:
 
 
 def hangs_within(plant: Plant, seconds: float) -> bool:
-    """Whether it is found to stand still, looked at often."""
-    until_s = time.monotonic() + seconds
-    while time.monotonic() < until_s:
+    """Whether it is found to stand still, looked at often: so many looks, however long they take,
+    since whoever looks may have stood still itself, and counts that.
+    """
+    for _ in range(int(seconds / 0.1)):
         if plant.hangs():
             return True
         time.sleep(0.1)
@@ -698,11 +714,13 @@ def test_one_loop_that_stands_still_is_enough(loop: int) -> None:
     plant = Plant.start(new_board(LINKS, SLOTS))
     plant.board = new_board(LINKS, SLOTS)  # where nobody counts but we
     try:
-        until_s = time.monotonic() + 3.5
-        while not plant.hangs():
-            assert time.monotonic() < until_s
+        for _ in range(35):
+            if plant.hangs():
+                break
             plant.board.rounds[1 - loop] += 1
             time.sleep(0.1)
+        else:
+            pytest.fail("it is not noticed")
     finally:
         plant.close()
 
@@ -780,4 +798,5 @@ Plant.start(new_board(2, 1))
     argv = [sys.executable, "-c", script, str(after_s)]
     done = subprocess.run(argv, capture_output=True, text=True, env=environment)
     (pid,) = done.stdout.split()
-    assert eventually(lambda: not Path(f"/proc/{pid}").exists(), within_s=2.0)
+    assert eventually(lambda: not Path(f"/proc/{pid}").exists(), within_s=60.0)
+    assert not list(tmp_path.rglob("streams.stream-*.nbi"))  # before it was done with its start

@@ -149,7 +149,7 @@ def grows(replicated: ReplicatedService) -> bool:
 
 
 def say(port: int, *words: str | int) -> object:
-    client = RedisClient(socket.create_connection(("127.0.0.1", port), timeout=2))
+    client = RedisClient(socket.create_connection(("127.0.0.1", port), timeout=30), timeout_s=30)
     try:
         return client.call(*words)
     finally:
@@ -274,17 +274,26 @@ def test_the_relay_cuts_whoever_says_more_than_a_replica() -> None:
 def test_the_replica_follows(replicated: ReplicatedService, ports: Ports) -> None:
     assert grows(replicated)
     carried_bytes = replicated.relay.to_shadow_bytes
-    time.sleep(1.0)
+    before = replicated.status().replicated
+
+    def follows() -> bool:
+        """Half a second of it: whatever stands still now and then, it is so in between."""
+        status = replicated.status()
+        assert (status.host, status.kind) == ("db", "redis")
+        lags_s = replicated.lags_s()[-20:]
+        return (
+            status.connected
+            and status.replicated >= before + 60
+            and 0 <= status.written - status.replicated <= 50
+            and statistics.median(lags_s) < 0.1
+            and 0 < status.lag_s < 1
+        )
+
+    eventually(follows)
     carried_bytes = replicated.relay.to_shadow_bytes - carried_bytes
-    status = replicated.status()
-    assert (status.host, status.kind, status.connected) == ("db", "redis", True)
-    assert 0 <= status.written - status.replicated <= 50
-    assert status.written > 50
-    assert statistics.median(replicated.lags_s()) < 0.1
-    assert 0 < status.lag_s < 1
     value = say(ports.replica, "GET", "shadowsim:7")
     assert isinstance(value, bytes) and len(value) == SERVICE.value_bytes
-    assert carried_bytes > 50 * SERVICE.value_bytes
+    assert carried_bytes > 50 * SERVICE.value_bytes  # some had come before they were counted
 
 
 def test_offsets_are_equal_after_quiet(places: tuple[Loopback, Loopback], ports: Ports) -> None:
@@ -337,11 +346,10 @@ def test_a_replica_that_is_cut_off_is_seen_and_catches_up(
     say(ports.replica, "REPLICAOF", "127.0.0.1", 1)  # nobody is there
     eventually(lambda: not replicated.status().connected)
     before = replicated.status()
-    time.sleep(1.2)
+    eventually(lambda: replicated.status().lag_s > 1)
     cut = replicated.status()
     assert cut.replicated == before.replicated
     assert cut.written > before.written
-    assert cut.lag_s > 1
     say(ports.replica, "REPLICAOF", "127.0.0.1", ports.relay)
     assert grows(replicated)
     eventually(lambda: replicated.status().lag_s < 0.5)
@@ -351,8 +359,10 @@ def test_a_primary_runs_without_a_replica_and_one_that_comes_later_gets_all_of_i
     primary: Primary, places: tuple[Loopback, Loopback], ports: Ports
 ) -> None:
     eventually(lambda: primary.written >= 100)
+    places[1].dials = False
     replicated = follow(primary, places, ports)
     first = replicated.status()
+    places[1].dials = True
     assert first.written >= 100 and first.replicated == 0
     try:
         assert grows(replicated)

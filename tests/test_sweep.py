@@ -220,7 +220,8 @@ def test_a_worker_that_is_killed_loses_its_run_alone(plan: Plan, tmp_path: Path)
     with claim(tmp_path / "s", plan):
         failures = carry_all(tmp_path / "s", plan, Local(2), kill)
     assert [failure.why for failure in failures] == ["a worker died (exit code -9)"]
-    assert len(outcomes(tmp_path / "s", plan)) == len(plan.pieces()) - 1
+    # Its last run may have been written down when it died, and only its answer missed.
+    assert all(finished(tmp_path / "s", p) for p in plan.pieces() if p != failures[0].piece)
     assert carried(tmp_path / "s", plan) == []
 
 
@@ -253,9 +254,9 @@ def running(group: int) -> list[str]:
 
 def wait_for(what: Callable[[], Any], most_s: float) -> None:
     until_s = time.monotonic() + most_s
-    while not what() and time.monotonic() < until_s:
+    while not what():
+        assert time.monotonic() < until_s
         time.sleep(0.05)
-    assert what()
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -537,7 +538,8 @@ def test_a_node_that_is_killed_loses_nothing(
     wait_for(lambda: len(list(folder.glob("runs/*/*/[0-9]*"))) > 10 and busy(), 120.0)
     os.kill(node.all_processes["raylet"][0].process.pid, signal.SIGKILL)
     for pid in workers_of(node):
-        os.kill(int(pid), signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ends by itself without its raylet
+            os.kill(int(pid), signal.SIGKILL)
     there = len(list(folder.glob("runs/*/*/[0-9]*")))
     out, err = process.communicate(timeout=240.0)
     assert process.returncode == 0 and "Traceback" not in err

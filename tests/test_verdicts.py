@@ -215,8 +215,9 @@ def test_an_interruption_leaves_no_time_for_questions() -> None:
 def test_a_run_that_is_ended_from_outside_takes_its_change_back_and_says_so(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    root = Path(__file__).parent.parent
-    scenario = root / "scenarios" / "drain-fits.yml"
+    text = (Path(__file__).parent.parent / "scenarios" / "drain-fits.yml").read_text("utf-8")
+    scenario = tmp_path / "drain-fits.yml"  # which is watched until it is ended, and no shorter
+    scenario.write_text(f"{text}workflow: {{monitor_s: 3600}}\n", "utf-8")
     command = [sys.executable, "-u", "-m", "shadowsim", "run", str(scenario), "--pace", "60"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

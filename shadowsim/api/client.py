@@ -16,6 +16,10 @@ LONGEST_FILE = 4096
 START = "start one with 'shadowsim shadow serve SCENARIO'"
 
 
+class NoSession(MachineLacks):
+    """There is none at this address, or another one."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a session is to be found on this machine, and the token it wants to see."""
@@ -54,7 +58,10 @@ def read_session(file: Path) -> Address:
 def ask(
     address: Address, method: str, path: str, wish: Any = None, *, within_s: float = 30.0
 ) -> Any:
-    """What the session answers. Raises BadInput with its words, MachineLacks if it is not there."""
+    """What the session answers.
+
+    Raises BadInput with its words, NoSession, and MachineLacks if it has no time or fails.
+    """
     body = None if wish is None else json.dumps(wish).encode()
     headers = {"Authorization": f"Bearer {address.token}", "Content-Type": "application/json"}
     connection = http.client.HTTPConnection(HERE, address.port, timeout=within_s)
@@ -64,7 +71,8 @@ def ask(
         status, text = answer.status, answer.read(MOST_BYTES)
     except (OSError, http.client.HTTPException) as error:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise MachineLacks(f"no session answers at {address.url} ({words}); {START}") from None
+        kind = MachineLacks if isinstance(error, TimeoutError) else NoSession
+        raise kind(f"no session answers at {address.url} ({words}); {START}") from None
     finally:
         connection.close()
     return _understood(address, status, text)
@@ -77,9 +85,9 @@ def _understood(address: Address, status: int, text: bytes) -> Any:
     except (ValueError, LookupError, TypeError):
         if status == 503:
             raise MachineLacks(f"the session at {address.url} is busy; try again") from None
-        raise MachineLacks(f"what answers at {address.url} is no session; {START}") from None
+        raise NoSession(f"what answers at {address.url} is no session; {START}") from None
     if status == 401:
-        raise MachineLacks(f"the session at {address.url} is another one: it refuses the token")
+        raise NoSession(f"the session at {address.url} is another one: it refuses the token")
     if status >= 500:
         raise MachineLacks(words)
     if status >= 400:

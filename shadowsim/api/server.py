@@ -14,7 +14,7 @@ from types import TracebackType
 import uvicorn
 
 from shadowsim.api.app import Extend, make_app, nothing_more
-from shadowsim.api.client import Address, ask, read_session
+from shadowsim.api.client import Address, NoSession, ask, read_session
 from shadowsim.api.connections import Connection
 from shadowsim.api.desk import Desk
 from shadowsim.errors import BadInput, Mistake, ShadowsimError
@@ -118,9 +118,12 @@ def _check_free(file: Path) -> None:
         ) from None
     try:
         found = ask(address, "GET", "/status", within_s=2.0)
-    except ShadowsimError:
+        whose = f"a session of {found['scenario']} runs already"
+    except NoSession:
         return  # it has died without removing its file
-    words = f"a session of {found['scenario']} runs already; end it, or use --session FILE"
+    except ShadowsimError:
+        whose = f"the session at {address.url} is there, and does not answer now"
+    words = f"{whose}; end it, or use --session FILE"
     raise BadInput([Mistake(words, str(file))])
 
 

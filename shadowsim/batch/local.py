@@ -38,7 +38,7 @@ class Local:
         with _crew(work) as crew:
             busy = {crew.start(): left.popleft() for _ in range(min(self.jobs, len(left)))}
             for connection, piece in busy.items():
-                connection.send(piece)
+                crew.ask(connection, piece)
             while busy:
                 ready = wait(list(busy))
                 for connection in [one for one in busy if one in ready]:
@@ -47,7 +47,7 @@ class Local:
                     if left:
                         free = crew.start() if isinstance(answer.error, Died) else connection
                         busy[free] = left.popleft()
-                        free.send(busy[free])
+                        crew.ask(free, busy[free])
 
 
 @dataclass
@@ -70,6 +70,11 @@ class _Crew:
         theirs.close()
         self.processes[ours] = process
         return ours
+
+    def ask(self, connection: Connection, piece: Any) -> None:
+        """Hand over a piece of work; that a worker has died is what its `answer` says."""
+        with suppress(ConnectionError):
+            connection.send(piece)
 
     def answer(self, connection: Connection, piece: Piece) -> Answer[Piece, Any]:
         """What a worker has to say of its piece, if it can."""

@@ -160,7 +160,7 @@ class _Case:
         self.bench.late_s = 0.0
         if not family.wait_all(PATIENCE_S):
             raise Wrong("somebody does not end")
-        self.bench.late_s = time.monotonic() - killed_s - family.starved_s
+        self.bench.late_s = family.late_s(killed_s)
         guardian = self.sayings.heard("guardian")
         alone = guardian is None or int(guardian[0]) in self._killed
         sent = self.sayings.count("sent") > 0
@@ -273,12 +273,12 @@ def _kill_whole(bench: Bench, whole: Whole, *, group: bool) -> str:
         bench.family.wait(lambda: whole.says("decision: go") or not bench.family.alive(pid), 60.0)
         began_s = time.monotonic()
     time.sleep(max(began_s + bench.rng.uniform(0.0, WHOLE_S) - time.monotonic(), 0.0))
-    killed_s = time.monotonic()
     with suppress(ProcessLookupError):
         (os.killpg if group else os.kill)(pid, signal.SIGKILL)
+    killed_s = time.monotonic()
     if not bench.family.wait_all(PATIENCE_S):
         raise Wrong("somebody does not end")
-    bench.late_s = time.monotonic() - killed_s - bench.family.starved_s
+    bench.late_s = bench.family.late_s(killed_s)
     died = bench.family.ended[pid] == KILLED
     if died and bench.late_s > LATE_S:
         raise Wrong(f"the guardian took {bench.late_s:.2f} s")

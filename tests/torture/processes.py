@@ -101,11 +101,16 @@ def _become(
 
 
 class Family:
-    """The processes of one case: all children of this process, and how they ended."""
+    """The processes of one case: all children of this process, and how they ended.
+
+    Of the last `wait`: `looked_s` is the last instant at which it was not over, so that what this
+    process came late to is not held against others; `starved_s`, for how long one of those that
+    it hung on had work, and the machine no CPU for it.
+    """
 
     def __init__(self) -> None:
         self.ended: dict[int, int] = {}
-        self.starved_s = 0.0  # for how long one of them had work, and the machine no CPU for it
+        self.looked_s = self.starved_s = 0.0
 
     def reap(self) -> bool:
         """Take note of who has ended; whether anybody is left."""
@@ -127,27 +132,32 @@ class Family:
             return True
         return False
 
-    def wait(self, over: Callable[[], bool], for_s: float) -> bool:
-        """Wait until it is so; whether it was in time."""
-        until_s = time.monotonic() + for_s
-        while not over():
-            if time.monotonic() > until_s:
-                return False
-            time.sleep(0.001)
-        return True
-
-    def wait_all(self, for_s: float) -> bool:
-        """Wait until nobody is left; whether that was in time. Says how long they were starved."""
+    def wait(
+        self, over: Callable[[], bool], for_s: float, who: Callable[[], Sequence[int]] = tuple
+    ) -> bool:
+        """Wait until it is so, which hangs on these processes; whether it was in time."""
         first_s: dict[int, float] = {}
-        self.starved_s = 0.0
-
-        def over() -> bool:
-            for pid in _children():
+        self.starved_s, self.looked_s = 0.0, time.monotonic()
+        until_s = self.looked_s + for_s
+        while True:
+            for pid in who():
                 now_s = without_cpu_s(pid)
                 self.starved_s = max(self.starved_s, now_s - first_s.setdefault(pid, now_s))
-            return not self.reap()
+            look_s = time.monotonic()
+            if over():
+                return True
+            self.looked_s = look_s
+            if look_s > until_s:
+                return False
+            time.sleep(0.001)
 
-        return self.wait(over, for_s)
+    def late_s(self, since_s: float) -> float:
+        """How long the last `wait` took from then on, but for what is nobody's fault."""
+        return self.looked_s - since_s - self.starved_s
+
+    def wait_all(self, for_s: float) -> bool:
+        """Wait until nobody is left; whether that was in time."""
+        return self.wait(lambda: not self.reap(), for_s, children)
 
     def wait_for(self, pid: int, for_s: float) -> int | None:
         """Wait for the end of one; its exit code, or None if it did not end.
@@ -167,15 +177,18 @@ class Family:
         for _ in range(1000):
             if not self.reap():
                 return
-            for pid in _children():
+            for pid in children():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.001)
 
 
-def _children() -> list[int]:
-    task = Path(f"/proc/self/task/{os.getpid()}/children")
-    return [int(pid) for pid in task.read_text().split()]
+def children(of: int | None = None) -> list[int]:
+    """The children of a process, of this one if no other is named."""
+    pid = of or os.getpid()
+    with suppress(OSError):
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def without_cpu_s(pid: int) -> float:

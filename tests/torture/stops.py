@@ -20,7 +20,7 @@ from shadowsim.commit.generations import CANCELLED, CONFIRMED, ROLLED_BACK
 from shadowsim.errors import Fenced, PersonNeeded
 from shadowsim.interruptions import SAME_S
 from torture.bench import Bench, Plan, on_benches
-from torture.processes import Sayings, send, spawn
+from torture.processes import Sayings, children, send, spawn
 from torture.result import Result, Wanted, Wrong
 from torture.tiny import Hooks, Job, batches, deploy, job, told, wanting
 from torture.whole import Whole, command, warm_up
@@ -58,10 +58,7 @@ def late_run(bench: Bench) -> str:
         raise Wrong("it was never armed")
     time.sleep(bench.rng.uniform(0.0, 0.8))
     send(pid, signal.SIGSTOP)
-    stopped_s = time.monotonic()
-    if not bench.family.wait(lambda: _is_settled(whole), SHORT_S + LATE_S):
-        raise Wrong("the guardian is late")
-    bench.late_s = time.monotonic() - stopped_s - SHORT_S
+    _taken_back(bench, lambda: _is_settled(whole), pid)
     time.sleep(bench.rng.choice([0.0, 0.1]))
     send(pid, signal.SIGCONT)
     code = bench.family.wait_for(pid, PATIENCE_S)
@@ -134,6 +131,16 @@ def _ask_again(bench: Bench, pid: int, number: int) -> bool:
     return there
 
 
+def _taken_back(bench: Bench, settled: Callable[[], bool], run: int) -> None:
+    """Wait for the guardian of a run that was stopped right now. Raises Wrong if it is late."""
+    stopped_s = time.monotonic()
+    if not bench.family.wait(settled, PATIENCE_S, lambda: children(run)):
+        raise Wrong("the guardian never took it back")
+    bench.late_s = bench.family.late_s(stopped_s) - SHORT_S
+    if bench.late_s > LATE_S:
+        raise Wrong(f"the guardian was late by {bench.late_s:.1f} s")
+
+
 def _is_settled(whole: Whole) -> bool:
     now = whole.standing()
     return now is not None and now.settled
@@ -172,10 +179,6 @@ class _Tiny:
             send(self.guardian, signal.SIGKILL)
         _all_end(self.bench)
 
-    def gap_s(self) -> float:
-        """The longest that the run was without a sign of life, as far as it knows."""
-        return max([float(line[1]) for line in self.sayings.lines if line[0] == "gap"] or [99.0])
-
     def verdict(self, *, acknowledged: bool | None = None) -> str:
         """How production ended. Raises Wrong."""
         heard = self.sayings.heard("ended") is not None
@@ -212,7 +215,8 @@ def stopped_guardian(bench: Bench) -> str:
     time.sleep(SHORT_S * bench.rng.uniform(1.2, 2.0))
     send(guardian, signal.SIGCONT)
     _all_end(bench)
-    if case.sayings.heard("fenced") and case.gap_s() < 0.8 * SHORT_S:
+    found = case.sayings.heard("fenced")
+    if found and float(found[1]) < 0.8 * SHORT_S:
         raise Wrong("it was taken back, though the run was well")
     return case.verdict()
 
@@ -238,7 +242,7 @@ def stopped_guardian_of_a_dead_run(bench: Bench) -> str:
     began_s = time.monotonic()
     send(guardian, signal.SIGCONT)
     _all_end(bench)
-    bench.late_s = time.monotonic() - began_s - bench.family.starved_s
+    bench.late_s = bench.family.late_s(began_s)
     if bench.late_s > LATE_S:
         raise Wrong(f"it took {bench.late_s:.1f} s")
     return case.verdict()
@@ -392,8 +396,7 @@ def late_run_beside_the_next(bench: Bench) -> str:
     case = _Tiny(bench, SHORT_S, 1.0)
     case.armed()
     send(case.run, signal.SIGSTOP)
-    if not bench.family.wait(lambda: case.job.standing().settled, SHORT_S + LATE_S):
-        raise Wrong("the guardian is late")
+    _taken_back(bench, lambda: case.job.standing().settled, case.run)
     was = case.job.standing()
     sayings = Sayings()
     following = replace(case.job, lease_s=LONG_S, back=False)

@@ -103,6 +103,17 @@ class _Told(Guard):
     """The guard of a run that says who its guardian is."""
 
     say: Say
+    longest_s = 0.0  # between two signs of life
+
+    def gap_s(self) -> float:
+        """The longest so far that it was without a sign of life, if it is without one now, too."""
+        self.longest_s = max(self.longest_s, time.monotonic() - self._told_s)
+        return self.longest_s
+
+    def _tell(self, for_s: float | None = None) -> bool:
+        if self._armed:
+            self.gap_s()
+        return super()._tell(for_s)
 
     def _start(self, for_s: float | None = None) -> None:
         super()._start(for_s)
@@ -137,38 +148,35 @@ def deploy(job: Job, say: Say, hooks: Hooks = NO_HOOKS) -> int:
             hold.arm(production, job.change, job.before, job.signature)  # type: ignore[arg-type]
             say("armed")
             for commands in batches(job.change):
-                _dawdle(hold, next(pauses), say)
+                _dawdle(hold, next(pauses))
                 hooks.waking(hold._guard.pid)
                 hold.intend("deploy", commands[0].device, [str(c) for c in commands])
                 hooks.sending(hold._guard.pid)
                 production.apply(commands)
                 say("sent", os.getpid())
             say("ending")
-            _dawdle(hold, next(pauses), say)
+            _dawdle(hold, next(pauses))
             hooks.ending(hold._guard.pid)
             _end(job, hold, production)
             hooks.ended(hold._guard.pid)
             say("ended")
         except Fenced as error:
+            gap_s = hold._guard.gap_s()  # type: ignore[attr-defined]
             state, _configs = hold.taken()
-            say("fenced", state)
+            say("fenced", state, gap_s)
             print(error, file=sys.stderr)
             return Fenced.exit_code
     return 0
 
 
-def _dawdle(hold: holds.Held, for_s: float, say: Say) -> None:
-    """Let time pass as a run does: with signs of life. Says how long the longest gap was."""
-    until_s = told_s = time.monotonic()
-    until_s += for_s
-    longest_s = 0.0
+def _dawdle(hold: holds.Held, for_s: float) -> None:
+    """Let time pass as a run does: with signs of life."""
+    until_s = time.monotonic() + for_s
     while True:
         hold.extend()
-        longest_s, told_s = max(longest_s, time.monotonic() - told_s), time.monotonic()
-        if told_s >= until_s:
-            break
-        time.sleep(min(0.01, until_s - told_s))
-    say("gap", longest_s)
+        if (left_s := until_s - time.monotonic()) <= 0:
+            return
+        time.sleep(min(0.01, left_s))
 
 
 def _end(job: Job, hold: holds.Held, production: Production) -> None:

@@ -107,6 +107,7 @@ def installed(folder: Path) -> Watch:
     "/usr/lib",
                 "/etc/fonts", "/proc/self", f"/proc/{os.getpid()}", "/sys/fs/cgroup",
                 os.environ.get("NUMBA_CACHE_DIR", str(root))}  # fmt: skip
+    sys.dont_write_bytecode = True  # what is loaded late is no file of the parser's
     watch = Watch(f"{folder.resolve()}/", tuple(f"{place}/" for place in sorted(readable)))
     sys.addaudithook(watch.hook)
     signal.signal(signal.SIGPROF, _too_slow)

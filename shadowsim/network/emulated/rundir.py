@@ -47,7 +47,7 @@ class RunDir:
                 path.mkdir(mode=0o700)
             except FileExistsError:
                 number += 1
-            except FileNotFoundError:  # the last of the others just took the place away
+            except FileNotFoundError:  # it was taken away right now, as in `_checked`
                 continue
             except OSError as error:
                 raise _no_room(path.parent, error) from None
@@ -117,7 +117,7 @@ def leftovers() -> list[Leftover]:
     places = [_checked(base())] if os.path.lexists(base()) else []
     others = dict.fromkeys((RUNTIME / "shadowsim", FALLBACK))  # with other variables than now
     places += [place for place in others if place not in places and _is_private(place)]
-    found = [path for place in places for path in sorted(place.iterdir())]
+    found = [path for place in places for path in _content(place)]
     dead = [path for path in found if _is_dead(path) and not _is_needed(path)]
     return [Leftover(path, tuple(_workers(path))) for path in dead]
 
@@ -148,24 +148,36 @@ def _remove(leftover: Leftover) -> None:
 
 def _checked(folder: Path) -> Path:
     """The folder, made if need be, and certainly a private one of ours."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise _no_room(folder, error) from None
-    if not _is_private(folder):
-        raise MachineLacks(
-            f"{folder} must be a folder of this user with mode 0700: remove it,"
-            " or set XDG_RUNTIME_DIR to a private folder"
-        )
-    return folder
+    while True:
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise _no_room(folder, error) from None
+        private = _is_private(folder)
+        if private:
+            return folder
+        if private is not None:  # else the last of the others just took the place away
+            raise MachineLacks(
+                f"{folder} must be a folder of this user with mode 0700: remove it,"
+                " or set XDG_RUNTIME_DIR to a private folder"
+            )
 
 
-def _is_private(folder: Path) -> bool:
-    """Whether it is a folder, no link to one, that only this user can enter."""
+def _content(folder: Path) -> list[Path]:
+    """What is in it; nothing, where the last of the others just took it away."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(folder.iterdir())
+    return []
+
+
+def _is_private(folder: Path) -> bool | None:
+    """Whether it is a folder, no link to one, that only this user can enter; None if it is gone."""
     try:
         found = folder.lstat()
+    except FileNotFoundError:
+        return None
     except OSError:
         return False
     ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700

@@ -153,6 +153,13 @@ async function list(page) {
   if (figure) figure.append(h("img", { src: await picture("/analytics.svg"), alt: "The tables below as five panels." }));
 }
 
+/** The list once more, and whoever stood on one of its links stands there still. */
+async function anew() {
+  const at = document.activeElement?.getAttribute("href");
+  await list(place.slice(1));
+  if (at?.startsWith("#")) $("list").querySelector(`[href="${CSS.escape(at)}"]`)?.focus();
+}
+
 function showLive() {
   notice(live.lost ? `This page has lost track of the run, which goes on: ${live.lost}` : live.about ? "" : NOBODY);
   render(live);
@@ -166,10 +173,12 @@ function linked(how) {
 }
 
 function news(changes) {
+  const recorded = live.live && changes.live === false; // what it came to is among past runs now
   Object.assign(live, changes);
   say($("live"), live.question ? "Live: waits for you" : "Live"); // wherever one is just now
   $("live").classList.toggle("asks", Boolean(live.question));
   if (!place) showLive();
+  else if (recorded && ["/runs", "/analytics"].includes(place)) anew().catch((error) => notice(error.message));
 }
 
 takeToken();
