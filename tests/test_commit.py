@@ -647,6 +647,26 @@ def test_it_is_written_down_what_is_done_before_it_is() -> None:
     assert whats == [*steps, "rest of A", "rest of B"]  # what was set in passing is in no step
 
 
+def test_the_armed_steps_are_gone_through_in_their_order() -> None:
+    """Wherever the run has died: those that have something to take back there."""
+    order = [step.id for step in SIGNATURE.ordered()]
+    most: list[str] = []
+    for at in range(40, 1_000, 3):
+        disk = SimulatedDisk()
+        try:
+            make(struck(Kind("kill", "before"), at, disk), Said())
+        except Crash:
+            now = take_back(DiskOf(disk))
+            whats = [r.data["what"] for r in now.log.records if r.kind == "intend"]
+            steps = [what for what in whats if what in order]
+            assert steps == [one for one in order if one in steps]
+            assert whats[: len(steps)] == steps  # what they leave comes after them
+            most = max(most, steps, key=len)
+        else:
+            break
+    assert most == order
+
+
 def test_who_takes_over_needs_only_what_it_has_written_itself() -> None:
     disk = half_way()
     with pytest.raises(Crash):
